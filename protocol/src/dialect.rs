@@ -1,0 +1,173 @@
+//! The client protocols, each a sans-IO state machine.
+//!
+//! A dialect turns a client's messages into [`Command`]s for the room, and what the room says
+//! ([`Event`]s) into messages. It holds no socket and no clock: a transport feeds it bytes, events
+//! and the time, and sends what it puts into its [`Output`]. What a message means is decided
+//! here; whether it is allowed is decided by the room, once for every dialect.
+//!
+//! Frames that are the same for every session of a dialect (updates, presence) are encoded once
+//! and shared; each dialect has plain functions for those.
+
+use bytes::Bytes;
+
+use crate::close::CloseCode;
+use crate::ids::{OpId, Seq, Site};
+use crate::role::Role;
+
+pub mod yjs;
+
+/// What a client asks of its room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Wants the document, as a difference from what it has. Answered by [`Event::State`].
+    Sync {
+        /// What the client has, as its document kind encodes it (a Yjs state vector).
+        version: Bytes,
+    },
+    /// Wants an update in the log. Settled in the order of submission: see [`Event::Settled`].
+    Submit(Submission),
+    /// Says who is here.
+    Presence(Vec<PresenceEntry>),
+    /// Wants everyone's presence again.
+    QueryPresence,
+}
+
+/// An update on its way to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The update, not yet checked.
+    pub payload: Bytes,
+    /// The client's id of the operation, in dialects that have one.
+    pub op_id: Option<OpId>,
+    /// The last Seq the client had seen, in dialects that say so.
+    pub base: Option<Seq>,
+}
+
+/// One replica's presence: the latest clock wins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceEntry {
+    /// The replica.
+    pub site: Site,
+    /// Grows with every change of the state.
+    pub clock: u64,
+    /// The state as JSON, or `None` when the replica has left.
+    pub state: Option<Bytes>,
+}
+
+/// What the room tells a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The room is loaded and the session is a member of it.
+    Joined {
+        /// What the room has, as its document kind encodes it (a Yjs state vector).
+        version: Bytes,
+        /// What the session may do.
+        role: Role,
+    },
+    /// The answer to [`Command::Sync`]: everything the client lacks.
+    State {
+        /// The difference, as its document kind encodes it (a Yjs update).
+        payload: Bytes,
+    },
+    /// The session's first `count` submissions are settled: each is durable in the log, or was
+    /// already there, or was refused. Counts never go back.
+    Settled {
+        /// How many of the session's submissions are settled.
+        count: u64,
+    },
+    /// The session's submission number `submission` (1, 2, …) was refused. Comes before the
+    /// [`Event::Settled`] that covers it.
+    Refused {
+        /// Which submission.
+        submission: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The room or the server ends the session.
+    Closed {
+        /// The close code.
+        code: CloseCode,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// Why the room refused a submission: who erred, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A viewer tried to write something new.
+    #[error("this session is a viewer and may not write")]
+    ReadOnly,
+    /// The payload is not a valid update of the room's document.
+    #[error("the update is malformed: {0}")]
+    Malformed(String),
+    /// The payload or the document would be over its limit.
+    #[error("{what} would have {bytes} bytes, over the limit of {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// How large it would be.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The log could not take it; the client may send it again.
+    #[error("the update could not be stored, send it again: {0}")]
+    NotStored(String),
+}
+
+impl Refusal {
+    /// How the session goes on after this refusal: `None` stays open.
+    #[must_use]
+    pub const fn close_code(&self) -> Option<CloseCode> {
+        match self {
+            Self::ReadOnly => None,
+            Self::Malformed(_) => Some(CloseCode::BadMessage),
+            Self::TooLarge { .. } => Some(CloseCode::TooLarge),
+            Self::NotStored(_) => Some(CloseCode::TryLater),
+        }
+    }
+}
+
+/// What a dialect wants done, in order, after it was given something.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// For the room.
+    pub commands: Vec<Command>,
+    /// For the client: one message each.
+    pub messages: Vec<Message>,
+    /// Ends the connection after `messages` are sent.
+    pub close: Option<(CloseCode, String)>,
+}
+
+/// A message in one or two pieces, so that a large shared payload is not copied behind its header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The dialect's own bytes.
+    pub head: Bytes,
+    /// A shared payload that follows; may be empty.
+    pub body: Bytes,
+}
+
+impl Message {
+    /// A message in one piece.
+    #[must_use]
+    pub const fn whole(head: Bytes) -> Self {
+        Self {
+            head,
+            body: Bytes::new(),
+        }
+    }
+
+    /// How many bytes the message has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// Whether the message has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

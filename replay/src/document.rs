@@ -1,0 +1,69 @@
+//! The contract of a document: the state that folding a room's records gives.
+//!
+//! A payload is hostile until [`Document::integrate`] has taken it. Integrating *is* the check:
+//! the room integrates an update before it appends it, so what the log holds has been folded once
+//! already and will fold again. A document may therefore be ahead of the log by what is not yet
+//! durable; the room tells nobody until it is.
+
+use bytes::Bytes;
+use protocol::Site;
+
+/// The kinds of document that a space may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A Yjs document, held by yrs.
+    Yjs,
+    /// Bytes that the server cannot read: its state is all of its payloads.
+    Opaque,
+}
+
+/// The state of a room.
+pub trait Document: Send {
+    /// Validates each payload and folds it in, in order; one answer for each.
+    ///
+    /// A payload that is refused leaves no trace, whatever it did on the way: panics inside a
+    /// third-party decoder are caught and become [`DocumentError::Malformed`].
+    fn integrate(&mut self, payloads: &[Bytes]) -> Vec<Result<Checked, DocumentError>>;
+
+    /// Whether the payload holds nothing that the document lacks, without changing it.
+    ///
+    /// # Errors
+    /// [`DocumentError::Malformed`] if it is no valid payload.
+    fn adds_nothing(&self, payload: &Bytes) -> Result<bool, DocumentError>;
+
+    /// What the document has, for a peer to make a difference from (a Yjs state vector).
+    fn version(&self) -> Bytes;
+
+    /// Everything that a peer with `version` lacks, as one payload.
+    ///
+    /// # Errors
+    /// [`DocumentError::Malformed`] if `version` is not a valid version.
+    fn diff(&self, version: &Bytes) -> Result<Bytes, DocumentError>;
+
+    /// Whether `version` is that of an empty document, so that every peer with it may share one
+    /// [`Document::encode`].
+    fn is_empty_version(&self, version: &Bytes) -> bool;
+
+    /// The whole document as one payload.
+    fn encode(&self) -> Bytes;
+
+    /// A bound on the memory it holds, in bytes: counted, not guessed, from what was folded in.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// A payload that the document has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether it changed anything. One that did not need not be logged.
+    pub adds: bool,
+    /// The replica that made it, where the payload names exactly one.
+    pub site: Option<Site>,
+}
+
+/// Why a document refused something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// The bytes are not what the document's kind expects; says where and why.
+    #[error("{0}")]
+    Malformed(String),
+}

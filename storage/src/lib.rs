@@ -1,0 +1,17 @@
+//! Where records live: the [`Log`] contract and its backends.
+//!
+//! [`log`] states the contract edge by edge; every backend passes the one conformance suite that
+//! tests it, plain and again wrapped in seeded faults. A backend is chosen only in the binary;
+//! everything else holds a `dyn Log`.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`log`] | the contract, and [`Durable`], the proof that something survives a power cut |
+//! | [`memory`] | the log of ephemeral rooms and of tests |
+
+pub mod log;
+pub mod memory;
+
+pub use log::{
+    Appended, AppendError, Batch, Durable, Entry, Log, ReadError, RoomRow, RoomState, Stats,
+};
