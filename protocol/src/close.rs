@@ -60,4 +60,19 @@ impl CloseCode {
             Self::Internal => 4500,
         }
     }
+
+    /// Whether coming back cannot help (4400–4499).
+    #[must_use]
+    pub const fn is_permanent(self) -> bool {
+        matches!(self.code(), 4400..=4499)
+    }
+}
+
+/// The longest reason a close frame holds (RFC 6455, section 5.5).
+pub const MAX_CLOSE_REASON_BYTES: usize = 123;
+
+/// The longest beginning of `text` that has at most `max` bytes and ends with a whole character.
+#[must_use]
+pub fn bounded(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
 }

@@ -14,6 +14,8 @@ use crate::close::CloseCode;
 use crate::ids::{OpId, Seq, Site};
 use crate::role::Role;
 
+mod json;
+mod lib0;
 pub mod yjs;
 
 /// What a client asks of its room.

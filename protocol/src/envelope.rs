@@ -121,7 +121,9 @@ pub enum Damage {
     #[error("the checksum does not match: the bytes changed after they were written")]
     Checksum,
     /// Written by a format version that this build does not read.
-    #[error("format version {0} is not one this build reads (it reads {VERSION}); use a newer build")]
+    #[error(
+        "format version {0} is not one this build reads (it reads {VERSION}); use a newer build"
+    )]
     Version(u8),
     /// An intact envelope of another kind than the one expected here.
     #[error("an intact envelope of kind {0} stands where another kind was expected")]

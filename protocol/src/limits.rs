@@ -14,14 +14,19 @@ pub const MAX_MESSAGE_BYTES: usize = MAX_PAYLOAD_BYTES + 1024;
 /// The most that rkyv and the envelope add to a payload and a user id.
 pub const MAX_RECORD_OVERHEAD_BYTES: usize = 256;
 /// The largest sealed record.
-pub const MAX_RECORD_BYTES: usize =
-    MAX_PAYLOAD_BYTES + MAX_USER_BYTES + MAX_RECORD_OVERHEAD_BYTES;
+pub const MAX_RECORD_BYTES: usize = MAX_PAYLOAD_BYTES + MAX_USER_BYTES + MAX_RECORD_OVERHEAD_BYTES;
 /// The most presence entries one message may hold.
 pub const MAX_PRESENCE_ENTRIES: usize = 1024;
 /// The largest state of one presence entry.
 pub const MAX_PRESENCE_STATE_BYTES: usize = 16 << 10;
 /// The most presence entries one session may own.
 pub const MAX_PRESENCE_PER_SESSION: usize = 8;
+/// How deep brackets nest in a presence state.
+pub const MAX_PRESENCE_DEPTH: usize = 64;
+/// The most acks a session may wait for; beyond it, its transport stops reading.
+pub const MAX_PENDING_ACKS: usize = 4096;
+/// The longest reason in a message to a client; a longer one is cut.
+pub const MAX_REASON_BYTES: usize = 512;
 
 const _: () = assert!(MAX_MESSAGE_BYTES > MAX_PAYLOAD_BYTES);
 const _: () = assert!(MAX_RECORD_BYTES < u32::MAX as usize);

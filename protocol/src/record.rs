@@ -419,7 +419,12 @@ impl Record {
     /// How many bytes this record takes, sealed.
     #[must_use]
     pub fn sealed_len(&self) -> usize {
-        let user = self.draft.author.user.as_ref().map_or(0, |user| user.as_str().len());
+        let user = self
+            .draft
+            .author
+            .user
+            .as_ref()
+            .map_or(0, |user| user.as_str().len());
         envelope::HEADER_BYTES + size_of::<ArchivedLayout<'_>>() + user + self.draft.payload.len()
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
 /// What a session may do. Ordered: each role may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
@@ -32,6 +34,34 @@ impl Role {
             "creator" => Self::Creator,
             _ => return None,
         })
+    }
+
+    /// The role that a URL's query asks for: an editor when it says nothing of one.
+    ///
+    /// A link that says `role=viewer` anywhere makes a viewer, whatever else it says. So several
+    /// roles give the lowest, and only the plain text `role=editor` or `role=creator` gives one
+    /// that writes: a role spelt in another way (escapes, capitals, `role[]`, no value) is a
+    /// viewer's. A second `?`, `;` and `#` part parameters like `&` does.
+    #[must_use]
+    pub fn from_query(query: &str) -> Self {
+        query
+            .split(['&', ';', '?', '#'])
+            .filter_map(Self::from_parameter)
+            .min()
+            .unwrap_or(Self::Editor)
+    }
+
+    /// The role of one `key=value`; `None` when it does not speak of a role.
+    fn from_parameter(parameter: &str) -> Option<Self> {
+        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if key == "role" {
+            return Some(Self::parse(value).unwrap_or(Self::Viewer));
+        }
+        let spaced = key.replace('+', " ");
+        let decoded = percent_decode_str(&spaced).decode_utf8_lossy();
+        let plain = decoded.trim().to_ascii_lowercase();
+        let is_role = plain == "role" || plain.starts_with("role[");
+        is_role.then_some(Self::Viewer)
     }
 }
 
