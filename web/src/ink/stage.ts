@@ -209,6 +209,7 @@ export class Stage {
 
   /** A stroke at rest that grows again leaves the lower canvas for the upper one. */
   private wake(stroke: Stroke, nowMs: number): void {
+    if (!this.growing.has(stroke) && stroke.bounds !== null) this.damage.push(stroke.bounds);
     this.growing.set(stroke, nowMs);
   }
 

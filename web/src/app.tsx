@@ -1,0 +1,60 @@
+import { Component, lazy, Suspense, type ReactNode } from "react";
+import { Redirect, Route, Switch, useSearch } from "wouter";
+import { Button } from "./design/Button";
+import { Notice } from "./design/Notice";
+import { LandingPage } from "./pages/landing/LandingPage";
+import { NotFoundPage } from "./pages/not-found/NotFoundPage";
+import { roleOfQuery, slugOfPath } from "./room/slug";
+
+/** One folder in `pages/` for each route. Pages that carry a document load on their own. */
+const PitPage = lazy(() => import("./pages/pit/PitPage"));
+
+export function App() {
+  return (
+    <Mishap>
+      <Suspense>
+        <Switch>
+          <Route path="/" component={LandingPage} />
+          <Route path="/pit/:slug">{({ slug }) => <PitRoute segment={slug} />}</Route>
+          <Route component={NotFoundPage} />
+        </Switch>
+      </Suspense>
+    </Mishap>
+  );
+}
+
+function PitRoute({ segment }: { segment: string }) {
+  const query = useSearch();
+  const slug = slugOfPath(segment);
+  if (slug === null) return <NotFoundPage />;
+  if (slug !== segment) return <Redirect to={`/pit/${slug}${query === "" ? "" : `?${query}`}`} replace />;
+  const parameters = new URLSearchParams(query);
+  const role = roleOfQuery(parameters);
+  return <PitPage key={`${slug} ${role}`} slug={slug} role={role} token={parameters.get("token")} />;
+}
+
+/** What a person sees should a page break: never a blank screen. */
+class Mishap extends Component<{ children: ReactNode }, { broken: boolean }> {
+  override state = { broken: false };
+
+  static getDerivedStateFromError(): { broken: boolean } {
+    return { broken: true };
+  }
+
+  override render(): ReactNode {
+    if (!this.state.broken) return this.props.children;
+    return (
+      <Notice
+        title="This page has tripped"
+        testid="mishap"
+        actions={
+          <Button kind="primary" onClick={() => location.reload()}>
+            Load it again
+          </Button>
+        }
+      >
+        <p>Something in it went wrong. What was saved is safe in the log.</p>
+      </Notice>
+    );
+  }
+}

@@ -1,0 +1,16 @@
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { App } from "./app";
+import "./design/tokens.css";
+import "./design/base.css";
+
+const root = document.getElementById("root");
+if (root === null) throw new Error("index.html has no #root");
+createRoot(root).render(
+  <StrictMode>
+    <App />
+  </StrictMode>,
+);
+
+/** Old offline copies are cleared when the page has nothing better to do. */
+setTimeout(() => void import("./room/offline-copy").then(({ sweepCopies }) => sweepCopies(Date.now())), 5_000);

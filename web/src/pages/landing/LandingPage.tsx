@@ -1,0 +1,139 @@
+import { useId, useState, type FormEvent } from "react";
+import { Link, useLocation } from "wouter";
+import { startPit } from "../../api/pits";
+import type { Problem } from "../../api/problem";
+import { Button, IconButton } from "../../design/Button";
+import { Icon } from "../../design/Icon";
+import { Mark } from "../../design/Mark";
+import { usePageTitle } from "../../design/page-title";
+import { forgetPit, recentPits, type RecentPit } from "../../room/recent-pits";
+import { parsePitCode, pitPath, PIT_CODE_LENGTH } from "../../room/slug";
+import styles from "./LandingPage.module.css";
+import { timeAgo } from "./time-ago";
+
+export function LandingPage() {
+  usePageTitle(null);
+  return (
+    <main className={styles.page} data-testid="landing">
+      <div className={styles.column}>
+        <header className={styles.head}>
+          <Mark size={56} />
+          <h1>The Well</h1>
+          <p className={styles.lead}>Draw together, live. Once it says saved, it stays saved.</p>
+        </header>
+        <div className={styles.card}>
+          <StartPit />
+          <p className={styles.or} aria-hidden="true">
+            or
+          </p>
+          <JoinPit />
+        </div>
+        <RecentPits />
+      </div>
+    </main>
+  );
+}
+
+function StartPit() {
+  const [, go] = useLocation();
+  const [starting, setStarting] = useState(false);
+  const [problem, setProblem] = useState<Problem | null>(null);
+
+  async function start(): Promise<void> {
+    setStarting(true);
+    setProblem(null);
+    const started = await startPit();
+    if (started.ok) return go(pitPath(started.slug, "creator"));
+    setStarting(false);
+    setProblem(started.problem);
+  }
+
+  return (
+    <div className={styles.start}>
+      <Button kind="primary" className={styles.wide} onClick={() => void start()} disabled={starting} data-testid="start-pit">
+        {starting ? "Starting…" : "Start a pit"}
+      </Button>
+      {problem === null ? null : (
+        <div role="alert" className={styles.problem} data-testid="problem" data-code={problem.code ?? undefined}>
+          <strong>{problem.title}</strong>
+          {problem.detail === null ? null : <span>{problem.detail}</span>}
+        </div>
+      )}
+    </div>
+  );
+}
+
+function JoinPit() {
+  const [, go] = useLocation();
+  const [text, setText] = useState("");
+  const [wrong, setWrong] = useState(false);
+  const field = useId();
+  const hint = useId();
+
+  function join(event: FormEvent): void {
+    event.preventDefault();
+    const code = parsePitCode(text);
+    if (code === null) setWrong(true);
+    else go(pitPath(code, "creator"));
+  }
+
+  function change(value: string): void {
+    setWrong(false);
+    // A pasted link becomes the code it carries.
+    setText(value.includes("/") ? (parsePitCode(value) ?? value) : value);
+  }
+
+  return (
+    <form className={styles.join} onSubmit={join} noValidate>
+      <label htmlFor={field}>Join with a code</label>
+      <div className={styles.joinRow}>
+        <input
+          id={field}
+          className={styles.code}
+          value={text}
+          onChange={(event) => change(event.target.value)}
+          placeholder="k3x9qa"
+          autoCapitalize="none"
+          autoComplete="off"
+          autoCorrect="off"
+          spellCheck={false}
+          aria-invalid={wrong}
+          aria-describedby={hint}
+          data-testid="join-code"
+        />
+        <Button type="submit" data-testid="join">
+          Join
+        </Button>
+      </div>
+      <p id={hint} className={wrong ? styles.wrong : styles.hint} role={wrong ? "alert" : undefined} data-testid="join-hint">
+        {wrong ? `A code has ${PIT_CODE_LENGTH} letters and digits, never 0, 1, i, l or o.` : `${PIT_CODE_LENGTH} characters, or paste the whole link.`}
+      </p>
+    </form>
+  );
+}
+
+function RecentPits() {
+  const [pits, setPits] = useState<readonly RecentPit[]>(recentPits);
+  const nowMs = Date.now();
+  if (pits.length === 0) return null;
+  return (
+    <section className={styles.recent} aria-labelledby="recent" data-testid="recent">
+      <h2 id="recent">Recent pits</h2>
+      <ul>
+        {pits.map(({ slug, role, visitedAtMs }) => (
+          <li key={slug} className={styles.recentPit}>
+            <Link href={pitPath(slug, role)} className={styles.recentLink}>
+              <span className={styles.recentCode}>{slug}</span>
+              <span className={styles.recentTime}>
+                {role === "viewer" ? "watched " : ""}
+                <time dateTime={new Date(visitedAtMs).toISOString()}>{timeAgo(visitedAtMs, nowMs)}</time>
+              </span>
+              <Icon name="arrow" />
+            </Link>
+            <IconButton icon="close" label={`Remove ${slug} from this list`} onClick={() => setPits(forgetPit(slug))} />
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
