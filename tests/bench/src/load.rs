@@ -1,0 +1,364 @@
+//! The closed-loop load: writers that keep a number of updates in flight.
+//!
+//! Each room has one writer and, if wanted, one reader. An update is finished when the
+//! writer's durable ack covers it, or when the reader has seen it; whichever counts, both
+//! are timed. A finished update lets the next one go. Updates in flight are counted either
+//! per room, or as tokens that go round all rooms, where there are fewer of them than rooms.
+//!
+//! The loop also checks what it is told: an ack for what was never sent, a reader that
+//! misses an update or sees one that was not written, is a failure.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    client::{ConnId, Load, Outbox},
+    update::{self, Author},
+    wire::Incoming,
+};
+
+/// When an update counts as finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Ack {
+    /// The server has said that it is durable (message type 102).
+    Durable,
+    /// The reader in the same room has it.
+    Peer,
+}
+
+/// How often a writer asks for the durable ack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AckEvery {
+    /// After each update, as `@y-sweet/client` does.
+    Update,
+    /// After each write, which may hold many updates.
+    Write,
+}
+
+/// Updates in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InFlight {
+    /// So many in each room.
+    PerRoom(u64),
+    /// So many in all, taking turns over the rooms.
+    InAll(u64),
+}
+
+/// The writers, the readers and what they have measured.
+pub(crate) struct ClosedLoop {
+    rooms: Vec<Room>,
+    /// By connection.
+    roles: Vec<Role>,
+    ack: Ack,
+    asks: Option<AckEvery>,
+    in_flight: InFlight,
+    text: String,
+    epoch: Instant,
+    measuring: bool,
+    paused: bool,
+    tokens: u64,
+    next_room: usize,
+    figures: Figures,
+}
+
+/// What was counted since [`ClosedLoop::measure`].
+pub(crate) struct Figures {
+    /// Updates finished.
+    pub(crate) finished: u64,
+    /// From the write to the durable ack.
+    pub(crate) acked: Latency,
+    /// From the write to the reader.
+    pub(crate) seen: Latency,
+}
+
+impl ClosedLoop {
+    /// A loop that types pieces of `bytes` characters. It asks for durable acks if `asks`.
+    pub(crate) fn new(ack: Ack, asks: Option<AckEvery>, in_flight: InFlight, bytes: usize) -> Self {
+        Self {
+            rooms: Vec::new(),
+            roles: Vec::new(),
+            ack,
+            asks,
+            in_flight,
+            text: update::sample_text(bytes),
+            epoch: Instant::now(),
+            measuring: false,
+            paused: false,
+            tokens: 0,
+            next_room: 0,
+            figures: Figures::new(),
+        }
+    }
+
+    /// Adds a room between connections that have joined it.
+    pub(crate) fn add_room(&mut self, writer: ConnId, reader: Option<ConnId>) {
+        let room = self.rooms.len();
+        for (conn, role) in [
+            (Some(writer), Role::Writer(room)),
+            (reader, Role::Reader(room)),
+        ] {
+            let Some(conn) = conn else { continue };
+            if self.roles.len() <= conn {
+                self.roles.resize(conn + 1, Role::Nobody);
+            }
+            self.roles[conn] = role;
+        }
+        self.rooms.push(Room {
+            writer,
+            has_reader: reader.is_some(),
+            author: Author::new(1_000_000_000 + room as u32),
+            sent: VecDeque::new(),
+            first: 0,
+            acked: 0,
+            seen: 0,
+            due: 0,
+        });
+    }
+
+    /// Sends the first updates.
+    pub(crate) fn start(&mut self, out: &mut Outbox) {
+        match self.in_flight {
+            InFlight::PerRoom(n) => {
+                for room in 0..self.rooms.len() {
+                    self.write(room, n, Instant::now(), out);
+                }
+            }
+            InFlight::InAll(n) => {
+                self.tokens = n;
+                self.spend_tokens(Instant::now(), out);
+            }
+        }
+    }
+
+    /// Forgets what was counted and counts from now.
+    pub(crate) fn measure(&mut self) {
+        self.figures = Figures::new();
+        self.measuring = true;
+    }
+
+    /// Ends the measurement and stops writing; what is in flight is still awaited.
+    pub(crate) fn pause(&mut self) -> Figures {
+        self.measuring = false;
+        self.paused = true;
+        std::mem::replace(&mut self.figures, Figures::new())
+    }
+
+    /// Updates that somebody still waits for.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.rooms
+            .iter()
+            .map(|room| room.next() - room.finished_by_all(self.asks.is_some()))
+            .sum()
+    }
+
+    fn write(&mut self, room: usize, n: u64, now: Instant, out: &mut Outbox) {
+        if self.paused || n == 0 {
+            return;
+        }
+        let at = self.nanos(now);
+        let Room {
+            writer,
+            author,
+            sent,
+            first,
+            ..
+        } = &mut self.rooms[room];
+        out.send(*writer, |bytes| {
+            for _ in 0..n {
+                author.type_on(bytes, &self.text);
+                sent.push_back(at);
+                if self.asks == Some(AckEvery::Update) {
+                    update::write_ack_request(bytes, *first + sent.len() as u64);
+                }
+            }
+            if self.asks == Some(AckEvery::Write) {
+                update::write_ack_request(bytes, *first + sent.len() as u64);
+            }
+        });
+    }
+
+    fn spend_tokens(&mut self, now: Instant, out: &mut Outbox) {
+        while self.tokens > 0 && !self.paused {
+            self.tokens -= 1;
+            let room = self.next_room;
+            self.next_room = (room + 1) % self.rooms.len();
+            self.write(room, 1, now, out);
+        }
+    }
+
+    /// All updates before number `upto` of the room are durable, or have been seen.
+    fn progress(&mut self, room: usize, ack: Ack, upto: u64, now: Instant) -> Result<(), String> {
+        let now = self.nanos(now);
+        let asks = self.asks.is_some();
+        let place = &mut self.rooms[room];
+        let from = match ack {
+            Ack::Durable => place.acked,
+            Ack::Peer => place.seen,
+        };
+        if upto > place.next() {
+            return Err(format!("{ack:?} progress beyond what was written"));
+        }
+        if upto <= from {
+            return Ok(());
+        }
+        if self.measuring {
+            let latency = match ack {
+                Ack::Durable => &mut self.figures.acked,
+                Ack::Peer => &mut self.figures.seen,
+            };
+            for &sent in place
+                .sent
+                .range((from - place.first) as usize..(upto - place.first) as usize)
+            {
+                latency.record(now.saturating_sub(sent));
+            }
+        }
+        match ack {
+            Ack::Durable => place.acked = upto,
+            Ack::Peer => place.seen = upto,
+        }
+        if ack == self.ack {
+            if self.measuring {
+                self.figures.finished += upto - from;
+            }
+            match self.in_flight {
+                InFlight::PerRoom(_) => place.due += upto - from,
+                InFlight::InAll(_) => self.tokens += upto - from,
+            }
+        }
+        let done = place.finished_by_all(asks);
+        place.sent.drain(..(done - place.first) as usize);
+        place.first = done;
+        Ok(())
+    }
+
+    fn hear(&mut self, room: usize, update: &[u8], now: Instant) -> Result<(), String> {
+        let piece = self.text.len() as u64;
+        let expected = self.rooms[room].seen * piece;
+        let mut end = expected;
+        let mut gap = false;
+        update::scan(update, |run| {
+            gap |= run.clock > end;
+            end = end.max(run.end());
+        })
+        .map_err(|malformed| malformed.to_string())?;
+        if gap {
+            return Err("a reader missed an update".to_owned());
+        }
+        self.progress(room, Ack::Peer, end / piece, now)
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_nanos() as u64
+    }
+}
+
+impl Load for ClosedLoop {
+    fn message(&mut self, at: ConnId, message: Incoming<'_>, now: Instant, out: &mut Outbox) {
+        let role = self.roles.get(at).copied().unwrap_or(Role::Nobody);
+        let result = match (role, message) {
+            (Role::Writer(room), Incoming::Ack(n)) => self.progress(room, Ack::Durable, n, now),
+            (Role::Reader(room), Incoming::Update(update) | Incoming::Step2(update)) => {
+                self.hear(room, update, now)
+            }
+            _ => Ok(()),
+        };
+        if let Err(why) = result {
+            out.fail(why);
+        }
+    }
+
+    fn read_done(&mut self, at: ConnId, now: Instant, out: &mut Outbox) {
+        match (self.in_flight, self.roles.get(at)) {
+            (InFlight::PerRoom(_), Some(&(Role::Writer(room) | Role::Reader(room)))) => {
+                let due = std::mem::take(&mut self.rooms[room].due);
+                self.write(room, due, now, out);
+            }
+            (InFlight::InAll(_), _) => self.spend_tokens(now, out),
+            _ => {}
+        }
+    }
+}
+
+/// How long something took, many times.
+pub(crate) struct Latency(Histogram<u64>);
+
+impl Latency {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        // Two digits: 1 % is far below what two rounds differ by, and the table stays in
+        // the processor's cache.
+        let histogram = Histogram::new_with_max(MAX_LATENCY.as_nanos() as u64, 2);
+        Self(histogram.expect("the bounds are constants and valid"))
+    }
+
+    /// Adds one measurement, in nanoseconds.
+    pub(crate) fn record(&mut self, nanos: u64) {
+        self.0.saturating_record(nanos);
+    }
+
+    /// A quantile in microseconds; not a number if there is nothing.
+    pub(crate) fn micros(&self, quantile: f64) -> f64 {
+        if self.0.is_empty() {
+            return f64::NAN;
+        }
+        self.0.value_at_quantile(quantile) as f64 / 1e3
+    }
+
+    /// How many measurements there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl Figures {
+    fn new() -> Self {
+        Self {
+            finished: 0,
+            acked: Latency::new(),
+            seen: Latency::new(),
+        }
+    }
+}
+
+struct Room {
+    writer: ConnId,
+    has_reader: bool,
+    author: Author,
+    /// When the updates from number `first` on were written.
+    sent: VecDeque<u64>,
+    first: u64,
+    /// Updates before this number are durable; seen by the reader.
+    acked: u64,
+    seen: u64,
+    /// Updates to write when the current read is done.
+    due: u64,
+}
+
+impl Room {
+    fn next(&self) -> u64 {
+        self.first + self.sent.len() as u64
+    }
+
+    /// Updates before this number interest nobody any more.
+    fn finished_by_all(&self, asks: bool) -> u64 {
+        match (asks, self.has_reader) {
+            (true, true) => self.acked.min(self.seen),
+            (true, false) => self.acked,
+            (false, _) => self.seen,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Nobody,
+    Writer(usize),
+    Reader(usize),
+}
+
+const MAX_LATENCY: Duration = Duration::from_secs(60);

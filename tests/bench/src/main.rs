@@ -1,0 +1,230 @@
+//! `well-bench`: loads the Well and the servers it is compared with, and prints ratios.
+//!
+//! One tool speaks the y-websocket protocol to every server, so that they are measured under the same
+//! load on the same machine in the same run: the Well; `@y/websocket-server` from npm, in memory
+//! and on `LevelDB`; and a bare relay without document or disk, which is the upper bound.
+//! Absolute figures drift from machine to machine; what counts are the ratios.
+//!
+//! From the outside in: each file of `scenario/` is one question; [`client`] is the event loop that
+//! carries thousands of connections, [`load`] the writers and readers on it; [`update`] writes
+//! real Yjs updates, [`wire`] and [`frame`] pack them; [`server`] starts and watches
+//! processes, [`relay`] is one of them, [`disk`] another reference; [`report`] prints.
+
+mod client;
+mod disk;
+mod frame;
+mod load;
+mod relay;
+mod report;
+mod scenario;
+mod server;
+mod update;
+mod wire;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use load::{Ack, AckEvery};
+use report::Report;
+use scenario::{Bench, Pace, fanout::FanOut, idle, inflight, join, store, throughput::Throughput};
+use server::{Launcher, Peer};
+
+/// Loads the Well and the servers it is compared with, and prints ratios.
+#[derive(Parser)]
+#[command(name = "well-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Args)]
+struct Options {
+    /// The Well's binary [default: the release build beside this program]
+    #[arg(long, env = "WELL_BIN", global = true)]
+    well: Option<PathBuf>,
+    /// The folder with the Node peers' package.json
+    #[arg(long, global = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/peers"), hide_default_value = true)]
+    peers_dir: PathBuf,
+    /// Compare these, the first with each of the others: well, yjs, yjs-leveldb, relay,
+    /// relay-coalescing, or a running server as NAME[@PID]=ws://host:port/path/{room}
+    #[arg(long, global = true, value_delimiter = ',', value_parser = Peer::parse)]
+    servers: Option<Vec<Peer>>,
+    /// Where servers keep their data, and where the disk is measured [default: the system's folder for temporary files]
+    #[arg(long, global = true)]
+    scratch: Option<PathBuf>,
+    /// A short slice of everything: a check that it works, not a measurement
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Print one JSON object per case and server on standard output, tables on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    /// Turns of each server [default: 3, quick: 1]
+    #[arg(long, global = true)]
+    rounds: Option<usize>,
+    /// Seconds of one measurement [default: 4, quick: 1.5]
+    #[arg(long, global = true)]
+    seconds: Option<f64>,
+    /// Characters in one update
+    #[arg(long, global = true, default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    bytes: u32,
+    /// How often writers ask for the durable ack
+    #[arg(long, global = true, value_enum, default_value_t = AckEvery::Update)]
+    ack_every: AckEvery,
+    /// The program that measures the store alone [default: well-bench-store beside this program]
+    #[arg(long, global = true)]
+    store_bench: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Updates a second and server CPU per update over many rooms of one writer and one reader
+    Throughput {
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+        rooms: u32,
+        /// Updates in flight in each room
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..))]
+        window: u64,
+        /// Only this measure of the Well; both without
+        #[arg(long, value_enum)]
+        ack: Option<Ack>,
+    },
+    /// Durable acks by updates in flight and rooms, beside what the disk can do
+    Inflight,
+    /// One writer to many readers at a steady pace
+    Fanout {
+        #[arg(long, value_delimiter = ',')]
+        readers: Vec<usize>,
+        /// Updates a second
+        #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        rates: Vec<u32>,
+    },
+    /// Memory of idle connections
+    Idle,
+    /// Time to get a whole document, cold, warm and in a crowd
+    Join,
+    /// The store alone: runs its own bench
+    Store {
+        /// Passed on to it
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Everything, one after the other
+    All,
+    /// Be the bare relay, until standard input closes
+    Relay {
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// One write per read and member instead of one per message and member
+        #[arg(long)]
+        coalesce: bool,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let Cli { command, options } = Cli::parse();
+    if let Command::Relay { listen, coalesce } = command {
+        client::raise_open_files()?;
+        return relay::serve(listen, coalesce);
+    }
+    let open_files = client::raise_open_files()?;
+    let store_bench = match &options.store_bench {
+        Some(path) => path.clone(),
+        None => beside_this("well-bench-store")?,
+    };
+    let mut bench = options.into_bench()?;
+    if disk::is_memory(&bench.launcher.scratch)? {
+        eprintln!(
+            "{} is in memory, where nothing is durable and syncs cost nothing: give --scratch a folder on a disk",
+            bench.launcher.scratch.display()
+        );
+    }
+    match command {
+        Command::Throughput { rooms, window, ack } => Throughput {
+            rooms: rooms as usize,
+            window,
+            ack,
+        }
+        .run(&mut bench),
+        Command::Inflight => inflight::run(&mut bench),
+        Command::Fanout { readers, rates } => fan_out(&bench, readers, rates).run(&mut bench),
+        Command::Idle => idle::run(&mut bench, open_files),
+        Command::Join => join::run(&mut bench),
+        Command::Store { args } => store::run(&store_bench, &args),
+        Command::All => {
+            Throughput {
+                rooms: 50,
+                window: 32,
+                ack: None,
+            }
+            .run(&mut bench)?;
+            inflight::run(&mut bench)?;
+            fan_out(&bench, Vec::new(), Vec::new()).run(&mut bench)?;
+            idle::run(&mut bench, open_files)?;
+            join::run(&mut bench)?;
+            if store_bench.is_file() {
+                store::run(&store_bench, &[])
+            } else {
+                eprintln!(
+                    "without the store alone: {} does not exist",
+                    store_bench.display()
+                );
+                Ok(())
+            }
+        }
+        Command::Relay { .. } => Ok(()),
+    }
+}
+
+fn fan_out(bench: &Bench, readers: Vec<usize>, rates: Vec<u32>) -> FanOut {
+    let or = |given: Vec<_>, usual| if given.is_empty() { usual } else { given };
+    FanOut {
+        readers: if readers.is_empty() {
+            bench.pick(vec![10, 100, 1_000], vec![1_000])
+        } else {
+            readers
+        },
+        rates: or(
+            rates,
+            bench.pick(vec![20, 50, 200, 500, 1_000], vec![50, 500]),
+        ),
+    }
+}
+
+impl Options {
+    fn into_bench(self) -> anyhow::Result<Bench> {
+        let (seconds, warm_up) = if self.quick { (1.5, 0.5) } else { (4.0, 1.0) };
+        let measure =
+            Duration::try_from_secs_f64(self.seconds.unwrap_or(seconds)).context("--seconds")?;
+        Ok(Bench {
+            launcher: Launcher {
+                well: match self.well {
+                    Some(path) => path,
+                    None => beside_this("well")?,
+                },
+                peers: self.peers_dir,
+                scratch: self.scratch.unwrap_or_else(std::env::temp_dir),
+            },
+            report: Report::new(self.json),
+            pace: Pace {
+                rounds: self.rounds.unwrap_or(if self.quick { 1 } else { 3 }).max(1),
+                warm_up: Duration::from_secs_f64(warm_up),
+                measure,
+                quick: self.quick,
+            },
+            peers: self.servers,
+            bytes: self.bytes as usize,
+            ack_every: self.ack_every,
+        })
+    }
+}
+
+/// A program in the folder of this one: cargo puts them together.
+fn beside_this(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()
+        .context("find this program")?
+        .with_file_name(name))
+}

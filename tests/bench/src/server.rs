@@ -1,0 +1,492 @@
+//! The servers under load: how each is started, addressed, watched and stopped.
+//!
+//! Every server is a process of its own on a free loopback port. It is ready when it
+//! prints a line with `listening on http://ADDRESS`. Its processor time and memory are
+//! read from `/proc`. What it writes to standard error is kept, so that a server that dies can
+//! be quoted. Dropping a [`Server`] kills it: no run leaves one behind.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+use crate::client;
+
+/// A kind of server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// The Well, on its default store.
+    Well,
+    /// `@y/websocket-server` in memory.
+    Yjs,
+    /// `@y/websocket-server` on `LevelDB`, which nothing waits for.
+    YjsLeveldb,
+    /// The bare relay, one write per message and member.
+    Relay,
+    /// The bare relay, one write per read and member.
+    RelayCoalescing,
+    /// A server that runs already; `{room}` in its URL stands for the room's name.
+    External {
+        name: String,
+        url: String,
+        pid: Option<u32>,
+    },
+}
+
+impl Peer {
+    /// Reads a peer's name, or `NAME=ws://host:port/path/{room}` (`NAME@PID=…` to have its process watched).
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "well" => Ok(Self::Well),
+            "yjs" => Ok(Self::Yjs),
+            "yjs-leveldb" => Ok(Self::YjsLeveldb),
+            "relay" => Ok(Self::Relay),
+            "relay-coalescing" => Ok(Self::RelayCoalescing),
+            _ => {
+                let unknown = || {
+                    "expected well, yjs, yjs-leveldb, relay, relay-coalescing \
+                     or NAME[@PID]=ws://host:port/path/{room}"
+                        .to_owned()
+                };
+                let (name, url) = text.split_once('=').ok_or_else(unknown)?;
+                if !url.contains("{room}") {
+                    return Err(unknown());
+                }
+                let (name, pid) = match name.split_once('@') {
+                    Some((name, pid)) => (name, Some(pid.parse().map_err(|_| unknown())?)),
+                    None => (name, None),
+                };
+                Ok(Self::External {
+                    name: name.to_owned(),
+                    url: url.to_owned(),
+                    pid,
+                })
+            }
+        }
+    }
+
+    /// Whether it makes updates durable and says so with the durable ack.
+    pub(crate) fn acks(&self) -> bool {
+        matches!(self, Self::Well)
+    }
+
+    /// Whether it holds documents, and so answers Step1 with Step2.
+    pub(crate) fn has_documents(&self) -> bool {
+        !matches!(self, Self::Relay | Self::RelayCoalescing)
+    }
+
+    /// Whether documents survive a restart.
+    pub(crate) fn keeps(&self) -> bool {
+        matches!(self, Self::Well | Self::YjsLeveldb)
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Well => "well",
+            Self::Yjs => "yjs",
+            Self::YjsLeveldb => "yjs-leveldb",
+            Self::Relay => "relay",
+            Self::RelayCoalescing => "relay-coalescing",
+            Self::External { name, .. } => name,
+        })
+    }
+}
+
+/// What starting servers needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Launcher {
+    /// The Well's binary.
+    pub(crate) well: PathBuf,
+    /// The folder of the Node peers.
+    pub(crate) peers: PathBuf,
+    /// Where data folders go.
+    pub(crate) scratch: PathBuf,
+}
+
+impl Launcher {
+    /// Why a peer cannot be started here, if it cannot.
+    pub(crate) fn lacks(&self, peer: &Peer) -> Option<String> {
+        match peer {
+            Peer::Well if !self.well.is_file() => Some(format!(
+                "{} does not exist (build it, or give --well or WELL_BIN)",
+                self.well.display()
+            )),
+            Peer::Yjs | Peer::YjsLeveldb => {
+                self.install_peers().err().map(|error| format!("{error:#}"))
+            }
+            _ => None,
+        }
+    }
+
+    /// An empty folder for one server's data; it goes when dropped.
+    pub(crate) fn data_dir(&self) -> anyhow::Result<tempfile::TempDir> {
+        tempfile::Builder::new()
+            .prefix("well-bench-")
+            .tempdir_in(&self.scratch)
+            .with_context(|| format!("create a data folder in {}", self.scratch.display()))
+    }
+
+    /// Starts a server on data in `dir` and waits until it is ready.
+    pub(crate) fn start(&self, peer: &Peer, dir: &Path) -> anyhow::Result<Server> {
+        let mut command = match peer {
+            Peer::Well => {
+                let mut command = Command::new(&self.well);
+                command
+                    .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+                    .arg(dir.join("well"));
+                command
+            }
+            Peer::Yjs => self.node(&["memory"]),
+            Peer::YjsLeveldb => {
+                let mut command = self.node(&["leveldb"]);
+                command.arg(dir.join("leveldb"));
+                command
+            }
+            Peer::Relay | Peer::RelayCoalescing => {
+                let mut command =
+                    Command::new(std::env::current_exe().context("find this program")?);
+                command.args(["relay", "--listen", "127.0.0.1:0"]);
+                if *peer == Peer::RelayCoalescing {
+                    command.arg("--coalesce");
+                }
+                command
+            }
+            Peer::External { url, pid, .. } => {
+                let (addr, _) = client::parse_ws_url(url)?;
+                return Ok(Server {
+                    peer: peer.clone(),
+                    addr,
+                    pid: *pid,
+                    process: None,
+                });
+            }
+        };
+        let errors = dir.join("stderr.log");
+        let log = File::create(&errors).with_context(|| format!("create {}", errors.display()))?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("start {peer} ({command:?})"))?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("the server's standard output")?;
+        let mut process = Process {
+            child,
+            lines: read_lines(stdout),
+            errors,
+        };
+        let addr = process.wait_until_ready(peer)?;
+        Ok(Server {
+            peer: peer.clone(),
+            addr,
+            pid: Some(process.child.id()),
+            process: Some(process),
+        })
+    }
+
+    fn node(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("node");
+        command.arg(self.peers.join("server.mjs")).args(args);
+        command
+    }
+
+    /// Installs the Node peers from their lockfile, once.
+    fn install_peers(&self) -> anyhow::Result<()> {
+        if self.peers.join("node_modules/@y/websocket-server").is_dir() {
+            return Ok(());
+        }
+        eprintln!("installing the Node peers in {}", self.peers.display());
+        let status = Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&self.peers)
+            .stdout(Stdio::null())
+            .status()
+            .context("run npm (Node.js is needed for the yjs peers)")?;
+        if !status.success() {
+            bail!("npm ci failed in {}: {status}", self.peers.display());
+        }
+        Ok(())
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    /// Which kind.
+    pub(crate) peer: Peer,
+    addr: SocketAddr,
+    pid: Option<u32>,
+    process: Option<Process>,
+}
+
+/// Where one connection goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The server.
+    pub(crate) addr: SocketAddr,
+    /// The path of the upgrade request.
+    pub(crate) path: String,
+    /// Whether a Step2 is to be expected.
+    pub answers_step1: bool,
+}
+
+impl Server {
+    /// Where to connect for a room.
+    pub(crate) fn target(&self, room: &str) -> Target {
+        let path = match &self.peer {
+            Peer::Well => format!("/yjs/doc/{room}"),
+            Peer::External { url, .. } => match client::parse_ws_url(url) {
+                Ok((_, path)) => path.replace("{room}", room),
+                Err(_) => format!("/{room}"),
+            },
+            _ => format!("/{room}"),
+        };
+        Target {
+            addr: self.addr,
+            path,
+            answers_step1: self.peer.has_documents(),
+        }
+    }
+
+    /// The processor time the process has used, user and system; zero if it cannot be known.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let Some(pid) = self.pid else {
+            return Ok(Duration::ZERO);
+        };
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).with_context(|| self.gone(&path))?;
+        let ticks = cpu_ticks(&stat).with_context(|| format!("read {path}"))?;
+        let per_second = rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_nanos(
+            ticks.saturating_mul(1_000_000_000 / per_second),
+        ))
+    }
+
+    /// Its memory now.
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
+        let Some(pid) = self.pid else {
+            return Ok(Memory::default());
+        };
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let rollup = fs::read_to_string(&path).with_context(|| self.gone(&path))?;
+        Ok(Memory {
+            rss: kib_field(&rollup, "Rss:"),
+            pss: kib_field(&rollup, "Pss:"),
+        })
+    }
+
+    /// Forgets the highest memory so far, so that [`Server::peak_rss`] counts from now.
+    pub(crate) fn reset_peak(&self) -> anyhow::Result<()> {
+        let Some(pid) = self.pid else { return Ok(()) };
+        fs::write(format!("/proc/{pid}/clear_refs"), "5")
+            .context("reset the peak of the server's memory")
+    }
+
+    /// The highest resident memory since [`Server::reset_peak`], in bytes.
+    pub(crate) fn peak_rss(&self) -> anyhow::Result<u64> {
+        let Some(pid) = self.pid else { return Ok(0) };
+        let path = format!("/proc/{pid}/status");
+        let status = fs::read_to_string(&path).with_context(|| self.gone(&path))?;
+        Ok(kib_field(&status, "VmHWM:"))
+    }
+
+    /// Asks the process to end and waits; one that does not is killed, and that is an error.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let Some(mut process) = self.process.take() else {
+            return Ok(());
+        };
+        let pid = rustix::process::Pid::from_child(&process.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .context("signal the server")?;
+        // Its standard output closes when it ends.
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        loop {
+            match process
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!(
+                        "{} did not end {STOP_TIMEOUT:?} after SIGTERM: {}",
+                        self.peer,
+                        process.last_words()
+                    )
+                }
+            }
+        }
+        let status = process.child.wait().context("wait for the server")?;
+        // The Node peers and the relay do not handle the signal; the Well drains and exits with 0.
+        if self.peer == Peer::Well && !status.success() {
+            bail!("well ended with {status}: {}", process.last_words());
+        }
+        Ok(())
+    }
+
+    fn gone(&self, path: &str) -> String {
+        let last = self
+            .process
+            .as_ref()
+            .map(Process::last_words)
+            .unwrap_or_default();
+        format!("read {path}: has {} died? {last}", self.peer)
+    }
+}
+
+/// A server's memory in bytes. Kernel socket buffers are in neither figure.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// Resident.
+    pub(crate) rss: u64,
+    /// Resident, shared pages divided among those who share them.
+    pub(crate) pss: u64,
+}
+
+struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    errors: PathBuf,
+}
+
+impl Process {
+    fn wait_until_ready(&mut self, peer: &Peer) -> anyhow::Result<SocketAddr> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => {
+                    if let Some(addr) = listening_address(&line) {
+                        return Ok(addr);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("{peer} ended before it was ready: {}", self.last_words())
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!(
+                        "{peer} was not ready after {START_TIMEOUT:?}: {}",
+                        self.last_words()
+                    )
+                }
+            }
+        }
+    }
+
+    /// The end of what it wrote to standard error.
+    fn last_words(&self) -> String {
+        let text = fs::read(&self.errors).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.trim().lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already, which is just as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads lines in a thread until the other side closes; those nobody waits for are dropped.
+fn read_lines(stdout: std::process::ChildStdout) -> Receiver<String> {
+    let (send, receive) = mpsc::sync_channel(64);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            let Ok(line) = line else { break };
+            // A full channel only means that nobody listens any more; keep reading so that
+            // the server never blocks on its output.
+            let _ = send.try_send(line);
+        }
+    });
+    receive
+}
+
+fn listening_address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("listening on http://")?;
+    let end = rest
+        .find(|c: char| !(c.is_ascii_alphanumeric() || ".:[]".contains(c)))
+        .unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
+/// `utime + stime` of `/proc/PID/stat`. The command's name may hold spaces and
+/// parentheses, so fields are counted after the last one.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+/// A field in KiB, as bytes.
+fn kib_field(text: &str, name: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|value| value.split_ascii_whitespace().next())
+        .and_then(|value| value.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(35);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ready_line_names_the_address() {
+        let line = "2026-01-01 INFO listening on http://127.0.0.1:4000, data in ./x";
+        assert_eq!(
+            listening_address(line),
+            Some("127.0.0.1:4000".parse().unwrap())
+        );
+        assert_eq!(listening_address("starting"), None);
+    }
+
+    #[test]
+    fn processor_time_is_found_behind_any_name() {
+        let stat = "7 (a (b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 12345";
+        assert_eq!(cpu_ticks(stat), Some(300));
+        assert_eq!(cpu_ticks("7 (a"), None);
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        assert_eq!(kib_field("Rss:    12 kB\nPss:  7 kB\n", "Pss:"), 7 * 1024);
+        assert_eq!(kib_field("", "Pss:"), 0);
+    }
+
+    #[test]
+    fn peers_are_named_or_given_by_url() {
+        assert_eq!(Peer::parse("yjs"), Ok(Peer::Yjs));
+        let external = Peer::External {
+            name: "x".into(),
+            url: "ws://h:1/a/{room}".into(),
+            pid: Some(7),
+        };
+        assert_eq!(Peer::parse("x@7=ws://h:1/a/{room}"), Ok(external));
+        assert!(Peer::parse("x=ws://h:1/a").is_err());
+        assert!(Peer::parse("nonsense").is_err());
+    }
+}
