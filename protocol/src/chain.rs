@@ -9,7 +9,7 @@ use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::ids::{Seq, Timestamp};
+use crate::ids::{OpId, Seq, Timestamp};
 use crate::record::Draft;
 
 /// A room's chain hash after some record.
@@ -45,7 +45,7 @@ impl Chain {
         fields.put(&[draft.kind.code()]);
         fields.put(&draft.author.session.get().to_le_bytes());
         fields.put_optional(draft.author.site.map(|site| site.get().to_le_bytes()));
-        fields.put_optional(draft.op_id.map(|id| id.bytes()));
+        fields.put_optional(draft.op_id.map(OpId::bytes));
         fields.put_optional(draft.base.map(|base| base.get().to_le_bytes()));
         let user = draft.author.user.as_ref().map_or("", |user| user.as_str());
         // A user id has at most 128 bytes, so one byte holds its length.

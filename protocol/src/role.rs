@@ -74,3 +74,66 @@ impl fmt::Display for Role {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_trick_with_the_role_makes_a_writer() {
+        use Role::{Creator, Editor, Viewer};
+        for (query, role) in [
+            ("", Editor),
+            ("token=abc", Editor),
+            ("parole=viewer", Editor),
+            ("x=role", Editor),
+            ("role=editor", Editor),
+            ("role=creator", Creator),
+            ("x=1&role=creator&y=2", Creator),
+            ("role=viewer", Viewer),
+            ("role=creator&role=viewer", Viewer),
+            ("role=viewer&role=creator", Viewer),
+            ("role=creator&role=editor", Editor),
+            ("role=editor&role", Viewer),
+            ("role", Viewer),
+            ("role=", Viewer),
+            ("role==editor", Viewer),
+            ("role=Editor", Viewer),
+            ("role=admin", Viewer),
+            ("role=%65ditor", Viewer),
+            ("role=editor%20", Viewer),
+            ("role=editor+", Viewer),
+            ("role=creator,viewer", Viewer),
+            ("r%6Fle=viewer", Viewer),
+            ("r%6Fle=creator", Viewer),
+            ("role=creator&r%6fle=editor", Viewer),
+            ("ROLE=creator", Viewer),
+            ("role=creator&Role=viewer", Viewer),
+            ("role[]=creator", Viewer),
+            ("role%5B0%5D=creator", Viewer),
+            ("+role=creator", Viewer),
+            ("role%20=creator", Viewer),
+            ("role=creator;role=viewer", Viewer),
+            ("role=creator?role=viewer", Viewer),
+            ("role=creator#role=viewer", Viewer),
+            ("?role=viewer", Viewer),
+            ("&&role=viewer&&", Viewer),
+            ("role=\u{ff45}ditor", Viewer),
+            ("role=viewer%00", Viewer),
+        ] {
+            assert_eq!(Role::from_query(query), role, "{query}");
+        }
+    }
+
+    #[test]
+    fn only_a_viewer_cannot_write() {
+        for (role, writes) in [
+            (Role::Viewer, false),
+            (Role::Editor, true),
+            (Role::Creator, true),
+        ] {
+            assert_eq!(role.can_write(), writes);
+            assert_eq!(Role::parse(&role.to_string()), Some(role));
+        }
+    }
+}
