@@ -55,6 +55,8 @@ export class Hand {
     host.addEventListener("pointercancel", this.cancelled, { signal });
     host.addEventListener("pointerleave", this.left, { signal });
     host.addEventListener("wheel", this.wheel, { signal, passive: false });
+    // Only the Tab key focuses the paper: a focus ring around a drawing hand would be noise.
+    host.addEventListener("mousedown", (event) => event.preventDefault(), { signal });
     host.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
     window.addEventListener("blur", () => this.holdSpace(false), { signal });
     this.showCursor();
@@ -83,8 +85,8 @@ export class Hand {
   }
 
   private down = (event: PointerEvent): void => {
-    // A text field elsewhere should lose its focus, and the canvas should take the keys.
-    this.host.focus({ preventScroll: true });
+    // Whatever control had the focus gives the keys back to the page.
+    if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
     this.host.setPointerCapture(event.pointerId);
     const at = this.spot(event);
     this.pointers.set(event.pointerId, at);

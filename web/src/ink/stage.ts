@@ -90,6 +90,7 @@ export class Stage {
   private eraser: { readonly at: Spot; readonly radius: number } | null = null;
   private glide: Glide | null = null;
   private following: boolean;
+  /** Whether the camera has a reason to be where it is. */
   private cameraSet = false;
 
   private frameAsked = 0;
@@ -187,6 +188,7 @@ export class Stage {
 
   setWet(wet: WetInk | null): void {
     this.wet = wet;
+    this.cameraSet ||= wet !== null;
     this.ask();
   }
 
@@ -213,12 +215,16 @@ export class Stage {
     this.growing.set(stroke, nowMs);
   }
 
+  /** The document has arrived: a camera that nobody has moved yet shows all of it. */
+  arrive(): void {
+    if (this.cameraSet || this.picture.count === 0) return;
+    this.fit();
+  }
+
   private keepInSight(): void {
     const { bounds } = this.picture;
-    if (bounds === null) return;
+    if (bounds === null || !this.following) return;
     const target = fitting(bounds, this.size, this.options.insets());
-    if (!this.cameraSet) return this.moveTo(target);
-    if (!this.following) return;
     const aim = this.glide?.to ?? this.camera;
     if (!contains(shownBy(aim, this.size), bounds)) this.glideTo(target);
   }
@@ -246,8 +252,8 @@ export class Stage {
     }
     this.painted = null;
     if (before.width === 0) {
-      if (this.picture.bounds === null) this.camera = centred(size);
-      else this.keepInSight();
+      this.camera = centred(size);
+      this.arrive();
     } else {
       // What was in the middle stays in the middle.
       this.camera = panned(this.camera, (size.width - before.width) / 2, (size.height - before.height) / 2);

@@ -106,7 +106,7 @@ function JoinPit() {
         </Button>
       </div>
       <p id={hint} className={wrong ? styles.wrong : styles.hint} role={wrong ? "alert" : undefined} data-testid="join-hint">
-        {wrong ? `A code has ${PIT_CODE_LENGTH} letters and digits, never 0, 1, i, l or o.` : `${PIT_CODE_LENGTH} characters, or paste the whole link.`}
+        {wrong ? `A code has ${PIT_CODE_LENGTH} characters, none of 0 1 i l o.` : `${PIT_CODE_LENGTH} characters, or paste the whole link.`}
       </p>
     </form>
   );

@@ -107,6 +107,10 @@ export function Board({ session, slug, role }: { session: RoomSession; slug: str
     };
   }, [session, draws, role, undoManager]);
 
+  useEffect(() => {
+    if (view.loaded) mounted.current?.stage.arrive();
+  }, [view.loaded]);
+
   const changeTools = useCallback((change: Partial<Tools>) => {
     const next = { ...toolsNow.current, ...change };
     toolsNow.current = next;

@@ -7,8 +7,8 @@ import { pitPath, type Role } from "../../room/slug";
 import styles from "./ShareDialog.module.css";
 
 const LINKS: Readonly<Record<Role, { readonly label: string; readonly does: string }>> = {
-  viewer: { label: "Watch", does: "Sees everything live, changes nothing" },
-  creator: { label: "Draw together", does: "Draws and erases, as you do" },
+  viewer: { label: "Watch", does: "See it live, change nothing" },
+  creator: { label: "Draw together", does: "Draw and erase, as you do" },
 };
 
 /** A viewer may pass on only what it was given. */
@@ -25,7 +25,7 @@ export function ShareDialog({ slug, role, onClose }: { slug: string; role: Role;
           <dd>{slug}</dd>
           {offered.length > 1 ? (
             <>
-              <dt>The QR code lets people</dt>
+              <dt>QR code opens to</dt>
               <dd className={styles.switch} role="radiogroup" aria-label="What the QR code opens">
                 {offered.map((of) => (
                   <label key={of}>
