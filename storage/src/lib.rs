@@ -11,7 +11,10 @@
 
 pub mod log;
 pub mod memory;
+mod pick;
+#[cfg(any(test, feature = "testing"))]
+pub mod suite;
 
 pub use log::{
-    Appended, AppendError, Batch, Durable, Entry, Log, ReadError, RoomRow, RoomState, Stats,
+    AppendError, Appended, Batch, Durable, Entry, Log, ReadError, RoomRow, RoomState, Stats,
 };

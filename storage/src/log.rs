@@ -41,8 +41,8 @@ pub trait Log: Send + Sync + 'static {
     /// batch succeeds, and is as durable as everything before it.
     ///
     /// Trimming at or below the start, or a room that does not exist, changes nothing; trimming
-    /// past the head is a [`AppendError::Conflict`]. Deleting a room that does not exist or is
-    /// deleted changes nothing.
+    /// past the head of one that exists is an [`AppendError::Conflict`]. Deleting a room that does
+    /// not exist or is deleted changes nothing.
     fn append(&self, batch: Batch) -> BoxFuture<'static, Result<Appended, AppendError>>;
 
     /// Records after `after`, in order and without gap: at least one if there is one, and no more
@@ -160,6 +160,36 @@ pub struct RoomState {
     pub bytes: u64,
     /// The time of the very first record; zero in a room that never was.
     pub created: Timestamp,
+}
+
+impl RoomState {
+    /// The state after a run that begins at the head.
+    pub(crate) fn extend(&mut self, run: &Run) {
+        if self.head == Head::EMPTY {
+            let first = run.records().next().and_then(Result::ok);
+            self.created = first.map_or(run.after().at, |record| record.at);
+        }
+        self.head = run.after();
+        self.deleted = false;
+        self.bytes += run.bytes().len() as u64;
+    }
+
+    /// The state after everything before and with `start` is forgotten, `freed` bytes of it.
+    pub(crate) fn trim(&mut self, start: Head, freed: u64) {
+        if start.seq > self.start.seq {
+            self.start = start;
+            self.bytes = self.bytes.saturating_sub(freed);
+        }
+    }
+
+    /// The state after the room is deleted.
+    pub(crate) fn clear(&mut self) {
+        if self.head != Head::EMPTY {
+            self.start = self.head;
+            self.deleted = true;
+            self.bytes = 0;
+        }
+    }
 }
 
 /// A room in [`Log::rooms`].

@@ -15,6 +15,7 @@ use protocol::{Head, OpId, RoomName, Run, Seq, Timestamp};
 use crate::log::{
     AppendError, Appended, Batch, Durable, Entry, Log, ReadError, RoomRow, RoomState, Stats,
 };
+use crate::pick::{self, Pick};
 
 /// A log in memory. Survives nothing, and says so.
 #[derive(Debug, Default, Clone)]
@@ -28,7 +29,7 @@ struct Inner {
     closed: bool,
 }
 
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 struct Room {
     state: RoomState,
     runs: Vec<Run>,
@@ -148,81 +149,87 @@ impl Log for MemoryLog {
 }
 
 impl Inner {
-    /// Applies a batch to copies of the rooms it touches, and keeps them only if all of it fits.
+    /// Checks the whole batch against the heads it would see, and only then applies it.
     fn append(&mut self, batch: Batch) -> Result<Appended, AppendError> {
         if self.closed {
             return Err(AppendError::Closed);
         }
-        let mut changed: BTreeMap<RoomName, Room> = BTreeMap::new();
+        self.check(&batch)?;
         let mut heads = Vec::with_capacity(batch.entries.len());
         for entry in batch.entries {
-            let name = match &entry {
-                Entry::Run(room, _) | Entry::Trim(room, _) | Entry::Delete(room) => room.clone(),
+            let head = match entry {
+                Entry::Run(name, run) => {
+                    let room = self.rooms.entry(name).or_default();
+                    room.push(run);
+                    room.state.head
+                }
+                Entry::Trim(name, up_to) => self.rooms.get_mut(&name).map_or(Head::EMPTY, |room| {
+                    room.trim(up_to);
+                    room.state.head
+                }),
+                Entry::Delete(name) => self.rooms.get_mut(&name).map_or(Head::EMPTY, |room| {
+                    room.delete();
+                    room.state.head
+                }),
             };
-            let room = changed
-                .entry(name.clone())
-                .or_insert_with(|| self.rooms.get(&name).cloned().unwrap_or_default());
-            room.apply(&name, entry)?;
-            heads.push(Durable::new(room.state.head));
+            heads.push(Durable::new(head));
         }
-        changed.retain(|_, room| room.state.head != Head::EMPTY);
-        self.rooms.extend(changed);
         Ok(Appended { heads })
+    }
+
+    fn check(&self, batch: &Batch) -> Result<(), AppendError> {
+        let mut heads: BTreeMap<&RoomName, Head> = BTreeMap::new();
+        for entry in &batch.entries {
+            let (Entry::Run(name, _) | Entry::Trim(name, _) | Entry::Delete(name)) = entry;
+            let head = heads.entry(name).or_insert_with(|| {
+                self.rooms.get(name).map_or(Head::EMPTY, |room| room.state.head)
+            });
+            let conflict = |expected| AppendError::Conflict {
+                room: name.clone(),
+                head: head.seq,
+                expected,
+            };
+            match entry {
+                Entry::Run(_, run) if run.before() != *head => {
+                    return Err(conflict(run.before().seq));
+                }
+                Entry::Trim(_, up_to) if *head != Head::EMPTY && *up_to > head.seq => {
+                    return Err(conflict(*up_to));
+                }
+                Entry::Run(_, run) => *head = run.after(),
+                Entry::Trim(..) | Entry::Delete(_) => {}
+            }
+        }
+        Ok(())
     }
 }
 
 impl Room {
-    fn apply(&mut self, name: &RoomName, entry: Entry) -> Result<(), AppendError> {
-        let conflict = |head: Seq, expected: Seq| AppendError::Conflict {
-            room: name.clone(),
-            head,
-            expected,
-        };
-        let state = &mut self.state;
-        match entry {
-            Entry::Run(_, run) => {
-                if run.before() != state.head {
-                    return Err(conflict(state.head.seq, run.before().seq));
-                }
-                if state.head == Head::EMPTY {
-                    let first = run.records().next().and_then(Result::ok);
-                    state.created = first.map_or(run.after().at, |record| record.at);
-                }
-                state.head = run.after();
-                state.deleted = false;
-                state.bytes += run.bytes().len() as u64;
-                self.runs.push(run);
-            }
-            Entry::Trim(_, up_to) => {
-                if up_to > state.head.seq {
-                    return Err(conflict(state.head.seq, up_to));
-                }
-                let damaged = |damage| AppendError::NotWritten(format!("{name}: {damage}"));
-                let mut kept = Vec::new();
-                for run in self.runs.drain(..) {
-                    match run.after_seq(up_to).map_err(damaged)? {
-                        Some(rest) => {
-                            if rest.first() == up_to.next() {
-                                state.start = rest.before();
-                            }
-                            kept.push(rest);
-                        }
-                        None => state.start = run.after(),
-                    }
-                }
-                self.runs = kept;
-                state.bytes = self.runs.iter().map(|run| run.bytes().len() as u64).sum();
-            }
-            Entry::Delete(_) => {
-                if state.head != Head::EMPTY {
-                    self.runs.clear();
-                    state.start = state.head;
-                    state.deleted = true;
-                    state.bytes = 0;
-                }
-            }
+    fn push(&mut self, run: Run) {
+        self.state.extend(&run);
+        self.runs.push(run);
+    }
+
+    fn trim(&mut self, up_to: Seq) {
+        let gone = self.runs.partition_point(|run| run.last() <= up_to);
+        for run in self.runs.drain(..gone) {
+            self.state.start = run.after();
+            self.state.bytes -= run.bytes().len() as u64;
         }
-        Ok(())
+        // Runs come from a builder in this process, so they are intact; a damaged one stays whole.
+        if let Some(first) = self.runs.first_mut()
+            && let Ok(Some(rest)) = first.after_seq(up_to)
+            && rest.before().seq > self.state.start.seq
+        {
+            self.state.start = rest.before();
+            self.state.bytes -= (first.bytes().len() - rest.bytes().len()) as u64;
+            *first = rest;
+        }
+    }
+
+    fn delete(&mut self) {
+        self.runs.clear();
+        self.state.clear();
     }
 
     fn read(
@@ -235,33 +242,19 @@ impl Room {
         if after < start {
             return Err(ReadError::Trimmed { start });
         }
-        let damaged = |seq: Seq| {
-            move |damage| ReadError::Damaged {
+        let mut pick = Pick::new(after, max_bytes);
+        let from = self.runs.partition_point(|run| run.last() <= after);
+        for run in &self.runs[from..] {
+            pick.offer(run).map_err(|damage| ReadError::Damaged {
                 room: name.clone(),
-                seq,
+                seq: run.first(),
                 damage,
-            }
-        };
-        let mut runs = Vec::new();
-        let mut left = max_bytes;
-        for run in &self.runs {
-            let Some(run) = run.after_seq(after).map_err(damaged(run.first()))? else {
-                continue;
-            };
-            let end = end_within(&run, left);
-            let part = run.up_to_seq(end).map_err(damaged(run.first()))?;
-            let Some(part) = part.or_else(|| runs.is_empty().then(|| first_of(&run)).flatten())
-            else {
-                break;
-            };
-            left = left.saturating_sub(part.bytes().len());
-            let whole = part.last() == run.last();
-            runs.push(part);
-            if !whole || left == 0 {
+            })?;
+            if pick.is_full() {
                 break;
             }
         }
-        Ok(runs)
+        Ok(pick.finish())
     }
 
     fn seq_at(&self, name: &RoomName, time: Timestamp) -> Result<Seq, ReadError> {
@@ -286,38 +279,47 @@ impl Room {
 
     fn find_op(&self, name: &RoomName, op_id: OpId) -> Result<Option<Seq>, ReadError> {
         for run in self.runs.iter().rev() {
-            for record in run.records() {
-                let record = record.map_err(|damage| ReadError::Damaged {
-                    room: name.clone(),
-                    seq: run.first(),
-                    damage,
-                })?;
-                if record.draft.op_id == Some(op_id) {
-                    return Ok(Some(record.seq));
-                }
+            let found = pick::find_op(run, op_id).map_err(|damage| ReadError::Damaged {
+                room: name.clone(),
+                seq: run.first(),
+                damage,
+            })?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
     }
 }
 
-/// The last Seq of `run` that ends within `max_bytes`.
-fn end_within(run: &Run, max_bytes: usize) -> Seq {
-    let mut end = run.before().seq;
-    if run.bytes().len() <= max_bytes {
-        return run.last();
-    }
-    let mut used = 0;
-    for record in run.records().map_while(Result::ok) {
-        used += record.sealed_len();
-        if used > max_bytes {
-            break;
-        }
-        end = record.seq;
-    }
-    end
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{self, Opened, Store};
 
-fn first_of(run: &Run) -> Option<Run> {
-    run.up_to_seq(run.first()).ok().flatten()
+    struct Memory(MemoryLog);
+
+    impl Store for Memory {
+        fn create(&self) -> BoxFuture<'_, Box<dyn Opened>> {
+            let opened: Box<dyn Opened> = Box::new(Self(MemoryLog::new()));
+            future::ready(opened).boxed()
+        }
+    }
+
+    impl Opened for Memory {
+        fn log(&self) -> &dyn Log {
+            &self.0
+        }
+
+        /// Lives as long as the process, so nothing is closed and everything is still there.
+        fn reopen(self: Box<Self>) -> BoxFuture<'static, Box<dyn Opened>> {
+            let opened: Box<dyn Opened> = self;
+            future::ready(opened).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_keeps_the_contract() {
+        suite::conformance(&Memory(MemoryLog::new())).await;
+    }
 }
