@@ -8,6 +8,9 @@
 use bytes::Bytes;
 use protocol::Site;
 
+use crate::opaque::OpaqueDocument;
+use crate::yjs::YjsDocument;
+
 /// The kinds of document that a space may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -15,6 +18,15 @@ pub enum Kind {
     Yjs,
     /// Bytes that the server cannot read: its state is all of its payloads.
     Opaque,
+}
+
+/// An empty document of a kind.
+#[must_use]
+pub fn new(kind: Kind) -> Box<dyn Document> {
+    match kind {
+        Kind::Yjs => Box::new(YjsDocument::new()),
+        Kind::Opaque => Box::new(OpaqueDocument::new()),
+    }
 }
 
 /// The state of a room.

@@ -1,0 +1,136 @@
+//! A document that the server cannot read: its state is all of its payloads, in order.
+//!
+//! Clients that encrypt end to end store here. Nothing is inspected and nothing can be compacted;
+//! the version of a replica is how many payloads it has, and a difference is the rest of them.
+//!
+//! ```text
+//! state, difference  ( varUint length, bytes )*
+//! version            varUint: how many payloads, counted from the first
+//! ```
+//! Integers are lib0 varUints: seven bits a byte, least significant first.
+
+use bytes::Bytes;
+
+use crate::document::{Checked, Document, DocumentError};
+
+/// Payloads end to end, never looked into.
+#[derive(Debug, Default)]
+pub struct OpaqueDocument {
+    /// All payloads, each behind its length.
+    bytes: Vec<u8>,
+    /// Where each payload's length begins in `bytes`.
+    starts: Vec<usize>,
+}
+
+impl OpaqueDocument {
+    /// A document without payloads.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Document for OpaqueDocument {
+    fn integrate(&mut self, payloads: &[Bytes]) -> Vec<Result<Checked, DocumentError>> {
+        for payload in payloads {
+            self.starts.push(self.bytes.len());
+            write_var(&mut self.bytes, payload.len() as u64);
+            self.bytes.extend_from_slice(payload);
+        }
+        let taken = Checked {
+            adds: true,
+            site: None,
+        };
+        vec![Ok(taken); payloads.len()]
+    }
+
+    /// Always `false`: what cannot be read may always be new.
+    fn adds_nothing(&self, _payload: &Bytes) -> Result<bool, DocumentError> {
+        Ok(false)
+    }
+
+    fn version(&self) -> Bytes {
+        let mut out = Vec::new();
+        write_var(&mut out, self.starts.len() as u64);
+        out.into()
+    }
+
+    fn diff(&self, version: &Bytes) -> Result<Bytes, DocumentError> {
+        let known = read_var(version)
+            .ok_or_else(|| DocumentError::Malformed("a version is one varUint".into()))?;
+        let start = usize::try_from(known)
+            .ok()
+            .and_then(|known| self.starts.get(known).copied())
+            .unwrap_or(self.bytes.len());
+        Ok(Bytes::copy_from_slice(&self.bytes[start..]))
+    }
+
+    fn is_empty_version(&self, version: &Bytes) -> bool {
+        read_var(version) == Some(0)
+    }
+
+    fn encode(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.bytes)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.starts.capacity() * size_of::<usize>()
+    }
+}
+
+fn write_var(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+/// The number, if `bytes` are exactly one varUint below 2⁵⁶.
+fn read_var(bytes: &[u8]) -> Option<u64> {
+    let (last, rest) = bytes.split_last()?;
+    if bytes.len() > 8 || *last >= 0x80 || rest.iter().any(|byte| *byte < 0x80) {
+        return None;
+    }
+    let number = bytes.iter().rev();
+    Some(number.fold(0, |n, byte| n << 7 | u64::from(byte & 0x7f)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payloads(count: usize) -> Vec<Bytes> {
+        (0..count).map(|n| vec![n as u8; n % 300].into()).collect()
+    }
+
+    #[test]
+    fn a_difference_is_the_rest() {
+        let all = payloads(400);
+        let mut whole = OpaqueDocument::new();
+        let mut part = OpaqueDocument::new();
+        assert!(part.is_empty_version(&part.version()));
+        whole.integrate(&all);
+        part.integrate(&all[..150]);
+        let diff = whole.diff(&part.version()).unwrap();
+        assert_eq!([part.encode(), diff].concat(), whole.encode());
+        assert_eq!(whole.diff(&Bytes::from_static(&[0])).unwrap(), whole.encode());
+        assert_eq!(part.diff(&whole.version()).unwrap(), Bytes::new());
+        assert!(!part.is_empty_version(&part.version()));
+    }
+
+    #[test]
+    fn a_version_is_one_number() {
+        let document = OpaqueDocument::new();
+        for bad in [&[][..], &[0x80], &[0, 0], &[0xff; 9]] {
+            assert!(document.diff(&Bytes::copy_from_slice(bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn memory_is_counted() {
+        let mut document = OpaqueDocument::new();
+        document.integrate(&payloads(1000));
+        assert!(document.memory_bytes() >= document.encode().len());
+    }
+}
