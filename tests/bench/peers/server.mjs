@@ -4,8 +4,7 @@
 //   node server.mjs memory
 //   node server.mjs leveldb DIR
 //
-// It picks a free loopback port, says so in the line the load tool waits for, and
-// ends when its standard input closes, so that it never outlives the tool.
+// It picks a free loopback port and says so in the line the load tool waits for.
 
 import http from 'node:http'
 import WebSocket from 'ws'
@@ -46,5 +45,4 @@ server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 }, () => {
   console.log(`listening on http://127.0.0.1:${server.address().port}`)
 })
 
-process.stdin.on('end', () => process.exit(0)).resume()
 process.on('SIGTERM', () => process.exit(0))

@@ -431,6 +431,27 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// One that no sockets stand behind.
+    #[cfg(test)]
+    pub(crate) fn for_test(connections: usize) -> Self {
+        Self {
+            outs: (0..connections).map(|_| Out::default()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// How many failures were recorded.
+    #[cfg(test)]
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.values().sum()
+    }
+
+    /// What was put in for a connection, taken out.
+    #[cfg(test)]
+    pub(crate) fn take(&mut self, id: ConnId) -> Vec<u8> {
+        std::mem::take(&mut self.outs[id]).bytes
+    }
+
     /// Lets `write` append whole frames to what connection `id` sends.
     pub(crate) fn send(&mut self, id: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
         let out = &mut self.outs[id];
@@ -562,15 +583,6 @@ pub(crate) fn raise_open_files() -> anyhow::Result<u64> {
         .context("raise the limit of open files")?;
     }
     Ok(maximum.unwrap_or(u64::MAX))
-}
-
-/// The processor time this process has used.
-pub(crate) fn own_cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        time.tv_sec.try_into().unwrap_or(0),
-        time.tv_nsec.try_into().unwrap_or(0),
-    )
 }
 
 /// Where `ws://host:port/path` is; used for servers the tool did not start.

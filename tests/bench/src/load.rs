@@ -362,3 +362,108 @@ enum Role {
 }
 
 const MAX_LATENCY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{frame::Header, wire};
+
+    /// The messages in a writer's bytes.
+    fn messages(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        while let Some(header) = Header::read_any(bytes).unwrap() {
+            let end = header.size + header.len as usize;
+            messages.push(bytes[header.size..end].to_vec());
+            bytes = &bytes[end..];
+        }
+        messages
+    }
+
+    fn hear(load: &mut ClosedLoop, at: ConnId, message: &[u8], out: &mut Outbox) {
+        let now = Instant::now();
+        load.message(at, wire::read(message).unwrap(), now, out);
+        load.read_done(at, now, out);
+    }
+
+    #[test]
+    fn an_ack_covers_all_before_it_and_lets_as_many_go() {
+        let mut out = Outbox::for_test(1);
+        let mut load = ClosedLoop::new(
+            Ack::Durable,
+            Some(AckEvery::Update),
+            InFlight::PerRoom(4),
+            10,
+        );
+        load.add_room(0, None);
+        load.start(&mut out);
+        load.measure();
+        let sent = messages(&out.take(0));
+        let acks: Vec<_> = sent
+            .iter()
+            .filter(|message| message[0] == 102)
+            .cloned()
+            .collect();
+        assert_eq!((sent.len(), acks.len(), load.outstanding()), (8, 4, 4));
+
+        hear(&mut load, 0, &acks[2], &mut out);
+        assert_eq!((messages(&out.take(0)).len(), load.outstanding()), (6, 4));
+        hear(&mut load, 0, &acks[1], &mut out);
+        assert!(
+            out.take(0).is_empty(),
+            "an ack that says nothing new lets nothing go"
+        );
+
+        let figures = load.pause();
+        assert_eq!(
+            (
+                figures.finished,
+                figures.acked.count(),
+                figures.seen.count()
+            ),
+            (3, 3, 0)
+        );
+        hear(&mut load, 0, &acks[3], &mut out);
+        assert_eq!((out.take(0).len(), load.outstanding()), (0, 3));
+        assert_eq!(out.failures(), 0);
+        hear(&mut load, 0, &[102, 1, 99], &mut out);
+        assert_eq!(out.failures(), 1, "an ack for what was not sent");
+    }
+
+    #[test]
+    fn a_reader_finishes_updates_and_notices_a_gap() {
+        let mut out = Outbox::for_test(2);
+        let mut load = ClosedLoop::new(Ack::Peer, None, InFlight::PerRoom(3), 10);
+        load.add_room(0, Some(1));
+        load.start(&mut out);
+        load.measure();
+        let sent = messages(&out.take(0));
+        hear(&mut load, 1, &sent[0], &mut out);
+        assert_eq!((messages(&out.take(0)).len(), load.outstanding()), (1, 3));
+        hear(&mut load, 1, &sent[0], &mut out);
+        assert_eq!(
+            (out.take(0).len(), out.failures()),
+            (0, 0),
+            "twice is harmless"
+        );
+        hear(&mut load, 1, &sent[2], &mut out);
+        assert_eq!(out.failures(), 1);
+        assert_eq!(load.pause().finished, 1);
+    }
+
+    #[test]
+    fn few_updates_in_flight_go_round_many_rooms() {
+        let mut out = Outbox::for_test(3);
+        let mut load = ClosedLoop::new(Ack::Durable, Some(AckEvery::Write), InFlight::InAll(2), 10);
+        for writer in 0..3 {
+            load.add_room(writer, None);
+        }
+        load.start(&mut out);
+        let ack = messages(&out.take(0)).pop().unwrap();
+        assert!(!out.take(1).is_empty() && out.take(2).is_empty());
+        hear(&mut load, 0, &ack, &mut out);
+        assert!(
+            out.take(0).is_empty() && !out.take(2).is_empty(),
+            "the next room has its turn"
+        );
+    }
+}

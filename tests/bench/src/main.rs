@@ -8,12 +8,13 @@
 //! From the outside in: each file of `scenario/` is one question; [`client`] is the event loop that
 //! carries thousands of connections, [`load`] the writers and readers on it; [`update`] writes
 //! real Yjs updates, [`wire`] and [`frame`] pack them; [`server`] starts and watches
-//! processes, [`relay`] is one of them, [`disk`] another reference; [`report`] prints.
+//! processes, [`meter`] counts what they use, [`relay`] is one of them, [`disk`] another reference; [`report`] prints.
 
 mod client;
 mod disk;
 mod frame;
 mod load;
+mod meter;
 mod relay;
 mod report;
 mod scenario;
@@ -21,7 +22,7 @@ mod server;
 mod update;
 mod wire;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -103,7 +104,11 @@ enum Command {
         rates: Vec<u32>,
     },
     /// Memory of idle connections
-    Idle,
+    Idle {
+        /// Each connection announces a presence, as browsers do
+        #[arg(long)]
+        presence: bool,
+    },
     /// Time to get a whole document, cold, warm and in a crowd
     Join,
     /// The store alone: runs its own bench
@@ -114,7 +119,14 @@ enum Command {
     },
     /// Everything, one after the other
     All,
-    /// Be the bare relay, until standard input closes
+    /// Run a program that ends when the process that starts this one does
+    #[command(hide = true)]
+    Tied {
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Be the bare relay
     Relay {
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
@@ -126,11 +138,12 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let Cli { command, options } = Cli::parse();
-    if let Command::Relay { listen, coalesce } = command {
-        client::raise_open_files()?;
-        return relay::serve(listen, coalesce);
-    }
     let open_files = client::raise_open_files()?;
+    match command {
+        Command::Relay { listen, coalesce } => return relay::serve(listen, coalesce),
+        Command::Tied { program, args } => return Err(server::tied(&program, &args)),
+        _ => {}
+    }
     let store_bench = match &options.store_bench {
         Some(path) => path.clone(),
         None => beside_this("well-bench-store")?,
@@ -151,7 +164,7 @@ fn main() -> anyhow::Result<()> {
         .run(&mut bench),
         Command::Inflight => inflight::run(&mut bench),
         Command::Fanout { readers, rates } => fan_out(&bench, readers, rates).run(&mut bench),
-        Command::Idle => idle::run(&mut bench, open_files),
+        Command::Idle { presence } => idle::run(&mut bench, open_files, presence),
         Command::Join => join::run(&mut bench),
         Command::Store { args } => store::run(&store_bench, &args),
         Command::All => {
@@ -163,7 +176,7 @@ fn main() -> anyhow::Result<()> {
             .run(&mut bench)?;
             inflight::run(&mut bench)?;
             fan_out(&bench, Vec::new(), Vec::new()).run(&mut bench)?;
-            idle::run(&mut bench, open_files)?;
+            idle::run(&mut bench, open_files, false)?;
             join::run(&mut bench)?;
             if store_bench.is_file() {
                 store::run(&store_bench, &[])
@@ -175,7 +188,7 @@ fn main() -> anyhow::Result<()> {
                 Ok(())
             }
         }
-        Command::Relay { .. } => Ok(()),
+        Command::Relay { .. } | Command::Tied { .. } => Ok(()),
     }
 }
 

@@ -17,14 +17,12 @@ use base64::Engine as _;
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
-    unix::SourceFd,
 };
 use sha1::{Digest, Sha1};
 
 use crate::frame::{self, CLOSE, Header};
 
-/// Serves until standard input closes, so that a relay never outlives the tool that
-/// started it. Prints its address when it is ready.
+/// Serves for ever. Prints its address when it is ready.
 pub(crate) fn serve(listen: SocketAddr, coalesce: bool) -> anyhow::Result<()> {
     let mut relay = Relay::bind(listen, coalesce)?;
     let addr = relay
@@ -77,9 +75,6 @@ impl Relay {
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)
             .context("watch the listener")?;
-        poll.registry()
-            .register(&mut SourceFd(&0), STDIN, Interest::READABLE)
-            .context("watch standard input")?;
         Ok(Self {
             poll,
             listener,
@@ -102,11 +97,6 @@ impl Relay {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept()?,
-                    STDIN => {
-                        if matches!(io::stdin().read(&mut [0; 64]), Ok(0) | Err(_)) {
-                            return Ok(());
-                        }
-                    }
                     Token(id) => {
                         if event.is_writable() {
                             self.flush(id);
@@ -346,12 +336,55 @@ fn upgrade(request: &[u8]) -> Option<(String, String)> {
 }
 
 const LISTENER: Token = Token(usize::MAX >> 1);
-const STDIN: Token = Token((usize::MAX >> 1) - 1);
 const MAX_PENDING_BYTES: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::{
+        client::{Crowd, Silence},
+        load::{Ack, ClosedLoop, InFlight},
+        server::Target,
+    };
+
+    #[test]
+    fn a_load_runs_through_a_relay_and_loses_nothing() {
+        for coalesce in [false, true] {
+            let mut relay = Relay::bind("127.0.0.1:0".parse().unwrap(), coalesce).unwrap();
+            let addr = relay.listener.local_addr().unwrap();
+            std::thread::spawn(move || relay.run());
+            let mut crowd = Crowd::new().unwrap();
+            let target = |room: &str| Target {
+                addr,
+                path: room.to_owned(),
+                answers_step1: false,
+            };
+            let targets = [target("/a"), target("/a"), target("/b"), target("/b")];
+            let timeout = Duration::from_secs(10);
+            let ids = crowd
+                .join_all(&targets, 2, false, timeout, &mut Silence)
+                .unwrap();
+            let mut load = ClosedLoop::new(Ack::Peer, None, InFlight::PerRoom(8), 300);
+            load.add_room(ids[0], Some(ids[1]));
+            load.add_room(ids[2], Some(ids[3]));
+            load.measure();
+            crowd.say(|out| load.start(out));
+            crowd
+                .run_until(Instant::now() + Duration::from_millis(100), &mut load)
+                .unwrap();
+            let figures = load.pause();
+            assert!(
+                crowd
+                    .run_while(timeout, &mut load, |load| load.outstanding() > 0)
+                    .unwrap()
+            );
+            crowd.check().unwrap();
+            assert!(figures.finished > 16, "{}", figures.finished);
+            assert_eq!(figures.finished, figures.seen.count());
+        }
+    }
 
     #[test]
     fn the_upgrade_is_that_of_rfc_6455() {

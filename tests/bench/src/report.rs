@@ -45,6 +45,29 @@ pub(crate) struct Sample {
     pub(crate) figures: Vec<(&'static Metric, f64)>,
 }
 
+/// What a figure should be, alone or divided by that of another server.
+pub(crate) struct Goal {
+    /// In the case with this name.
+    pub(crate) case: &'static str,
+    /// For this server.
+    pub(crate) server: &'static str,
+    /// This figure …
+    pub(crate) metric: &'static Metric,
+    /// … divided by this server's …
+    pub(crate) over: Option<&'static str>,
+    /// … is so much.
+    pub(crate) bound: Bound,
+}
+
+/// A limit of a figure or a ratio.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    /// No less.
+    AtLeast(f64),
+    /// No more.
+    AtMost(f64),
+}
+
 /// Collects one scenario at a time.
 pub(crate) struct Report {
     json: bool,
@@ -76,8 +99,14 @@ impl Report {
         self.samples.push(sample);
     }
 
-    /// Prints the scenario and forgets its samples.
-    pub(crate) fn finish(&mut self, scenario: &str, about: &str) -> anyhow::Result<()> {
+    /// Prints the scenario and which goals were met, and forgets its samples. Goals for
+    /// what was not measured are passed over.
+    pub(crate) fn finish(
+        &mut self,
+        scenario: &str,
+        about: &str,
+        goals: &[Goal],
+    ) -> anyhow::Result<()> {
         let samples = std::mem::take(&mut self.samples);
         let rows = Row::of(&samples);
         let mut text = format!("\n## {scenario}\n{about}\n");
@@ -85,12 +114,22 @@ impl Report {
             let rows: Vec<_> = rows.iter().filter(|row| row.case == case).collect();
             text.push_str(&format!("\n{case}\n{}", table(&rows)));
         }
+        let verdicts: Vec<_> = goals.iter().filter_map(|goal| goal.judge(&rows)).collect();
+        if !verdicts.is_empty() {
+            text.push_str("\ngoals\n");
+        }
+        for verdict in &verdicts {
+            text.push_str(&verdict.text());
+        }
         if self.json {
             io::stderr()
                 .write_all(text.as_bytes())
                 .context("print the table")?;
             for row in &rows {
                 writeln!(io::stdout(), "{}", row.json(scenario, &rows)).context("print JSON")?;
+            }
+            for verdict in &verdicts {
+                writeln!(io::stdout(), "{}", verdict.json(scenario)).context("print JSON")?;
             }
         } else {
             io::stdout()
@@ -185,6 +224,79 @@ impl<'a> Row<'a> {
             })
             .collect();
         json!({"scenario": scenario, "case": self.case, "server": self.server, "figures": figures, "ratio_to": ratios})
+    }
+}
+
+impl Goal {
+    fn judge(&self, rows: &[Row<'_>]) -> Option<Verdict<'_>> {
+        let row = |server: &str| {
+            rows.iter()
+                .find(|row| row.case == self.case && row.server == server)
+        };
+        let value = match self.over {
+            Some(other) => row(self.server)?.ratio(row(other)?, self.metric)?,
+            None => row(self.server)?.get(self.metric)?.median,
+        };
+        let met = match self.bound {
+            Bound::AtLeast(limit) => value >= limit,
+            Bound::AtMost(limit) => value <= limit,
+        };
+        Some(Verdict {
+            goal: self,
+            value,
+            met,
+        })
+    }
+}
+
+/// A goal and what came of it.
+struct Verdict<'a> {
+    goal: &'a Goal,
+    value: f64,
+    met: bool,
+}
+
+impl Verdict<'_> {
+    fn text(&self) -> String {
+        let Self { goal, value, met } = self;
+        let show = |value: f64| match goal.over {
+            Some(_) => format!("×{value:.2}"),
+            None => goal.metric.unit.show(value),
+        };
+        let limit = match goal.bound {
+            Bound::AtLeast(limit) => format!("at least {}", show(limit)),
+            Bound::AtMost(limit) => format!("at most {}", show(limit)),
+        };
+        let over = goal
+            .over
+            .map(|other| format!(" ÷ {other}"))
+            .unwrap_or_default();
+        let met = if *met { "met   " } else { "MISSED" };
+        format!(
+            "  {met}  {}: {}{over}, {}: {} ({limit})\n",
+            goal.case,
+            goal.server,
+            goal.metric.title,
+            show(*value)
+        )
+    }
+
+    fn json(&self, scenario: &str) -> Value {
+        let Goal {
+            case,
+            server,
+            metric,
+            over,
+            bound,
+        } = self.goal;
+        let (side, limit) = match bound {
+            Bound::AtLeast(limit) => ("at_least", limit),
+            Bound::AtMost(limit) => ("at_most", limit),
+        };
+        json!({
+            "scenario": scenario, "goal": metric.key, "case": case, "server": server, "over": over,
+            side: limit, "value": self.value, "met": self.met,
+        })
     }
 }
 
@@ -347,6 +459,24 @@ mod tests {
                 figures: vec![(&RATE, rate), (&P50, 1500.0)],
             })
             .into()
+    }
+
+    #[test]
+    fn goals_are_judged_where_there_is_something_to_judge() {
+        let samples = samples();
+        let rows = Row::of(&samples);
+        let goal = |over, bound| Goal {
+            case: "rooms=1",
+            server: "a",
+            metric: &RATE,
+            over,
+            bound,
+        };
+        let met = |goal: Goal| goal.judge(&rows).map(|verdict| verdict.met);
+        assert_eq!(met(goal(Some("b"), Bound::AtLeast(4.0))), Some(true));
+        assert_eq!(met(goal(Some("b"), Bound::AtMost(3.9))), Some(false));
+        assert_eq!(met(goal(None, Bound::AtMost(200.0))), Some(true));
+        assert_eq!(met(goal(Some("c"), Bound::AtLeast(1.0))), None);
     }
 
     #[test]

@@ -65,20 +65,6 @@ impl Bench {
     }
 }
 
-/// Divides, for figures per update or per delivery; the result of nothing is not a number.
-pub(crate) fn per(total: f64, count: u64) -> f64 {
-    if count == 0 {
-        f64::NAN
-    } else {
-        total / count as f64
-    }
-}
-
-/// A duration's microseconds.
-pub(crate) fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
 /// How long connections may take to join.
 pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many connections may be joining at once, where that is not what is measured.
@@ -142,6 +128,12 @@ pub(crate) static CLIENT_DELIVERY_CPU: Metric = Metric {
 pub(crate) static CLIENT_BUSY: Metric = Metric {
     key: "client_busy_share",
     title: "client busy",
+    unit: Unit::Share,
+};
+/// How many processors everybody else on the machine kept busy: above a few percent, expect noise.
+pub(crate) static OTHERS_BUSY: Metric = Metric {
+    key: "others_busy_share",
+    title: "others busy",
     unit: Unit::Share,
 };
 /// The server's resident memory.

@@ -3,9 +3,11 @@
 //! Every server is a process of its own on a free loopback port. It is ready when it
 //! prints a line with `listening on http://ADDRESS`. Its processor time and memory are
 //! read from `/proc`. What it writes to standard error is kept, so that a server that dies can
-//! be quoted. Dropping a [`Server`] kills it: no run leaves one behind.
+//! be quoted. Dropping a [`Server`] kills it, and the kernel does if this program is killed
+//! itself: no run leaves one behind.
 
 use std::{
+    ffi::OsString,
     fmt,
     fs::{self, File},
     io::{BufRead, BufReader},
@@ -17,8 +19,9 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 
-use crate::client;
+use crate::{client, meter};
 
 /// A kind of server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,29 +141,25 @@ impl Launcher {
 
     /// Starts a server on data in `dir` and waits until it is ready.
     pub(crate) fn start(&self, peer: &Peer, dir: &Path) -> anyhow::Result<Server> {
-        let mut command = match peer {
-            Peer::Well => {
-                let mut command = Command::new(&self.well);
-                command
-                    .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-                    .arg(dir.join("well"));
-                command
-            }
-            Peer::Yjs => self.node(&["memory"]),
-            Peer::YjsLeveldb => {
-                let mut command = self.node(&["leveldb"]);
-                command.arg(dir.join("leveldb"));
-                command
-            }
-            Peer::Relay | Peer::RelayCoalescing => {
-                let mut command =
-                    Command::new(std::env::current_exe().context("find this program")?);
-                command.args(["relay", "--listen", "127.0.0.1:0"]);
-                if *peer == Peer::RelayCoalescing {
-                    command.arg("--coalesce");
-                }
-                command
-            }
+        let this = std::env::current_exe().context("find this program")?;
+        let mut command = Command::new(&this);
+        command.arg("tied");
+        match peer {
+            Peer::Well => command
+                .arg(&self.well)
+                .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+                .arg(dir.join("well")),
+            Peer::Yjs => command
+                .arg("node")
+                .arg(self.peers.join("server.mjs"))
+                .arg("memory"),
+            Peer::YjsLeveldb => command
+                .arg("node")
+                .arg(self.peers.join("server.mjs"))
+                .arg("leveldb")
+                .arg(dir.join("leveldb")),
+            Peer::Relay => command.arg(&this).arg("relay"),
+            Peer::RelayCoalescing => command.arg(&this).args(["relay", "--coalesce"]),
             Peer::External { url, pid, .. } => {
                 let (addr, _) = client::parse_ws_url(url)?;
                 return Ok(Server {
@@ -174,7 +173,7 @@ impl Launcher {
         let errors = dir.join("stderr.log");
         let log = File::create(&errors).with_context(|| format!("create {}", errors.display()))?;
         command
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
         let mut child = command
@@ -196,12 +195,6 @@ impl Launcher {
             pid: Some(process.child.id()),
             process: Some(process),
         })
-    }
-
-    fn node(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("node");
-        command.arg(self.peers.join("server.mjs")).args(args);
-        command
     }
 
     /// Installs the Node peers from their lockfile, once.
@@ -240,7 +233,7 @@ pub(crate) struct Target {
     /// The path of the upgrade request.
     pub(crate) path: String,
     /// Whether a Step2 is to be expected.
-    pub answers_step1: bool,
+    pub(crate) answers_step1: bool,
 }
 
 impl Server {
@@ -261,18 +254,13 @@ impl Server {
         }
     }
 
-    /// The processor time the process has used, user and system; zero if it cannot be known.
-    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let Some(pid) = self.pid else {
-            return Ok(Duration::ZERO);
-        };
+    /// The processor time the process has used, user and system, if its process is known.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Option<Duration>> {
+        let Some(pid) = self.pid else { return Ok(None) };
         let path = format!("/proc/{pid}/stat");
         let stat = fs::read_to_string(&path).with_context(|| self.gone(&path))?;
-        let ticks = cpu_ticks(&stat).with_context(|| format!("read {path}"))?;
-        let per_second = rustix::param::clock_ticks_per_second();
-        Ok(Duration::from_nanos(
-            ticks.saturating_mul(1_000_000_000 / per_second),
-        ))
+        let used = cpu_ticks(&stat).with_context(|| format!("read {path}"))?;
+        Ok(Some(meter::ticks(used)))
     }
 
     /// Its memory now.
@@ -309,8 +297,7 @@ impl Server {
             return Ok(());
         };
         let pid = rustix::process::Pid::from_child(&process.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .context("signal the server")?;
+        rustix::process::kill_process(pid, Signal::TERM).context("signal the server")?;
         // Its standard output closes when it ends.
         let deadline = Instant::now() + STOP_TIMEOUT;
         loop {
@@ -403,6 +390,16 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Becomes `program`, which is killed when the process that started this one dies.
+pub(crate) fn tied(program: &Path, args: &[OsString]) -> anyhow::Error {
+    use std::os::unix::process::CommandExt;
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        return anyhow::Error::new(error).context("tie this process to its parent");
+    }
+    let error = Command::new(program).args(args).exec();
+    anyhow::Error::new(error).context(format!("run {}", program.display()))
 }
 
 /// Reads lines in a thread until the other side closes; those nobody waits for are dropped.

@@ -57,6 +57,20 @@ pub(crate) const STEP_1_EMPTY: &[u8] = &[0, 0, 1, 0];
 /// Step2 of a client that has nothing to give: the empty update `00 00`.
 pub(crate) const STEP_2_EMPTY: &[u8] = &[0, 1, 2, 0, 0];
 
+/// An awareness message by which client `id` shows a small state of its own.
+pub(crate) fn presence(id: u64) -> Vec<u8> {
+    const STATE: &[u8] = br##"{"user":{"name":"bench","color":"#336699"}}"##;
+    let mut update = vec![1];
+    write_var_uint(&mut update, id);
+    update.push(1); // clock
+    write_var_uint(&mut update, STATE.len() as u64);
+    update.extend_from_slice(STATE);
+    let mut message = vec![1];
+    write_var_uint(&mut message, update.len() as u64);
+    message.extend_from_slice(&update);
+    message
+}
+
 /// Appends a request for the durable ack `n`.
 pub(crate) fn write_ack_request(out: &mut Vec<u8>, n: u64) {
     out.push(ACK as u8);

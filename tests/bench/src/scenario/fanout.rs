@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::{
     Bench, CLIENT_BUSY, CLIENT_DELIVERY_CPU, DELIVERIES, DELIVERY_CPU, JOIN_AT_ONCE, JOIN_TIMEOUT,
-    P50, P95, P99, micros, per,
+    OTHERS_BUSY, P50, P95, P99,
 };
 use crate::{
-    client::{self, ConnId, Crowd, Load, Outbox, Silence},
+    client::{ConnId, Crowd, Load, Outbox, Silence},
     load::Latency,
-    report::{Metric, Sample, Unit},
+    meter::Meter,
+    report::{Bound, Goal, Metric, Sample, Unit},
     server::{Peer, Server},
     update::{self, Author},
     wire::Incoming,
@@ -55,6 +56,7 @@ impl FanOut {
             "fanout",
             "From the writer's schedule to each reader. relay: no document, no disk, one write per message and reader.\n\
              With many readers, part of the latency is the load tool reading from each in turn, the same for all servers.",
+            GOALS,
         )
     }
 }
@@ -82,22 +84,16 @@ fn measure(
         crowd.run_until(next, &mut load)?;
         if before.is_none() && next >= measured_from {
             load.measured_from = load.sent.len() as u64;
-            before = Some((
-                Instant::now(),
-                load.delivered,
-                server.cpu()?,
-                client::own_cpu(),
-            ));
+            before = Some((Meter::start(server)?, load.delivered));
         }
         crowd.say(|out| load.write(next, out));
         next += interval;
     }
     crowd.run_until(end, &mut load)?;
-    let Some((since, delivered, server_cpu, own_cpu)) = before else {
+    let Some((meter, delivered)) = before else {
         anyhow::bail!("the measurement is too short for {rate} updates/s");
     };
-    let elapsed = since.elapsed();
-    let (server_cpu, own_cpu) = (server.cpu()? - server_cpu, client::own_cpu() - own_cpu);
+    let usage = meter.read()?;
     let delivered = load.delivered - delivered;
     let expected = (load.sent.len() as u64 - load.measured_from) * readers as u64;
     crowd.run_while(DRAIN_TIMEOUT, &mut load, |load| {
@@ -108,11 +104,12 @@ fn measure(
         (&P50, load.latency.micros(0.5)),
         (&P95, load.latency.micros(0.95)),
         (&P99, load.latency.micros(0.99)),
-        (&DELIVERY_CPU, per(micros(server_cpu), delivered)),
-        (&DELIVERIES, delivered as f64 / elapsed.as_secs_f64()),
+        (&DELIVERY_CPU, usage.server_micros_per(delivered)),
+        (&DELIVERIES, delivered as f64 / usage.elapsed.as_secs_f64()),
         (&ARRIVED, load.latency.count() as f64 / expected as f64),
-        (&CLIENT_DELIVERY_CPU, per(micros(own_cpu), delivered)),
-        (&CLIENT_BUSY, own_cpu.as_secs_f64() / elapsed.as_secs_f64()),
+        (&CLIENT_DELIVERY_CPU, usage.own_micros_per(delivered)),
+        (&CLIENT_BUSY, usage.own_share()),
+        (&OTHERS_BUSY, usage.others_share()),
     ])
 }
 
@@ -201,3 +198,48 @@ static ARRIVED: Metric = Metric {
     title: "delivered",
     unit: Unit::Share,
 };
+
+const GOALS: &[Goal] = &[
+    Goal {
+        case: "1 → 1000 at 20 updates/s",
+        server: "well",
+        metric: &P99,
+        over: None,
+        bound: Bound::AtMost(50_000.0),
+    },
+    Goal {
+        case: "1 → 1000 at 50 updates/s",
+        server: "well",
+        metric: &P50,
+        over: Some("relay"),
+        bound: Bound::AtMost(1.0),
+    },
+    Goal {
+        case: "1 → 1000 at 50 updates/s",
+        server: "well",
+        metric: &P99,
+        over: Some("relay"),
+        bound: Bound::AtMost(1.0),
+    },
+    Goal {
+        case: "1 → 1000 at 200 updates/s",
+        server: "well",
+        metric: &DELIVERY_CPU,
+        over: Some("relay"),
+        bound: Bound::AtMost(0.5),
+    },
+    Goal {
+        case: "1 → 1000 at 500 updates/s",
+        server: "well",
+        metric: &DELIVERY_CPU,
+        over: Some("relay"),
+        bound: Bound::AtMost(0.5),
+    },
+    Goal {
+        case: "1 → 1000 at 1000 updates/s",
+        server: "well",
+        metric: &DELIVERY_CPU,
+        over: Some("relay"),
+        bound: Bound::AtMost(0.5),
+    },
+];

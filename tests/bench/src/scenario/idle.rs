@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use super::{Bench, JOIN_AT_ONCE, JOIN_TIMEOUT, RSS};
 use crate::{
     client::{Crowd, Silence},
-    report::{Metric, Sample, Unit},
+    frame,
+    meter::Meter,
+    report::{Bound, Goal, Metric, Sample, Unit},
     server::{Peer, Server},
+    wire,
 };
 
 /// Runs the scenario.
-pub(crate) fn run(bench: &mut Bench, open_files: u64) -> anyhow::Result<()> {
+pub(crate) fn run(bench: &mut Bench, open_files: u64, presence: bool) -> anyhow::Result<()> {
     let cases = bench.pick(
         &[(1_000, 1_000), (10_000, 1_000), (1_000, 1)][..],
         &[(1_000, 1_000), (1_000, 1)][..],
@@ -29,9 +32,14 @@ pub(crate) fn run(bench: &mut Bench, open_files: u64) -> anyhow::Result<()> {
             for peer in &servers {
                 let dir = bench.launcher.data_dir()?;
                 let server = bench.launcher.start(peer, dir.path())?;
-                let figures = measure(bench, &server, connections, rooms)?;
+                let figures = measure(bench, &server, connections, rooms, presence)?;
                 server.stop()?;
-                let case = format!("{connections} idle connections over {rooms} rooms");
+                let with = if presence {
+                    ", each with a presence"
+                } else {
+                    ""
+                };
+                let case = format!("{connections} idle connections over {rooms} rooms{with}");
                 bench.report.add(Sample {
                     case,
                     server: peer.to_string(),
@@ -43,6 +51,7 @@ pub(crate) fn run(bench: &mut Bench, open_files: u64) -> anyhow::Result<()> {
     bench.report.finish(
         "idle",
         "Growth of the server's memory, rooms included, divided by the connections. Kernel socket buffers are not counted.",
+        GOALS,
     )
 }
 
@@ -51,6 +60,7 @@ fn measure(
     server: &Server,
     connections: usize,
     rooms: usize,
+    presence: bool,
 ) -> anyhow::Result<Vec<(&'static Metric, f64)>> {
     {
         let mut first = Crowd::new()?;
@@ -69,12 +79,22 @@ fn measure(
         .map(|i| server.target(&format!("idle-{}", i % rooms)))
         .collect();
     let start = Instant::now();
-    crowd.join_all(&targets, JOIN_AT_ONCE, false, JOIN_TIMEOUT, &mut Silence)?;
+    let ids = crowd.join_all(&targets, JOIN_AT_ONCE, false, JOIN_TIMEOUT, &mut Silence)?;
     let joined = start.elapsed();
-    let cpu = server.cpu()?;
+    if presence {
+        crowd.say(|out| {
+            for &id in &ids {
+                out.send(id, |bytes| {
+                    frame::write(bytes, &wire::presence(id as u64 + 1));
+                });
+            }
+        });
+        crowd.run_until(Instant::now() + bench.pace.warm_up, &mut Silence)?;
+    }
+    let meter = Meter::start(server)?;
     let rest = bench.pick(Duration::from_secs(10), Duration::from_secs(1));
     crowd.run_until(Instant::now() + rest, &mut Silence)?;
-    let cpu = server.cpu()? - cpu;
+    let usage = meter.read()?;
     let after = server.memory()?;
     for (why, n) in crowd.failures() {
         eprintln!("  {n} × {why}");
@@ -86,7 +106,7 @@ fn measure(
         (&RSS, after.rss as f64),
         (&ERRORS, connections as f64 - crowd.open() as f64),
         (&JOINS, connections as f64 / joined.as_secs_f64()),
-        (&IDLE_CPU, cpu.as_secs_f64() / rest.as_secs_f64()),
+        (&IDLE_CPU, usage.server_share()),
     ])
 }
 
@@ -115,3 +135,27 @@ static IDLE_CPU: Metric = Metric {
     title: "CPU while idle",
     unit: Unit::Share,
 };
+
+const GOALS: &[Goal] = &[
+    Goal {
+        case: "10000 idle connections over 1000 rooms",
+        server: "well",
+        metric: &RSS_EACH,
+        over: None,
+        bound: Bound::AtMost(8.0 * 1024.0),
+    },
+    Goal {
+        case: "10000 idle connections over 1000 rooms",
+        server: "well",
+        metric: &ERRORS,
+        over: None,
+        bound: Bound::AtMost(0.0),
+    },
+    Goal {
+        case: "1000 idle connections over 1 rooms",
+        server: "well",
+        metric: &ERRORS,
+        over: None,
+        bound: Bound::AtMost(0.0),
+    },
+];

@@ -8,7 +8,7 @@ use super::{Bench, P50, P99, UPDATES, throughput::Load};
 use crate::{
     disk::Disk,
     load::{Ack, InFlight},
-    report::Sample,
+    report::{Bound, Goal, Sample},
     server::Peer,
     update::Author,
 };
@@ -88,6 +88,13 @@ pub(crate) fn run(bench: &mut Bench) -> anyhow::Result<()> {
             "Durable acks, writers only. disk: {update_bytes} bytes × the updates in flight appended to a preallocated,\n\
              zero-filled file, then fdatasync; its p50 and p99 are those of one such commit."
         ),
+        &[Goal {
+            case: "1 in flight over 1 rooms",
+            server: "well",
+            metric: &P50,
+            over: Some("disk"),
+            bound: Bound::AtMost(2.0),
+        }],
     )
 }
 

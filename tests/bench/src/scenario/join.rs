@@ -16,7 +16,8 @@ use super::{Bench, JOIN_TIMEOUT};
 use crate::{
     client::{ConnId, Crowd, Load, Outbox, Silence},
     load::Latency,
-    report::{Metric, Sample, Unit},
+    meter::micros,
+    report::{Bound, Goal, Metric, Sample, Unit},
     server::{Peer, Server},
     update::{self, Author},
     wire::Incoming,
@@ -57,6 +58,7 @@ pub(crate) fn run(bench: &mut Bench) -> anyhow::Result<()> {
         "From connect to the last byte of the document. cold: the first join after a restart. crowd: so many joiners at\n\
          once, until the last has it; growth: the server's highest resident memory meanwhile, less what it was before\n\
          (kernel socket buffers not counted).",
+        GOALS,
     )
 }
 
@@ -179,7 +181,7 @@ impl Document {
                 joins.got[0], self.bytes
             )
         })?;
-        Ok(super::micros(done - start))
+        Ok(micros(done - start))
     }
 
     fn crowd(&self, server: &Server) -> anyhow::Result<Vec<(&'static Metric, f64)>> {
@@ -216,10 +218,11 @@ impl Document {
 /// Waits until a server that acks nothing has stopped working on what it was sent.
 fn settle(crowd: &mut Crowd, server: &Server) -> anyhow::Result<()> {
     let deadline = Instant::now() + WRITE_TIMEOUT;
-    let mut cpu = server.cpu()?;
+    let used = || server.cpu().map(Option::unwrap_or_default);
+    let mut cpu = used()?;
     while Instant::now() < deadline {
         crowd.run_until(Instant::now() + Duration::from_millis(500), &mut Silence)?;
-        let now = server.cpu()?;
+        let now = used()?;
         if now - cpu < Duration::from_millis(20) {
             return Ok(());
         }
@@ -418,3 +421,48 @@ static GROWTH_EACH: Metric = Metric {
     title: "growth/joiner",
     unit: Unit::Bytes,
 };
+
+const GOALS: &[Goal] = &[
+    Goal {
+        case: "200 KB document (typed, 2000 updates); crowd of 1000",
+        server: "well",
+        metric: &COLD,
+        over: None,
+        bound: Bound::AtMost(25_000.0),
+    },
+    Goal {
+        case: "200 KB document (woven by two, 2000 updates); crowd of 1000",
+        server: "well",
+        metric: &COLD,
+        over: None,
+        bound: Bound::AtMost(25_000.0),
+    },
+    Goal {
+        case: "200 KB document (pasted, 4 updates); crowd of 1000",
+        server: "well",
+        metric: &COLD,
+        over: None,
+        bound: Bound::AtMost(25_000.0),
+    },
+    Goal {
+        case: "5000 KB document (typed, 50000 updates); crowd of 150",
+        server: "well",
+        metric: &COLD,
+        over: None,
+        bound: Bound::AtMost(250_000.0),
+    },
+    Goal {
+        case: "5000 KB document (woven by two, 50000 updates); crowd of 150",
+        server: "well",
+        metric: &COLD,
+        over: None,
+        bound: Bound::AtMost(250_000.0),
+    },
+    Goal {
+        case: "5000 KB document (pasted, 100 updates); crowd of 150",
+        server: "well",
+        metric: &COLD,
+        over: None,
+        bound: Bound::AtMost(250_000.0),
+    },
+];

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::{
-    Bench, CLIENT_BUSY, CLIENT_CPU, JOIN_AT_ONCE, JOIN_TIMEOUT, P50, P99, RSS, SERVER_CPU, UPDATES,
-    micros, per,
+    Bench, CLIENT_BUSY, CLIENT_CPU, JOIN_AT_ONCE, JOIN_TIMEOUT, OTHERS_BUSY, P50, P99, RSS,
+    SERVER_CPU, UPDATES,
 };
 use crate::{
-    client::{self, Crowd, Silence},
+    client::{Crowd, Silence},
     load::{Ack, ClosedLoop, InFlight},
-    report::{Metric, Sample},
+    meter::Meter,
+    report::{Bound, Goal, Metric, Sample},
     server::{Peer, Server},
 };
 
@@ -73,7 +74,9 @@ impl Throughput {
         bench.report.finish(
             "throughput",
             "One writer and one reader a room. Only the Well makes updates durable; for all others an update\n\
-             is finished when the reader has it. relay-coalescing (one write per read) is the upper bound.",
+             is finished when the reader has it. relay-coalescing (one write per read) is the upper bound.\n\
+             Where the client is busy near 100 %, the load tool is the limit.",
+            GOALS,
         )
     }
 }
@@ -116,13 +119,9 @@ impl Load {
         crowd.say(|out| load.start(out));
         crowd.run_until(Instant::now() + bench.pace.warm_up, &mut load)?;
         load.measure();
-        let (start, server_cpu, own_cpu) = (Instant::now(), server.cpu()?, client::own_cpu());
-        crowd.run_until(start + bench.pace.measure, &mut load)?;
-        let (elapsed, server_cpu, own_cpu) = (
-            start.elapsed(),
-            server.cpu()? - server_cpu,
-            client::own_cpu() - own_cpu,
-        );
+        let meter = Meter::start(server)?;
+        crowd.run_until(Instant::now() + bench.pace.measure, &mut load)?;
+        let usage = meter.read()?;
         let figures = load.pause();
         let rss = server.memory()?.rss;
         let drained = crowd.run_while(DRAIN_TIMEOUT, &mut load, |load| load.outstanding() > 0)?;
@@ -138,15 +137,37 @@ impl Load {
             Ack::Peer => &figures.seen,
         };
         Ok(vec![
-            (&UPDATES, figures.finished as f64 / elapsed.as_secs_f64()),
+            (
+                &UPDATES,
+                figures.finished as f64 / usage.elapsed.as_secs_f64(),
+            ),
             (&P50, latency.micros(0.5)),
             (&P99, latency.micros(0.99)),
-            (&SERVER_CPU, per(micros(server_cpu), figures.finished)),
-            (&CLIENT_CPU, per(micros(own_cpu), figures.finished)),
-            (&CLIENT_BUSY, own_cpu.as_secs_f64() / elapsed.as_secs_f64()),
+            (&SERVER_CPU, usage.server_micros_per(figures.finished)),
+            (&CLIENT_CPU, usage.own_micros_per(figures.finished)),
+            (&CLIENT_BUSY, usage.own_share()),
+            (&OTHERS_BUSY, usage.others_share()),
             (&RSS, rss as f64),
         ])
     }
 }
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// They hold for the load that the defaults make.
+const GOALS: &[Goal] = &[
+    Goal {
+        case: "50 rooms, 32 in flight in each, 80 characters",
+        server: "well (durable ack)",
+        metric: &UPDATES,
+        over: Some("yjs"),
+        bound: Bound::AtLeast(10.0),
+    },
+    Goal {
+        case: "50 rooms, 32 in flight in each, 80 characters",
+        server: "well (durable ack)",
+        metric: &SERVER_CPU,
+        over: None,
+        bound: Bound::AtMost(4.0),
+    },
+];
