@@ -7,7 +7,10 @@ import { NotFoundPage } from "./pages/not-found/NotFoundPage";
 import { roleOfQuery, slugOfPath } from "./room/slug";
 
 /** One folder in `pages/` for each route. Pages that carry a document load on their own. */
-const PitPage = lazy(() => import("./pages/pit/PitPage"));
+const loadPitPage = () => import("./pages/pit/PitPage");
+const PitPage = lazy(loadPitPage);
+// Whoever opens a pit's own address should not wait for React before the page is even asked for.
+if (location.pathname.startsWith("/pit/")) void loadPitPage();
 
 export function App() {
   return (

@@ -124,6 +124,7 @@ export class Hand {
     if (event.pointerId !== this.actor) return;
     if (this.action === "pan") this.stage.pan(at.x - before.x, at.y - before.y);
     if (this.action === "draw") {
+      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- Safari learnt it in 18.2
       const samples = event.getCoalescedEvents?.() ?? [];
       this.user.drawMove((samples.length > 0 ? samples : [event]).map((sample) => this.point(sample)));
       this.user.pointAt(this.stage.at(at), true);

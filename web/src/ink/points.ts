@@ -88,7 +88,7 @@ function encodeNumber(value: number): string {
   do {
     const digit = rest & 31;
     rest >>>= 5;
-    text += DIGITS[rest > 0 ? digit | 32 : digit];
+    text += DIGITS.charAt(rest > 0 ? digit | 32 : digit);
   } while (rest > 0);
   return text;
 }

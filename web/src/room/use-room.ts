@@ -6,6 +6,7 @@ export function useRoomSession({ mount, space, name, role, token }: RoomAddress)
   const [session, setSession] = useState<RoomSession | null>(null);
   useEffect(() => {
     const joined = new RoomSession({ mount, space, name, role, token });
+    // eslint-disable-next-line react-hooks/set-state-in-effect -- a session must be ended, so an effect owns it
     setSession(joined);
     return () => joined.end();
   }, [mount, space, name, role, token]);

@@ -1,4 +1,4 @@
-import { useId, useState, type FormEvent } from "react";
+import { useId, useState, type SubmitEvent } from "react";
 import { Link, useLocation } from "wouter";
 import { startPit } from "../../api/pits";
 import type { Problem } from "../../api/problem";
@@ -70,7 +70,7 @@ function JoinPit() {
   const field = useId();
   const hint = useId();
 
-  function join(event: FormEvent): void {
+  function join(event: SubmitEvent): void {
     event.preventDefault();
     const code = parsePitCode(text);
     if (code === null) setWrong(true);
@@ -114,7 +114,7 @@ function JoinPit() {
 
 function RecentPits() {
   const [pits, setPits] = useState<readonly RecentPit[]>(recentPits);
-  const nowMs = Date.now();
+  const [nowMs] = useState(() => Date.now());
   if (pits.length === 0) return null;
   return (
     <section className={styles.recent} aria-labelledby="recent" data-testid="recent">

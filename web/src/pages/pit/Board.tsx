@@ -195,7 +195,7 @@ export function Board({ session, slug, role }: { session: RoomSession; slug: str
       <div ref={cursorLayer} className={styles.cursors} data-testid="cursors" aria-hidden="true" />
 
       <header className={styles.top}>
-        <div className={styles.bar}>
+        <div className={styles.bar} data-testid="role" data-role={role}>
           <Link href="/" className={styles.home} aria-label="The Well, start page">
             <Mark size={24} />
           </Link>
@@ -203,7 +203,7 @@ export function Board({ session, slug, role }: { session: RoomSession; slug: str
             {slug}
           </span>
           {draws ? null : (
-            <span className={styles.role} data-testid="role">
+            <span className={styles.role}>
               <Icon name="eye" /> Watching
             </span>
           )}

@@ -1,4 +1,4 @@
-import { useEffect, useId, useRef, useState, type FormEvent } from "react";
+import { useEffect, useId, useRef, useState, type SubmitEvent } from "react";
 import type { Awareness } from "y-protocols/awareness";
 import { Button } from "../../design/Button";
 import { NAME_MAX_CHARS, type Identity } from "../../room/identity";
@@ -79,7 +79,7 @@ export function People({ awareness, me, role, onRename }: { awareness: Awareness
 function NameForm({ name, onRename, onDone }: { name: string; onRename: (name: string) => void; onDone: () => void }) {
   const [text, setText] = useState(name);
   const field = useId();
-  function submit(event: FormEvent): void {
+  function submit(event: SubmitEvent): void {
     event.preventDefault();
     onRename(text);
     onDone();

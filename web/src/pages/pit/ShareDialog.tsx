@@ -93,6 +93,7 @@ async function copyText(text: string, field: HTMLInputElement | null): Promise<b
     return true;
   } catch {
     field?.select();
+    // eslint-disable-next-line @typescript-eslint/no-deprecated -- nothing newer works without https
     return document.execCommand("copy");
   }
 }
