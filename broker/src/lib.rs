@@ -1,1 +1,33 @@
-//! pending
+//! Rooms: what is submitted becomes durable, and what is durable becomes visible.
+//!
+//! Each loaded room has one owner, a task around a pure state machine. Sessions hand it commands
+//! and read its feed and presence by cursor; the committer makes what all rooms have ready
+//! durable in one sync. Nobody is told of an update before that sync has returned.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`broker`] | the rooms there are, loading and unloading, joining, shutting down |
+//! | [`clock`] | the wall clock, held against the monotonic one |
+//! | [`committer`] | group commit across rooms |
+//! | [`feed`] | a room's committed updates, read by cursor, encoded once |
+//! | [`limits`] | named bounds |
+//! | [`member`] | a session's side of its room |
+//! | [`presence`] | who is here: a conflating map of latest values |
+//! | [`room`] | a room's core, inbox and task |
+
+pub mod broker;
+pub mod clock;
+pub mod committer;
+pub mod feed;
+pub mod limits;
+pub mod member;
+pub mod presence;
+pub mod room;
+
+pub use broker::{Broker, KindOf};
+pub use feed::Wire;
+pub use limits::Limits;
+pub use member::Member;
+pub use presence::EncodePresence;
+pub use room::inbox::RoomError;
+pub use room::{RoomInfo, State};

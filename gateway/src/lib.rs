@@ -1,1 +1,117 @@
-//! pending
+//! The doors of the Well: HTTP and WebSocket, and the pages.
+//!
+//! Only this crate knows wires: it turns sockets and requests into calls of the broker, and what
+//! the broker says into frames, statuses and close codes.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
+//! | [`limits`] | named bounds of connections |
+//! | [`server`] | accepting connections, and ending |
+//! | [`websocket`] | handshake, frames, and the connection that carries a session |
+
+pub mod http;
+pub mod limits;
+pub mod server;
+pub mod websocket;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use broker::Broker;
+use observatory::Exporter;
+use protocol::dialect::yjs;
+use protocol::{CloseCode, RoomName};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use http::problem::Problem;
+use http::sockets::Refused;
+
+/// What every request and connection needs.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    broker: Broker,
+    exporter: Exporter,
+    spaces: Spaces,
+    connections: TaskTracker,
+    draining: CancellationToken,
+}
+
+/// The spaces there are, and the document kind of each.
+pub type Spaces = BTreeMap<String, replay::Kind>;
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("broker", &self.inner.broker)
+            .field("connections", &self.inner.connections.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway to the rooms of `broker` in `spaces`.
+    #[must_use]
+    pub fn new(broker: Broker, exporter: Exporter, spaces: Spaces) -> Self {
+        let inner = Inner {
+            broker,
+            exporter,
+            spaces,
+            connections: TaskTracker::new(),
+            draining: CancellationToken::new(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    pub(crate) fn broker(&self) -> &Broker {
+        &self.inner.broker
+    }
+
+    pub(crate) fn exporter(&self) -> &Exporter {
+        &self.inner.exporter
+    }
+
+    /// Tracks every WebSocket connection.
+    pub(crate) fn connections(&self) -> &TaskTracker {
+        &self.inner.connections
+    }
+
+    pub(crate) fn draining(&self) -> &CancellationToken {
+        &self.inner.draining
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.draining.is_cancelled()
+    }
+
+    /// A room of a request whose path has been decoded.
+    pub(crate) fn room(&self, space: &str, name: &str) -> Result<RoomName, Problem> {
+        let room = RoomName::new(space, name)?;
+        if self.inner.spaces.contains_key(space) {
+            Ok(room)
+        } else {
+            Err(Problem::no_space(space))
+        }
+    }
+
+    /// A room of a socket, from its raw path.
+    pub(crate) fn socket_room(&self, space: &str, raw_name: &str) -> Result<RoomName, Refused> {
+        let room = yjs::room_from_path(space, raw_name).map_err(|error| {
+            let reason = format!("no such room: {error}");
+            (CloseCode::NoRoom, reason)
+        })?;
+        if self.inner.spaces.contains_key(space) {
+            Ok(room)
+        } else {
+            let reason = format!("the space {space:?} is not configured on this server");
+            Err((CloseCode::NoRoom, reason))
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Group commit: what all rooms have ready becomes one append, and one sync.
+//!
+//! There is no timer. When nothing is in flight a lone run is appended at once; while an append
+//! syncs, whatever arrives gathers and becomes the next one. [`APPENDS_IN_FLIGHT`] appends overlap,
+//! so that the log prepares one while it syncs another. The queue is bounded by what rooms may have
+//! in flight ([`ROOM_COMMITS_IN_FLIGHT`](crate::limits::ROOM_COMMITS_IN_FLIGHT) each).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use parking_lot::Mutex;
+use protocol::{Head, RoomName, Run};
+use storage::{AppendError, Batch, Durable, Entry, Log};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{APPENDS_IN_FLIGHT, COMMIT_BYTES};
+
+/// Takes runs from rooms and makes them durable together.
+pub struct Committer {
+    log: Arc<dyn Log>,
+    queue: Mutex<Vec<Request>>,
+    arrived: Notify,
+    closing: CancellationToken,
+}
+
+/// A run on its way to the log.
+struct Request {
+    room: RoomName,
+    run: Run,
+    queued: Instant,
+    done: Box<dyn FnOnce(Committed) + Send>,
+}
+
+/// What became of a run: the proof that it is durable, or why it is not.
+pub type Committed = Result<Durable<Head>, AppendError>;
+
+impl std::fmt::Debug for Committer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Committer")
+            .field("queued", &self.queue.lock().len())
+            .finish()
+    }
+}
+
+impl Committer {
+    /// A committer that writes to `log` once [`Committer::run`] is polled.
+    #[must_use]
+    pub fn new(log: Arc<dyn Log>) -> Self {
+        Self {
+            log,
+            queue: Mutex::new(Vec::new()),
+            arrived: Notify::new(),
+            closing: CancellationToken::new(),
+        }
+    }
+
+    /// Hands over a run. `done` is called once, from the committer's task, in the order of commits.
+    pub fn submit(&self, room: RoomName, run: Run, done: impl FnOnce(Committed) + Send + 'static) {
+        self.queue.lock().push(Request {
+            room,
+            run,
+            queued: Instant::now(),
+            done: Box::new(done),
+        });
+        self.arrived.notify_one();
+    }
+
+    /// Ends [`Committer::run`] once everything handed over is settled.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// Commits until [`Committer::close`].
+    pub async fn run(&self) {
+        let mut in_flight: FuturesOrdered<BoxFuture<'static, ()>> = FuturesOrdered::new();
+        loop {
+            while in_flight.len() < APPENDS_IN_FLIGHT {
+                let requests = self.gather();
+                if requests.is_empty() {
+                    break;
+                }
+                in_flight.push_back(self.append(requests));
+            }
+            let may_take_more = in_flight.len() < APPENDS_IN_FLIGHT;
+            tokio::select! {
+                biased;
+                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+                () = self.arrived.notified(), if may_take_more => {}
+                () = self.closing.cancelled(), if in_flight.is_empty() => {
+                    if self.queue.lock().is_empty() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what is queued, up to [`COMMIT_BYTES`].
+    fn gather(&self) -> Vec<Request> {
+        let mut queue = self.queue.lock();
+        let mut bytes = 0;
+        let fits = queue
+            .iter()
+            .position(|request| {
+                bytes += request.run.bytes().len();
+                bytes > COMMIT_BYTES
+            })
+            // A single run over the bound goes alone.
+            .map_or(queue.len(), |first_over| first_over.max(1));
+        queue.drain(..fits).collect()
+    }
+
+    fn append(&self, requests: Vec<Request>) -> BoxFuture<'static, ()> {
+        let started = Instant::now();
+        let mut records = 0;
+        let mut bytes = 0;
+        let mut entries = Vec::with_capacity(requests.len());
+        let mut waiting = Vec::with_capacity(requests.len());
+        for request in requests {
+            records += request.run.len();
+            bytes += request.run.bytes().len();
+            observatory::commit_queued(started - request.queued);
+            entries.push(Entry::Run(request.room, request.run));
+            waiting.push(request.done);
+        }
+        // Called, so handed over, before the next batch is gathered: that is the order of effect.
+        let appended = self.log.append(Batch { entries });
+        Box::pin(async move {
+            match appended.await {
+                Ok(appended) => {
+                    observatory::commit_done(records, bytes, started.elapsed());
+                    for (done, head) in waiting.into_iter().zip(appended.heads) {
+                        done(Ok(head));
+                    }
+                }
+                Err(error) => {
+                    observatory::commit_failed();
+                    tracing::error!(%error, records, "a commit failed");
+                    for done in waiting {
+                        done(Err(error.clone()));
+                    }
+                }
+            }
+        })
+    }
+}

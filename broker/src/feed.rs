@@ -1,0 +1,240 @@
+//! A room's committed updates, read by cursor.
+//!
+//! The room publishes one [`Published`] batch for each commit, after it is durable. A reader holds
+//! a cursor, a [`Seq`], and takes what lies after it: reading is looking, so a slow reader costs
+//! nothing and holds nothing up. The feed keeps a bounded ring; a reader whose cursor has fallen
+//! off its end is told so and is brought up to date from the document.
+//!
+//! Frames are encoded once for each wire format, by the first reader that needs them, and shared.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::{Head, Seq, SessionId};
+use storage::Durable;
+
+use crate::limits::{FEED_BATCHES, FEED_BYTES};
+
+/// How many wire formats a feed can hold encoded side by side.
+pub const WIRES: usize = 4;
+
+/// One in so many deliveries is timed.
+const FANOUT_SAMPLE: u64 = 64;
+
+/// A wire format: which of a batch's places it encodes into, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Wire {
+    /// Its place, below [`WIRES`]; each format has its own.
+    pub place: usize,
+    /// Appends one update as this format has it on the wire.
+    pub encode: fn(payload: &[u8], out: &mut Vec<u8>),
+}
+
+/// One committed update.
+#[derive(Debug, Clone)]
+pub struct Update {
+    /// Who sent it, and so need not be told.
+    pub author: SessionId,
+    /// The update.
+    pub payload: Bytes,
+}
+
+/// The updates of one commit.
+#[derive(Debug)]
+struct Published {
+    before: Seq,
+    last: Seq,
+    bytes: usize,
+    at: Instant,
+    updates: Vec<Update>,
+    encoded: [OnceLock<Encoded>; WIRES],
+}
+
+/// A batch in one wire format: frames end to end, and where each author's stretch ends.
+#[derive(Debug)]
+struct Encoded {
+    bytes: Bytes,
+    stretches: Vec<(SessionId, usize)>,
+}
+
+/// What a reader was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Everything there is after the cursor, up to and with this Seq.
+    All(Seq),
+    /// Up to and with this Seq; there is more, and the reader has enough for now.
+    Some(Seq),
+    /// The cursor has fallen off the ring.
+    Behind,
+}
+
+/// A bounded ring of what a room has committed lately.
+#[derive(Debug)]
+pub struct Feed {
+    ring: Mutex<Ring>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    batches: VecDeque<Arc<Published>>,
+    bytes: usize,
+    head: Seq,
+}
+
+impl Feed {
+    /// A feed that begins after `head`.
+    #[must_use]
+    pub const fn new(head: Seq) -> Self {
+        Self {
+            ring: Mutex::new(Ring {
+                batches: VecDeque::new(),
+                bytes: 0,
+                head,
+            }),
+        }
+    }
+
+    /// Moves an empty feed to where its room's log ends.
+    pub(crate) fn start_at(&self, head: Seq) {
+        let mut ring = self.ring.lock();
+        debug_assert!(ring.batches.is_empty(), "a feed is moved before it is used");
+        ring.head = head;
+    }
+
+    /// Lets go of what it holds; readers that had not taken it are brought up to date otherwise.
+    pub(crate) fn clear(&self) {
+        let mut ring = self.ring.lock();
+        ring.batches = VecDeque::new();
+        ring.bytes = 0;
+    }
+
+    /// The last published Seq.
+    #[must_use]
+    pub fn head(&self) -> Seq {
+        self.ring.lock().head
+    }
+
+    /// Makes a durable commit visible. `updates` may be fewer than its records: room events are
+    /// not for the wire.
+    pub fn publish(&self, head: &Durable<Head>, updates: Vec<Update>) {
+        let last = head.get().seq;
+        let bytes = updates.iter().map(|update| update.payload.len()).sum();
+        let mut ring = self.ring.lock();
+        assert!(last > ring.head, "a feed only moves forward");
+        let batch = Published {
+            before: ring.head,
+            last,
+            bytes,
+            at: Instant::now(),
+            updates,
+            encoded: Default::default(),
+        };
+        ring.head = last;
+        ring.bytes += bytes;
+        ring.batches.push_back(Arc::new(batch));
+        while ring.batches.len() > FEED_BATCHES
+            || (ring.bytes > FEED_BYTES && ring.batches.len() > 1)
+        {
+            if let Some(dropped) = ring.batches.pop_front() {
+                ring.bytes -= dropped.bytes;
+            }
+        }
+    }
+
+    /// How many bytes of updates lie after `cursor`; `None` if it has fallen off the ring.
+    #[must_use]
+    pub fn bytes_after(&self, cursor: Seq) -> Option<usize> {
+        let ring = self.ring.lock();
+        let batches = ring.after(cursor)?;
+        Some(batches.map(|batch| batch.bytes).sum())
+    }
+
+    /// Appends to `out` the frames after `cursor` that `reader` did not send itself, and stops
+    /// after `max_bytes`.
+    pub fn take(
+        &self,
+        mut cursor: Seq,
+        wire: Wire,
+        reader: SessionId,
+        max_bytes: usize,
+        out: &mut Vec<Bytes>,
+    ) -> Taken {
+        let mut taken = 0;
+        loop {
+            // One batch at a time: encoding happens outside the lock.
+            let (batch, is_last) = {
+                let ring = self.ring.lock();
+                if cursor >= ring.head {
+                    return Taken::All(cursor);
+                }
+                let Some(mut batches) = ring.after(cursor) else {
+                    return Taken::Behind;
+                };
+                let Some(batch) = batches.next() else {
+                    return Taken::Behind;
+                };
+                (Arc::clone(batch), batches.next().is_none())
+            };
+            taken += batch.frames_for(wire, reader, out);
+            if (batch.last.get() ^ reader.get()).is_multiple_of(FANOUT_SAMPLE) {
+                observatory::fanned_out(batch.at.elapsed());
+            }
+            cursor = batch.last;
+            if taken >= max_bytes && !is_last {
+                return Taken::Some(cursor);
+            }
+        }
+    }
+}
+
+impl Ring {
+    /// The batches that hold something after `cursor`, or `None` if it has fallen off.
+    fn after(&self, cursor: Seq) -> Option<impl Iterator<Item = &Arc<Published>>> {
+        let oldest = self.batches.front().map_or(self.head, |batch| batch.before);
+        if cursor < oldest {
+            return None;
+        }
+        let from = self.batches.partition_point(|batch| batch.last <= cursor);
+        Some(self.batches.range(from..))
+    }
+}
+
+impl Published {
+    fn frames_for(&self, wire: Wire, reader: SessionId, out: &mut Vec<Bytes>) -> usize {
+        let encoded = self.encoded[wire.place].get_or_init(|| Encoded::new(&self.updates, wire));
+        let mut start = 0;
+        let mut taken = 0;
+        for &(author, end) in &encoded.stretches {
+            if author != reader {
+                out.push(encoded.bytes.slice(start..end));
+                taken += end - start;
+            }
+            start = end;
+        }
+        taken
+    }
+}
+
+impl Encoded {
+    fn new(updates: &[Update], wire: Wire) -> Self {
+        let payloads: usize = updates.iter().map(|update| update.payload.len()).sum();
+        let mut bytes = Vec::with_capacity(payloads + updates.len() * 16);
+        let mut stretches: Vec<(SessionId, usize)> = Vec::new();
+        for update in updates {
+            (wire.encode)(&update.payload, &mut bytes);
+            match stretches.last_mut() {
+                Some((author, end)) if *author == update.author => *end = bytes.len(),
+                _ => stretches.push((update.author, bytes.len())),
+            }
+        }
+        // Others' stretches around one author's are joined for everyone else only where they
+        // touch; that is one more slice in a vectored write, not a copy.
+        Self {
+            bytes: bytes.into(),
+            stretches,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A session's side of its room: a mailbox, and cursors into the room's feed and presence.
+//!
+//! A [`Member`] is polled by the transport that owns the session. It never waits: it says what
+//! there is, and wakes the transport's task when there may be more. Everything in it is bounded:
+//! the mailbox conflates acks, updates are read by cursor, presence is the latest value.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+use atomic_waker::AtomicWaker;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::dialect::{Command, Event};
+use protocol::{RoomName, Seq, SessionId};
+
+use crate::feed::{Taken, Wire};
+use crate::limits::{MAILBOX_EVENTS, SESSION_WINDOW, SESSION_WINDOW_BYTES};
+use crate::presence::EncodePresence;
+use crate::room::Room;
+use crate::room::core::Mail;
+use crate::room::inbox::{Input, submitted_bytes};
+
+/// What the room has for one member.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    mail: Mutex<VecDeque<Mail>>,
+    waker: AtomicWaker,
+}
+
+impl Mailbox {
+    pub(crate) fn put(&self, mail: Mail) {
+        let mut queue = self.mail.lock();
+        if let Event::Settled { count } = mail.event
+            && let Some(Mail {
+                event: Event::Settled { count: last },
+                ..
+            }) = queue.back_mut()
+        {
+            *last = count;
+        } else {
+            queue.push_back(mail);
+        }
+        drop(queue);
+        self.waker.wake();
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+}
+
+/// A session's membership of a room. Dropping it leaves the room as if the connection broke.
+#[derive(Debug)]
+pub struct Member {
+    session: SessionId,
+    room: Arc<Room>,
+    mailbox: Arc<Mailbox>,
+    cursor: Seq,
+    presence: u64,
+    /// Commands that the room had no space for.
+    held: Vec<Command>,
+    submitted: u64,
+    /// Of unsettled submissions. Sizes are not kept one by one: all count until all are settled.
+    submitted_bytes: usize,
+    settled: u64,
+    /// Nothing of the feed or presence is taken until the room has said where to begin.
+    catching_up: bool,
+    left: bool,
+}
+
+impl Member {
+    pub(crate) const fn new(session: SessionId, room: Arc<Room>, mailbox: Arc<Mailbox>) -> Self {
+        Self {
+            session,
+            room,
+            mailbox,
+            cursor: Seq::ZERO,
+            presence: 0,
+            held: Vec::new(),
+            submitted: 0,
+            submitted_bytes: 0,
+            settled: 0,
+            catching_up: true,
+            left: false,
+        }
+    }
+
+    /// The room's name.
+    #[must_use]
+    pub fn room(&self) -> &RoomName {
+        &self.room.name
+    }
+
+    /// The session's id.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Wakes this task when there may be something new. To be called before looking.
+    pub fn register(&self, waker: &Waker) {
+        self.mailbox.waker.register(waker);
+    }
+
+    /// Hands commands to the room, in order.
+    pub fn send(&mut self, mut commands: Vec<Command>) {
+        if commands.is_empty() {
+            return;
+        }
+        for command in &commands {
+            if let Command::Submit(submission) = command {
+                self.submitted += 1;
+                self.submitted_bytes += submission.payload.len();
+            }
+        }
+        if self.held.is_empty() {
+            self.held = commands;
+        } else {
+            self.held.append(&mut commands);
+        }
+        self.send_held();
+    }
+
+    /// Whether the transport should stop reading from its client for now: the room has not
+    /// settled enough of what came before. The task is woken when that changes.
+    pub fn is_full(&mut self) -> bool {
+        self.send_held();
+        !self.held.is_empty()
+            || self.submitted - self.settled >= SESSION_WINDOW
+            || self.submitted_bytes >= SESSION_WINDOW_BYTES
+            || self.mailbox.mail.lock().len() >= MAILBOX_EVENTS
+    }
+
+    /// The next event from the room.
+    pub fn next_event(&mut self) -> Option<Event> {
+        let mail = self.mailbox.mail.lock().pop_front()?;
+        if let Some(cursor) = mail.cursor {
+            self.cursor = cursor;
+            self.catching_up = false;
+        }
+        if let Event::Settled { count } = mail.event {
+            self.settled = count;
+            if count == self.submitted {
+                self.submitted_bytes = 0;
+            }
+        }
+        Some(mail.event)
+    }
+
+    /// Appends to `out` what the room has committed since the last call, encoded for `wire`, and
+    /// stops after about `max_bytes`. Gives whether there is more.
+    pub fn take_updates(&mut self, wire: Wire, max_bytes: usize, out: &mut Vec<Bytes>) -> bool {
+        if self.catching_up {
+            return false;
+        }
+        match self
+            .room
+            .feed
+            .take(self.cursor, wire, self.session, max_bytes, out)
+        {
+            Taken::All(cursor) => {
+                self.cursor = cursor;
+                false
+            }
+            Taken::Some(cursor) => {
+                self.cursor = cursor;
+                true
+            }
+            Taken::Behind => {
+                observatory::fell_behind();
+                self.catching_up = true;
+                self.room.inbox.push(Input::CatchUp(self.session));
+                false
+            }
+        }
+    }
+
+    /// What presence has changed since the last call, as one message.
+    pub fn take_presence(&mut self, encode: EncodePresence) -> Option<Bytes> {
+        if self.catching_up {
+            return None;
+        }
+        let (message, version) = self.room.presence.since(self.presence, encode)?;
+        self.presence = version;
+        Some(message)
+    }
+
+    /// Everyone's presence again with the next [`Member::take_presence`].
+    pub fn forget_presence(&mut self) {
+        self.presence = 0;
+    }
+
+    /// Leaves the room with a goodbye: presence is gone at once.
+    pub fn leave(mut self) {
+        self.left = true;
+        self.say_left(true);
+    }
+
+    fn send_held(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let bytes = submitted_bytes(&self.held);
+        let submissions = self
+            .held
+            .iter()
+            .filter(|command| matches!(command, Command::Submit(_)))
+            .count();
+        if self
+            .room
+            .inbox
+            .offer(self.session, &self.mailbox, &mut self.held)
+        {
+            observatory::updates_received(submissions, bytes);
+        }
+    }
+
+    fn say_left(&self, clean: bool) {
+        let session = self.session;
+        self.room.inbox.push(Input::Leave { session, clean });
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if !self.left {
+            self.say_left(false);
+        }
+    }
+}

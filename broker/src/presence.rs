@@ -1,0 +1,365 @@
+//! Who is here and where: the latest value of each replica, never stored.
+//!
+//! An entry is accepted if its clock is newer, or equal with no state while one is there (the
+//! y-protocols rule): clients repeat every remote entry they receive, so anything else is dropped
+//! here or traffic grows with the square of the members. A replica belongs to the session that
+//! announced it first for as long as that session lives; what another session claims for it
+//! meanwhile is kept, and taken when the owner leaves, so that a client that comes back on a new
+//! connection while the old one hangs is not lost.
+//!
+//! Every change gets a version. A reader holds the version it has seen and takes what is newer, as
+//! one message: under pressure it simply sees fewer, later states.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use protocol::dialect::PresenceEntry;
+use protocol::limits::MAX_PRESENCE_PER_SESSION;
+use protocol::{SessionId, Site};
+
+use crate::limits::{PRESENCE_ENTRIES, PRESENCE_GRACE};
+
+/// Encodes entries as one message of a wire format.
+pub type EncodePresence = fn(entries: &[PresenceEntry], out: &mut Vec<u8>);
+
+/// The presence of one room.
+#[derive(Debug, Default)]
+pub struct Presence {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    version: u64,
+    entries: HashMap<Site, Held>,
+    /// How many of the entries have a state.
+    here: usize,
+    /// Which replica changed at which version; one row for each entry.
+    changes: BTreeMap<u64, Site>,
+    /// The message for readers at one version, kept because most readers stand at the same one.
+    /// Keyed by (from version, wire format's encoder address).
+    shared: Option<(u64, usize, Bytes)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    entry: PresenceEntry,
+    version: u64,
+    owner: Option<SessionId>,
+    /// Set while the owner has vanished: when to say that it left.
+    gone_at: Option<Instant>,
+    /// What another session claims for this replica.
+    claim: Option<(SessionId, PresenceEntry)>,
+}
+
+impl Presence {
+    /// Takes what `session` says. Gives how many entries changed something.
+    pub fn update(&self, session: SessionId, entries: Vec<PresenceEntry>) -> usize {
+        let mut inner = self.inner.lock();
+        let mut changed = 0;
+        for entry in entries {
+            changed += usize::from(inner.accept(session, entry));
+        }
+        changed
+    }
+
+    /// The session has ended. After a clean goodbye its replicas leave now, otherwise after
+    /// [`PRESENCE_GRACE`]. Gives whether anything changed at once.
+    pub fn leave(&self, session: SessionId, clean: bool, now: Instant) -> bool {
+        let mut inner = self.inner.lock();
+        let mut owned = Vec::new();
+        for (site, held) in &mut inner.entries {
+            if held.claim.as_ref().is_some_and(|(by, _)| *by == session) {
+                held.claim = None;
+            }
+            if held.owner == Some(session) {
+                owned.push(*site);
+            }
+        }
+        let mut changed = false;
+        for site in owned {
+            let claim = inner.entries.get_mut(&site).and_then(|held| {
+                held.owner = None;
+                held.claim.take()
+            });
+            if let Some((by, entry)) = claim {
+                inner.set(site, Some(by), entry);
+                changed = true;
+            } else if clean {
+                changed |= inner.remove(site);
+            } else if let Some(held) = inner.entries.get_mut(&site) {
+                held.gone_at = held.entry.state.is_some().then_some(now + PRESENCE_GRACE);
+            }
+        }
+        changed
+    }
+
+    /// When the next vanished replica is to be said gone.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let inner = self.inner.lock();
+        inner.entries.values().filter_map(|held| held.gone_at).min()
+    }
+
+    /// Says gone what has been gone for long enough. Gives whether anything changed.
+    pub fn expire(&self, now: Instant) -> bool {
+        let mut inner = self.inner.lock();
+        let due: Vec<Site> = inner
+            .entries
+            .iter()
+            .filter(|(_, held)| held.gone_at.is_some_and(|at| at <= now))
+            .map(|(site, _)| *site)
+            .collect();
+        let mut changed = false;
+        for site in due {
+            changed |= inner.remove(site);
+        }
+        changed
+    }
+
+    /// The version of the last change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.inner.lock().version
+    }
+
+    /// What changed after `version`, as one message, and the version it brings the reader to.
+    /// Version 0 gives everyone who is here. `None` when there is nothing to say.
+    pub fn since(&self, version: u64, encode: EncodePresence) -> Option<(Bytes, u64)> {
+        let mut inner = self.inner.lock();
+        let now = inner.version;
+        if version >= now {
+            return None;
+        }
+        if let Some((from, by, message)) = &inner.shared
+            && *from == version
+            && *by == encode as usize
+        {
+            return Some((message.clone(), now));
+        }
+        let entries: Vec<PresenceEntry> = inner
+            .changes
+            .range(version + 1..)
+            .filter_map(|(_, site)| inner.entries.get(site))
+            // Someone who has just come need not hear who is gone.
+            .filter(|held| version > 0 || held.entry.state.is_some())
+            .map(|held| held.entry.clone())
+            .collect();
+        if entries.is_empty() {
+            return None;
+        }
+        let mut message = Vec::new();
+        encode(&entries, &mut message);
+        let message = Bytes::from(message);
+        inner.shared = Some((version, encode as usize, message.clone()));
+        Some((message, now))
+    }
+
+    /// How many replicas are here.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.lock().here
+    }
+
+    /// Whether nobody is here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Inner {
+    fn owns_enough(&self, session: SessionId) -> bool {
+        let mine = |held: &&Held| held.owner == Some(session);
+        self.entries.values().filter(mine).count() >= MAX_PRESENCE_PER_SESSION
+    }
+
+    fn accept(&mut self, session: SessionId, entry: PresenceEntry) -> bool {
+        let site = entry.site;
+        let Some(held) = self.entries.get_mut(&site) else {
+            // Nobody needs to hear of someone who was never here.
+            let room_left = self.entries.len() < PRESENCE_ENTRIES;
+            if entry.state.is_none() || !room_left || self.owns_enough(session) {
+                return false;
+            }
+            self.set(site, Some(session), entry);
+            return true;
+        };
+        let newer = entry.clock > held.entry.clock
+            || (entry.clock == held.entry.clock
+                && entry.state.is_none()
+                && held.entry.state.is_some());
+        if !newer {
+            return false;
+        }
+        match held.owner {
+            Some(owner) if owner != session => {
+                let newest = held
+                    .claim
+                    .as_ref()
+                    .is_none_or(|(_, claim)| entry.clock > claim.clock);
+                if newest && entry.state.is_some() {
+                    held.claim = Some((session, entry));
+                }
+                false
+            }
+            Some(_) => {
+                self.set(site, Some(session), entry);
+                true
+            }
+            None => {
+                // Its owner has vanished or left: whoever knows something newer is its owner now.
+                if entry.state.is_none() || self.owns_enough(session) {
+                    return false;
+                }
+                self.set(site, Some(session), entry);
+                true
+            }
+        }
+    }
+
+    fn set(&mut self, site: Site, owner: Option<SessionId>, entry: PresenceEntry) {
+        self.version += 1;
+        let version = self.version;
+        self.here += usize::from(entry.state.is_some());
+        let held = Held {
+            entry,
+            version,
+            owner,
+            gone_at: None,
+            claim: None,
+        };
+        if let Some(old) = self.entries.insert(site, held) {
+            self.changes.remove(&old.version);
+            self.here -= usize::from(old.entry.state.is_some());
+            // A claim outlives the owner's own changes.
+            if let (Some(new), true) = (self.entries.get_mut(&site), old.owner == owner) {
+                new.claim = old.claim;
+            }
+        }
+        self.changes.insert(version, site);
+        self.shared = None;
+        self.forget_the_long_gone();
+    }
+
+    fn remove(&mut self, site: Site) -> bool {
+        let Some(held) = self.entries.get(&site) else {
+            return false;
+        };
+        if held.entry.state.is_none() {
+            return false;
+        }
+        let entry = PresenceEntry {
+            site,
+            clock: held.entry.clock + 1,
+            state: None,
+        };
+        self.set(site, None, entry);
+        true
+    }
+
+    /// Those who left are kept so that readers hear of it; the oldest make way.
+    fn forget_the_long_gone(&mut self) {
+        const GONE_KEPT: usize = 1024;
+        if self.entries.len() - self.here <= GONE_KEPT {
+            return;
+        }
+        let oldest = self.changes.iter().find_map(|(version, site)| {
+            let held = self.entries.get(site)?;
+            held.entry.state.is_none().then_some((*version, *site))
+        });
+        if let Some((version, site)) = oldest {
+            self.changes.remove(&version);
+            self.entries.remove(&site);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(site: u64, clock: u64, state: Option<&'static str>) -> PresenceEntry {
+        PresenceEntry {
+            site: Site::new(site),
+            clock,
+            state: state.map(|state| Bytes::from_static(state.as_bytes())),
+        }
+    }
+
+    fn text(entries: &[PresenceEntry], out: &mut Vec<u8>) {
+        for entry in entries {
+            let state = entry.state.as_ref().map_or("null".into(), |state| {
+                String::from_utf8_lossy(state).into_owned()
+            });
+            out.extend(format!("{}@{}={state};", entry.site.get(), entry.clock).bytes());
+        }
+    }
+
+    fn since(presence: &Presence, version: u64) -> Option<String> {
+        presence
+            .since(version, text)
+            .map(|(message, _)| String::from_utf8(message.to_vec()).unwrap())
+    }
+
+    const A: SessionId = SessionId::new(1);
+    const B: SessionId = SessionId::new(2);
+
+    #[test]
+    fn an_echo_changes_nothing() {
+        let presence = Presence::default();
+        assert_eq!(presence.update(A, vec![entry(7, 1, Some("x"))]), 1);
+        assert_eq!(presence.update(B, vec![entry(7, 1, Some("x"))]), 0);
+        assert_eq!(presence.update(A, vec![entry(7, 1, Some("y"))]), 0);
+        assert_eq!(presence.update(A, vec![entry(7, 1, None)]), 1, "equal clock, null");
+        assert_eq!(presence.update(A, vec![entry(7, 1, None)]), 0);
+    }
+
+    #[test]
+    fn a_replica_is_bound_to_its_session() {
+        let presence = Presence::default();
+        presence.update(A, vec![entry(7, 1, Some("a"))]);
+        assert_eq!(presence.update(B, vec![entry(7, 9, Some("b"))]), 0);
+        assert_eq!(presence.update(B, vec![entry(7, 9, None)]), 0);
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@1=a;"));
+        // The owner hangs and is found dead: the claim is taken at once.
+        assert!(presence.leave(A, false, Instant::now()));
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@9=b;"));
+    }
+
+    #[test]
+    fn an_unclean_leave_has_a_grace_and_a_clean_one_has_none() {
+        let presence = Presence::default();
+        let now = Instant::now();
+        presence.update(A, vec![entry(7, 1, Some("a"))]);
+        presence.update(B, vec![entry(8, 1, Some("b"))]);
+        assert!(!presence.leave(A, false, now));
+        assert!(presence.leave(B, true, now));
+        assert_eq!(since(&presence, 2).as_deref(), Some("8@2=null;"));
+        assert_eq!(presence.next_timeout(), Some(now + PRESENCE_GRACE));
+        assert!(!presence.expire(now));
+        // It comes back on a new connection within the grace: nobody sees it leave.
+        presence.update(B, vec![entry(7, 2, Some("a again"))]);
+        assert!(!presence.expire(now + PRESENCE_GRACE));
+        assert_eq!(since(&presence, 3).as_deref(), Some("7@2=a again;"));
+    }
+
+    #[test]
+    fn a_slow_reader_sees_only_the_latest() {
+        let presence = Presence::default();
+        for clock in 1..=100 {
+            presence.update(A, vec![entry(7, clock, Some("x")), entry(8, clock, Some("y"))]);
+        }
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@100=x;8@100=y;"));
+        assert_eq!(since(&presence, presence.version()), None);
+    }
+
+    #[test]
+    fn a_session_owns_a_bounded_number() {
+        let presence = Presence::default();
+        let many = (0..100).map(|site| entry(site, 1, Some("x"))).collect();
+        assert_eq!(presence.update(A, many), MAX_PRESENCE_PER_SESSION);
+    }
+}

@@ -1,0 +1,778 @@
+//! A room's rules as a pure state machine: no IO, no clock, no task.
+//!
+//! Inputs go in with the time they came, [`Output`]s come out in order. The life of an update:
+//!
+//! ```text
+//!  submit ─▶ unchecked ─▶ integrate ─▶ staged run ─▶ in flight ─▶ durable ─▶ feed, settled
+//!                │            │                          │
+//!             refused    adds nothing                 failed: the room ends, nothing is acked
+//! ```
+//!
+//! The document takes an update before the log does: integrating is the check. It may therefore
+//! be ahead of what is durable, and so everything that shows it (a state for a joiner, an ack for
+//! an update that was already there) waits for the newest run that is still on its way. If that
+//! run fails, the document is wrong, and the room ends: its members are closed without an ack, and
+//! the next join loads what the log really holds.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use protocol::dialect::{Command, Event, Refusal, Submission};
+use protocol::limits::MAX_PAYLOAD_BYTES;
+use protocol::record::RunBuilder;
+use protocol::{
+    Author, CloseCode, Draft, Head, Kind, OpId, Role, RoomName, Run, Seq, SessionId, Site,
+    Timestamp, UserId,
+};
+use replay::{Document, DocumentError, Folded};
+use storage::Durable;
+
+use crate::committer::Committed;
+use crate::feed::Update;
+use crate::limits::{
+    CACHED_STATE_TAIL_BYTES, CACHED_STATE_TAIL_RUNS, OPS_REMEMBERED, ROOM_COMMITS_IN_FLIGHT,
+    STATE_CACHE_TIME,
+};
+
+/// A room's state and rules.
+pub(crate) struct Core {
+    room: RoomName,
+    document_bytes: usize,
+    document: Box<dyn Document>,
+    ops: Ops,
+    sessions: HashMap<SessionId, Session>,
+    unchecked: Vec<Unchecked>,
+    staged: Staged,
+    in_flight: VecDeque<InFlight>,
+    durable: Head,
+    state: Option<CachedState>,
+    ending: Ending,
+    /// Bytes of submissions that have been settled or refused since the shell last asked.
+    released: usize,
+    now: Instant,
+    at: Timestamp,
+    outputs: VecDeque<Output>,
+}
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Hand the run to the committer; its result comes back through [`Core::committed`].
+    Append(Run),
+    /// A commit is durable and may be seen: put it into the feed.
+    Publish(Durable<Head>, Vec<Update>),
+    /// Put this into a member's mailbox.
+    Mail(SessionId, Mail),
+    /// The answer to a request that the shell numbered.
+    Answer(u64, Answer),
+    /// A batch was checked: how many updates are new, and what was refused why.
+    Checked(usize),
+    /// A submission was refused.
+    Refused(SessionId, Refusal),
+    /// The oldest update of a durable commit arrived then.
+    Settled(Instant),
+    /// The room has ended; nothing more comes.
+    Ended,
+}
+
+/// Something for one member.
+#[derive(Debug, Clone)]
+pub(crate) struct Mail {
+    /// What happened.
+    pub(crate) event: Event,
+    /// Where the member's cursor into the feed stands after it.
+    pub(crate) cursor: Option<Seq>,
+}
+
+/// An answer to a numbered request.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// The whole document, and the end of the log it was folded from.
+    State(Head, Bytes),
+    /// A room event is durable; the log ends here.
+    Recorded(Head),
+}
+
+struct Session {
+    role: Role,
+    user: Option<UserId>,
+    submitted: u64,
+    /// A submission was refused for good: nothing later is taken or settled.
+    refused: bool,
+}
+
+/// A submission with what its session was when it arrived: a session that leaves meanwhile takes
+/// nothing with it and gains nothing.
+struct Unchecked {
+    session: SessionId,
+    role: Role,
+    user: Option<UserId>,
+    number: u64,
+    submission: Submission,
+}
+
+/// What is to become of a submission before the document sees it.
+enum Admission {
+    /// The document is to check it and take it.
+    Integrate,
+    /// It is in the log already, or adds nothing.
+    Known,
+    /// It may not go on.
+    Refuse(Refusal),
+}
+
+/// The run that is being built while earlier ones are on their way.
+struct Staged {
+    run: RunBuilder,
+    updates: Vec<Update>,
+    waiting: Vec<Waiting>,
+    since: Option<Instant>,
+    bytes: usize,
+}
+
+struct InFlight {
+    head: Head,
+    updates: Vec<Update>,
+    waiting: Vec<Waiting>,
+    since: Option<Instant>,
+    bytes: usize,
+}
+
+/// What is to be told once a run is durable.
+enum Waiting {
+    Settle(SessionId, u64),
+    Mail(SessionId, Mail),
+    Answer(u64, Answer),
+}
+
+struct CachedState {
+    head: Head,
+    bytes: Bytes,
+    used: Instant,
+    /// What has been staged since: it must still lie in the feed.
+    tail_bytes: usize,
+    tail_runs: usize,
+}
+
+enum Ending {
+    /// The room lives.
+    No,
+    /// Nothing new is taken; once nothing is on its way, members are closed with this.
+    When(CloseCode, String),
+    /// Members have been closed with this.
+    Ended(CloseCode, String),
+}
+
+/// Why a session's submissions may be settled: the proof that what they hold is durable.
+enum Proof<'a> {
+    /// The commit that holds them, or that was on its way when they turned out to add nothing.
+    Committed(&'a Durable<Head>),
+    /// They add nothing to what had been read back from the log or made durable before.
+    NothingNew,
+}
+
+impl Core {
+    pub(crate) fn new(
+        room: RoomName,
+        folded: Folded,
+        document_bytes: usize,
+        now: Instant,
+    ) -> Self {
+        Self {
+            room,
+            document_bytes,
+            document: folded.document,
+            ops: Ops::new(folded.ops, folded.ops_complete),
+            sessions: HashMap::new(),
+            unchecked: Vec::new(),
+            staged: Staged::after(folded.head),
+            in_flight: VecDeque::new(),
+            durable: folded.head,
+            state: None,
+            ending: Ending::No,
+            released: 0,
+            now,
+            at: folded.head.at,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What follows happens at this time.
+    pub(crate) fn tick(&mut self, now: Instant, at: Timestamp) {
+        self.now = now;
+        self.at = at;
+    }
+
+    /// The next thing to do.
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The end of what is durable.
+    pub(crate) fn durable(&self) -> Head {
+        self.durable
+    }
+
+    /// A bound on the document's memory.
+    pub(crate) fn document_bytes(&self) -> usize {
+        self.document.memory_bytes()
+    }
+
+    /// Nobody is here and nothing is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && !self.is_outstanding()
+    }
+
+    /// A session becomes a member. It is told so, with what the room has.
+    pub(crate) fn join(&mut self, session: SessionId, role: Role, user: Option<UserId>) {
+        if let Ending::When(code, reason) | Ending::Ended(code, reason) = &self.ending {
+            let mail = closed(*code, reason.clone());
+            self.outputs.push_back(Output::Mail(session, mail));
+            return;
+        }
+        let member = Session {
+            role,
+            user,
+            submitted: 0,
+            refused: false,
+        };
+        self.sessions.insert(session, member);
+        let event = Event::Joined {
+            version: self.document.version(),
+            role,
+        };
+        let cursor = Some(self.applied().seq);
+        // The version may name what is not durable yet: the client would then hold it back as
+        // known, so it hears the version when that is true for good.
+        self.when_durable(Waiting::Mail(session, Mail { event, cursor }));
+    }
+
+    /// A session is gone. What it submitted goes on; what it waited for is dropped.
+    pub(crate) fn leave(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+
+    /// Takes a session's commands but presence, which is not the log's business.
+    pub(crate) fn command(&mut self, session: SessionId, command: Command) {
+        match command {
+            Command::Submit(submission) => self.submit(session, submission),
+            Command::Sync { version } => {
+                self.check();
+                self.sync(session, &version);
+            }
+            Command::Presence(_) | Command::QueryPresence => {}
+        }
+    }
+
+    /// Operation ids of `commands` that are neither remembered nor surely new: the shell looks
+    /// them up in the log and tells [`Core::learn_op`] before it hands the commands over.
+    pub(crate) fn ops_to_find(&self, commands: &[Command]) -> Vec<OpId> {
+        let ids = commands.iter().filter_map(|command| match command {
+            Command::Submit(submission) => submission.op_id,
+            Command::Sync { .. } | Command::Presence(_) | Command::QueryPresence => None,
+        });
+        ids.filter(|id| self.ops.must_be_found(*id)).collect()
+    }
+
+    /// What the log says about an operation id.
+    pub(crate) fn learn_op(&mut self, id: OpId, seq: Seq) {
+        self.ops.remember(id, seq);
+    }
+
+    /// The member fell off the feed and wants the whole state.
+    pub(crate) fn catch_up(&mut self, session: SessionId) {
+        self.check();
+        let (head, payload) = self.encoded_state();
+        self.send_state(session, head.seq, payload);
+    }
+
+    /// Answers `request` with the whole document.
+    pub(crate) fn read_state(&mut self, request: u64) {
+        self.check();
+        let (head, bytes) = self.encoded_state();
+        let answer = Answer::State(head, bytes);
+        if head.seq <= self.durable.seq {
+            self.outputs.push_back(Output::Answer(request, answer));
+        } else {
+            self.when_durable(Waiting::Answer(request, answer));
+        }
+    }
+
+    /// Appends a room event and answers `request` when it is durable.
+    pub(crate) fn record_event(&mut self, request: u64, draft: &Draft) {
+        self.check();
+        let head = self.staged.run.push(self.at, draft);
+        self.when_durable(Waiting::Answer(request, Answer::Recorded(head)));
+    }
+
+    /// Stops taking anything new; once nothing is on its way, closes every member and ends.
+    pub(crate) fn end(&mut self, code: CloseCode, reason: &str) {
+        if matches!(self.ending, Ending::No) {
+            self.ending = Ending::When(code, reason.to_owned());
+        }
+        self.advance();
+    }
+
+    /// Everything that arrived has been handed over: check it and send what may be sent.
+    pub(crate) fn advance(&mut self) {
+        self.check();
+        self.append_if_free();
+        self.end_if_settled();
+    }
+
+    /// What became of the oldest run in flight.
+    pub(crate) fn committed(&mut self, result: Committed) {
+        let Some(run) = self.in_flight.pop_front() else {
+            return;
+        };
+        let durable = match result {
+            Ok(durable) => durable,
+            Err(error) => {
+                self.fail(&Refusal::NotStored(error.to_string()));
+                return;
+            }
+        };
+        assert_eq!(
+            *durable.get(),
+            run.head,
+            "{}: the log acked another run than the one in flight",
+            self.room
+        );
+        self.durable = run.head;
+        self.released += run.bytes;
+        self.outputs
+            .push_back(Output::Publish(durable, run.updates));
+        for waiting in run.waiting {
+            match waiting {
+                Waiting::Settle(session, count) => {
+                    self.settle(session, count, &Proof::Committed(&durable));
+                }
+                Waiting::Mail(session, mail) => {
+                    if self.sessions.contains_key(&session) {
+                        self.outputs.push_back(Output::Mail(session, mail));
+                    }
+                }
+                Waiting::Answer(request, answer) => {
+                    self.outputs.push_back(Output::Answer(request, answer));
+                }
+            }
+        }
+        if let Some(since) = run.since {
+            self.outputs.push_back(Output::Settled(since));
+        }
+        self.append_if_free();
+        self.end_if_settled();
+    }
+
+    /// When [`Core::expire`] is next due.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.state.as_ref().map(|state| state.used + STATE_CACHE_TIME)
+    }
+
+    /// Drops an encoded state that nobody asked for lately.
+    pub(crate) fn expire(&mut self) {
+        if self.next_timeout().is_some_and(|at| at <= self.now) {
+            self.state = None;
+        }
+    }
+
+    /// The feed is empty now: a cached state that needs a tail from it is of no use.
+    pub(crate) fn feed_cleared(&mut self) {
+        let durable = self.durable.seq;
+        self.state.take_if(|state| state.head.seq < durable);
+    }
+
+    /// How many bytes of submissions have been settled or refused since the last call.
+    pub(crate) fn take_released(&mut self) -> usize {
+        std::mem::take(&mut self.released)
+    }
+
+    fn submit(&mut self, session: SessionId, submission: Submission) {
+        let member = self.sessions.get_mut(&session);
+        let (Ending::No, Some(member)) = (&self.ending, member) else {
+            self.released += submission.payload.len();
+            return;
+        };
+        if member.refused {
+            self.released += submission.payload.len();
+            return;
+        }
+        member.submitted += 1;
+        self.unchecked.push(Unchecked {
+            session,
+            role: member.role,
+            user: member.user.clone(),
+            number: member.submitted,
+            submission,
+        });
+    }
+
+    /// Checks everything that has arrived, in one go: one pass through the document for all.
+    fn check(&mut self) {
+        if self.unchecked.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.unchecked);
+        let before = self.staged.run.head().seq;
+        let admissions: Vec<Admission> = self.admit(&batch);
+        let payloads: Vec<Bytes> = batch
+            .iter()
+            .zip(&admissions)
+            .filter(|(_, admission)| matches!(admission, Admission::Integrate))
+            .map(|(item, _)| item.submission.payload.clone())
+            .collect();
+        let mut checked = self.document.integrate(&payloads).into_iter();
+        for (item, admission) in batch.into_iter().zip(admissions) {
+            let bytes = item.submission.payload.len();
+            let (session, number) = (item.session, item.number);
+            match admission {
+                Admission::Integrate => match checked.next() {
+                    Some(Ok(checked)) if checked.adds => {
+                        self.stage(item, checked.site);
+                        continue;
+                    }
+                    Some(Ok(_)) => self.settle_after_newest(session, number),
+                    Some(Err(error)) => self.refuse(session, number, refusal(error)),
+                    None => {
+                        let gone = "the document gave no answer for it".to_owned();
+                        self.refuse(session, number, Refusal::Malformed(gone));
+                    }
+                },
+                Admission::Known => self.settle_after_newest(session, number),
+                Admission::Refuse(refusal) => self.refuse(session, number, refusal),
+            }
+            self.released += bytes;
+        }
+        let new = self.staged.run.head().seq.since(before) as usize;
+        self.outputs.push_back(Output::Checked(new));
+    }
+
+    /// Decides which submissions reach the document: viewers, limits and operations that are in
+    /// the log already stop here.
+    fn admit(&self, batch: &[Unchecked]) -> Vec<Admission> {
+        let mut document = self.document.memory_bytes();
+        let mut in_batch: HashSet<OpId> = HashSet::new();
+        let mut admissions = Vec::with_capacity(batch.len());
+        for item in batch {
+            let payload = &item.submission.payload;
+            let known = |id: OpId| self.ops.seqs.contains_key(&id) || in_batch.contains(&id);
+            let admission = if !item.role.can_write() {
+                match self.document.adds_nothing(payload) {
+                    Ok(true) => Admission::Known,
+                    Ok(false) => Admission::Refuse(Refusal::ReadOnly),
+                    Err(error) => Admission::Refuse(refusal(error)),
+                }
+            } else if payload.len() > MAX_PAYLOAD_BYTES {
+                Admission::Refuse(Refusal::TooLarge {
+                    what: "the update",
+                    bytes: payload.len(),
+                    limit: MAX_PAYLOAD_BYTES,
+                })
+            } else if item.submission.op_id.is_some_and(known) {
+                Admission::Known
+            } else if document + payload.len() > self.document_bytes {
+                Admission::Refuse(Refusal::TooLarge {
+                    what: "the document",
+                    bytes: document + payload.len(),
+                    limit: self.document_bytes,
+                })
+            } else {
+                document += payload.len();
+                in_batch.extend(item.submission.op_id);
+                Admission::Integrate
+            };
+            admissions.push(admission);
+        }
+        admissions
+    }
+
+    fn stage(&mut self, item: Unchecked, site: Option<Site>) {
+        let payload = item.submission.payload;
+        let draft = Draft {
+            author: Author {
+                user: item.user,
+                session: item.session,
+                site,
+            },
+            op_id: item.submission.op_id,
+            base: item.submission.base,
+            kind: Kind::Update,
+            payload: payload.clone(),
+        };
+        let head = self.staged.run.push(self.at, &draft);
+        if let Some(id) = draft.op_id {
+            self.ops.remember(id, head.seq);
+        }
+        if let Some(state) = &mut self.state {
+            state.tail_bytes += payload.len();
+        }
+        self.staged.since.get_or_insert(self.now);
+        self.staged.bytes += payload.len();
+        self.staged.updates.push(Update {
+            author: item.session,
+            payload,
+        });
+        add_settle(&mut self.staged.waiting, item.session, item.number);
+    }
+
+    fn refuse(&mut self, session: SessionId, submission: u64, refusal: Refusal) {
+        if let Some(member) = self.sessions.get_mut(&session) {
+            member.refused |= refusal.close_code().is_some();
+        }
+        self.outputs
+            .push_back(Output::Refused(session, refusal.clone()));
+        let event = Event::Refused {
+            submission,
+            refusal,
+        };
+        let mail = Mail {
+            event,
+            cursor: None,
+        };
+        self.outputs.push_back(Output::Mail(session, mail));
+        self.settle_after_newest(session, submission);
+    }
+
+    /// Settles what adds nothing: now, if everything the document holds is durable, else with the
+    /// newest run on its way, which may be the one that already holds it.
+    fn settle_after_newest(&mut self, session: SessionId, count: u64) {
+        if self.is_outstanding() {
+            self.when_durable(Waiting::Settle(session, count));
+        } else {
+            self.settle(session, count, &Proof::NothingNew);
+        }
+    }
+
+    fn settle(&mut self, session: SessionId, count: u64, proof: &Proof<'_>) {
+        if let Proof::Committed(durable) = proof {
+            debug_assert!(durable.get().seq <= self.durable.seq);
+        }
+        // After a refusal nothing more is settled: the client is to come back and resend.
+        if self.sessions.get(&session).is_none_or(|member| member.refused) {
+            return;
+        }
+        let mail = Mail {
+            event: Event::Settled { count },
+            cursor: None,
+        };
+        self.outputs.push_back(Output::Mail(session, mail));
+    }
+
+    fn sync(&mut self, session: SessionId, version: &Bytes) {
+        if self.document.is_empty_version(version) {
+            let (head, payload) = self.encoded_state();
+            self.send_state(session, head.seq, payload);
+            return;
+        }
+        match self.document.diff(version) {
+            Ok(payload) => {
+                let seq = self.applied().seq;
+                self.send_state(session, seq, payload);
+            }
+            Err(DocumentError::Malformed(error)) => {
+                let reason = format!("the state vector is malformed: {error}");
+                let mail = closed(CloseCode::BadMessage, reason);
+                self.outputs.push_back(Output::Mail(session, mail));
+            }
+        }
+    }
+
+    fn send_state(&mut self, session: SessionId, seq: Seq, payload: Bytes) {
+        let mail = Mail {
+            event: Event::State { payload },
+            cursor: Some(seq),
+        };
+        if seq <= self.durable.seq {
+            self.outputs.push_back(Output::Mail(session, mail));
+        } else {
+            self.when_durable(Waiting::Mail(session, mail));
+        }
+    }
+
+    /// The whole state, encoded once for everyone who comes within a while: a cached one serves as
+    /// long as what came after it is short beside it and lies in the feed.
+    fn encoded_state(&mut self) -> (Head, Bytes) {
+        if let Some(state) = &mut self.state {
+            let short = (state.bytes.len() / 4).min(CACHED_STATE_TAIL_BYTES);
+            if state.tail_bytes <= short && state.tail_runs < CACHED_STATE_TAIL_RUNS {
+                state.used = self.now;
+                return (state.head, state.bytes.clone());
+            }
+        }
+        let head = self.applied();
+        let bytes = self.document.encode();
+        self.state = Some(CachedState {
+            head,
+            bytes: bytes.clone(),
+            used: self.now,
+            tail_bytes: 0,
+            tail_runs: 0,
+        });
+        (head, bytes)
+    }
+
+    fn when_durable(&mut self, waiting: Waiting) {
+        if self.staged.run.head().seq > self.in_flight_head().seq {
+            add(&mut self.staged.waiting, waiting);
+        } else if let Some(newest) = self.in_flight.back_mut() {
+            add(&mut newest.waiting, waiting);
+        } else {
+            match waiting {
+                Waiting::Settle(session, count) => {
+                    self.settle(session, count, &Proof::NothingNew);
+                }
+                Waiting::Mail(session, mail) => {
+                    self.outputs.push_back(Output::Mail(session, mail));
+                }
+                Waiting::Answer(request, answer) => {
+                    self.outputs.push_back(Output::Answer(request, answer));
+                }
+            }
+        }
+    }
+
+    fn append_if_free(&mut self) {
+        if self.in_flight.len() >= ROOM_COMMITS_IN_FLIGHT
+            || self.staged.run.head() == self.in_flight_head()
+        {
+            return;
+        }
+        let head = self.staged.run.head();
+        let staged = std::mem::replace(&mut self.staged, Staged::after(head));
+        if let Some(run) = staged.run.finish() {
+            self.in_flight.push_back(InFlight {
+                head,
+                updates: staged.updates,
+                waiting: staged.waiting,
+                since: staged.since,
+                bytes: staged.bytes,
+            });
+            if let Some(state) = &mut self.state {
+                state.tail_runs += 1;
+            }
+            self.outputs.push_back(Output::Append(run));
+        }
+    }
+
+    /// The log did not take a run: the document is ahead of it for good. Nobody is acked.
+    fn fail(&mut self, refusal: &Refusal) {
+        self.in_flight.clear();
+        self.unchecked.clear();
+        self.staged = Staged::after(self.durable);
+        self.close_all(CloseCode::TryLater, &refusal.to_string());
+    }
+
+    fn end_if_settled(&mut self) {
+        if !self.is_outstanding()
+            && let Ending::When(code, reason) = &self.ending
+        {
+            let (code, reason) = (*code, reason.clone());
+            self.close_all(code, &reason);
+        }
+    }
+
+    fn close_all(&mut self, code: CloseCode, reason: &str) {
+        for session in self.sessions.keys() {
+            let mail = closed(code, reason.to_owned());
+            self.outputs.push_back(Output::Mail(*session, mail));
+        }
+        self.sessions.clear();
+        self.ending = Ending::Ended(code, reason.to_owned());
+        self.outputs.push_back(Output::Ended);
+    }
+
+    fn is_outstanding(&self) -> bool {
+        self.applied().seq > self.durable.seq
+    }
+
+    /// The end of what the document holds.
+    fn applied(&self) -> Head {
+        self.staged.run.head()
+    }
+
+    fn in_flight_head(&self) -> Head {
+        self.in_flight.back().map_or(self.durable, |run| run.head)
+    }
+}
+
+impl Staged {
+    fn after(head: Head) -> Self {
+        Self {
+            run: RunBuilder::new(head),
+            updates: Vec::new(),
+            waiting: Vec::new(),
+            since: None,
+            bytes: 0,
+        }
+    }
+}
+
+fn add(waiting: &mut Vec<Waiting>, new: Waiting) {
+    match new {
+        Waiting::Settle(session, count) => add_settle(waiting, session, count),
+        new @ (Waiting::Mail(..) | Waiting::Answer(..)) => waiting.push(new),
+    }
+}
+
+/// Settling a later submission settles the earlier ones, so one row for each session will do.
+fn add_settle(waiting: &mut Vec<Waiting>, session: SessionId, count: u64) {
+    if let Some(Waiting::Settle(last, counted)) = waiting.last_mut()
+        && *last == session
+    {
+        *counted = count;
+        return;
+    }
+    waiting.push(Waiting::Settle(session, count));
+}
+
+fn closed(code: CloseCode, reason: String) -> Mail {
+    Mail {
+        event: Event::Closed { code, reason },
+        cursor: None,
+    }
+}
+
+fn refusal(error: DocumentError) -> Refusal {
+    match error {
+        DocumentError::Malformed(error) => Refusal::Malformed(error),
+    }
+}
+
+/// The operations a room remembers: a bounded map, oldest out first.
+struct Ops {
+    seqs: HashMap<OpId, Seq>,
+    order: VecDeque<OpId>,
+    /// Whether every operation of the room's log is in the map.
+    complete: bool,
+}
+
+impl Ops {
+    fn new(folded: Vec<(OpId, Seq)>, complete: bool) -> Self {
+        let mut ops = Self {
+            seqs: HashMap::new(),
+            order: VecDeque::new(),
+            complete,
+        };
+        for (id, seq) in folded {
+            ops.remember(id, seq);
+        }
+        ops
+    }
+
+    fn must_be_found(&self, id: OpId) -> bool {
+        !self.complete && !self.seqs.contains_key(&id)
+    }
+
+    fn remember(&mut self, id: OpId, seq: Seq) {
+        if self.seqs.insert(id, seq).is_none() {
+            self.order.push_back(id);
+        }
+        while self.order.len() > OPS_REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.seqs.remove(&oldest);
+                self.complete = false;
+            }
+        }
+    }
+}

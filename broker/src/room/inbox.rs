@@ -1,0 +1,146 @@
+//! What waits for a room's owner: one closed enum, in the order it came.
+//!
+//! The inbox is bounded by bytes of submissions: they count from the moment they are sent until
+//! they are settled, so one number bounds everything a room holds on its way to the log. Past
+//! [`INBOX_BYTES`] a member is turned away and its transport stops reading until it is woken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use protocol::dialect::Command;
+use protocol::{CloseCode, Head, Kind, Role, SessionId, UserId};
+use tokio::sync::{Notify, oneshot};
+
+use super::State;
+use crate::committer::Committed;
+use crate::limits::INBOX_BYTES;
+use crate::member::Mailbox;
+
+/// Everything that can wake a room.
+pub(crate) enum Input {
+    Join {
+        session: SessionId,
+        mailbox: Arc<Mailbox>,
+        role: Role,
+        user: Option<UserId>,
+    },
+    Commands {
+        session: SessionId,
+        commands: Vec<Command>,
+    },
+    /// The member's cursor fell off the feed.
+    CatchUp(SessionId),
+    Leave {
+        session: SessionId,
+        clean: bool,
+    },
+    Committed(Committed),
+    ReadState(oneshot::Sender<Result<State, RoomError>>),
+    RecordEvent(Kind, oneshot::Sender<Result<Head, RoomError>>),
+    Delete(oneshot::Sender<Result<(), RoomError>>),
+    End(CloseCode, &'static str),
+}
+
+/// Why a room could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoomError {
+    /// The room could not be loaded from its log, or not be written.
+    #[error("{0}")]
+    Log(String),
+    /// There is no such room, or it was deleted.
+    #[error("there is no such room")]
+    NoRoom,
+    /// The room or the server is ending; the same request may succeed later.
+    #[error("the room is closing, try again")]
+    Ending,
+    /// There are as many rooms or sessions as there may be.
+    #[error("{0}")]
+    Full(String),
+}
+
+#[derive(Default)]
+pub(crate) struct Inbox {
+    queue: Mutex<Vec<Input>>,
+    arrived: Notify,
+    unsettled: AtomicUsize,
+    /// Members that were turned away, to be woken when there is space.
+    turned_away: Mutex<Vec<Arc<Mailbox>>>,
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox")
+            .field("queued", &self.queue.lock().len())
+            .field("unsettled", &self.unsettled.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inbox {
+    /// Puts in something that is bounded by itself: one of it for each member or request.
+    pub(crate) fn push(&self, input: Input) {
+        self.queue.lock().push(input);
+        self.arrived.notify_one();
+    }
+
+    /// Puts in a member's commands, unless the room has enough on its way already; then the
+    /// member is woken when there is space again, and `commands` are left as they were.
+    pub(crate) fn offer(
+        &self,
+        session: SessionId,
+        mailbox: &Arc<Mailbox>,
+        commands: &mut Vec<Command>,
+    ) -> bool {
+        if self.unsettled.load(Ordering::Acquire) >= INBOX_BYTES {
+            self.turned_away.lock().push(Arc::clone(mailbox));
+            // It may have emptied between the two looks: then nobody else will wake it.
+            if self.unsettled.load(Ordering::Acquire) >= INBOX_BYTES {
+                return false;
+            }
+        }
+        let bytes = submitted_bytes(commands);
+        self.unsettled.fetch_add(bytes, Ordering::AcqRel);
+        observatory::inbox_bytes(bytes as f64);
+        let commands = std::mem::take(commands);
+        self.push(Input::Commands { session, commands });
+        true
+    }
+
+    /// Counts bytes as settled, and wakes whom they had turned away.
+    pub(crate) fn release(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        observatory::inbox_bytes(-(bytes as f64));
+        let before = self.unsettled.fetch_sub(bytes, Ordering::AcqRel);
+        if before - bytes < INBOX_BYTES {
+            for mailbox in std::mem::take(&mut *self.turned_away.lock()) {
+                mailbox.wake();
+            }
+        }
+    }
+
+    /// Takes everything that has arrived.
+    pub(crate) fn take(&self) -> Vec<Input> {
+        std::mem::take(&mut *self.queue.lock())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.lock().is_empty()
+    }
+
+    /// Waits until something may have arrived. Cancel-safe.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+}
+
+/// Payload bytes among commands: what counts against the bound.
+pub(crate) fn submitted_bytes(commands: &[Command]) -> usize {
+    let bytes = commands.iter().map(|command| match command {
+        Command::Submit(submission) => submission.payload.len(),
+        Command::Sync { .. } | Command::Presence(_) | Command::QueryPresence => 0,
+    });
+    bytes.sum()
+}

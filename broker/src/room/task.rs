@@ -1,0 +1,422 @@
+//! The task that owns a room: it loads it, feeds its core, and carries out what the core says.
+//!
+//! One loop: take everything that has arrived, hand it to the core in order, do what comes out,
+//! wake whom it concerns. The task ends when the room has been idle for a while, was deleted, or
+//! failed; the directory lets go of it in the same step in which it decides so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use protocol::dialect::{Command, Event, Refusal};
+use protocol::record::Kind;
+use protocol::{Author, CloseCode, Draft, SessionId};
+use storage::{Batch, Entry};
+use tokio::sync::oneshot;
+use tokio::time::Instant as TokioInstant;
+
+use super::core::{Answer, Core, Mail, Output};
+use super::inbox::{Input, RoomError};
+use super::{Room, State};
+use crate::broker::Shared;
+use crate::limits::{HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX};
+use crate::member::Mailbox;
+
+/// A request that waits for an answer of the core.
+enum Pending {
+    State(oneshot::Sender<Result<State, RoomError>>),
+    Event(oneshot::Sender<Result<protocol::Head, RoomError>>),
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    room: Arc<Room>,
+    core: Core,
+    members: HashMap<SessionId, Arc<Mailbox>>,
+    pending: HashMap<u64, Pending>,
+    next_request: u64,
+    deletions: Vec<oneshot::Sender<Result<(), RoomError>>>,
+    /// The feed or presence moved and the members have not been woken yet.
+    moved: bool,
+    /// Before this the members are not woken again.
+    quiet_until: Instant,
+    /// Since when nobody is here.
+    idle_since: Option<Instant>,
+    /// When the feed last moved; it is emptied after a while.
+    published: Option<Instant>,
+    ended: bool,
+}
+
+/// Loads `room` and runs it until it ends.
+pub(crate) async fn run(shared: Arc<Shared>, room: Arc<Room>) {
+    let started = Instant::now();
+    let folded = replay::fold(&*shared.log, &room.name, shared.kind_of(&room.name), None).await;
+    match folded {
+        Ok(folded) if folded.state.deleted => {
+            refuse_all(&shared, &room, CloseCode::NoRoom, &RoomError::NoRoom);
+        }
+        Ok(folded) => {
+            observatory::room_loaded(started.elapsed());
+            tracing::debug!(room = %room.name, seq = %folded.head.seq, records = folded.records,
+                took = ?started.elapsed(), "room loaded");
+            room.feed.start_at(folded.head.seq);
+            let now = Instant::now();
+            let core = Core::new(
+                room.name.clone(),
+                folded,
+                shared.limits.document_bytes,
+                now,
+            );
+            let task = Task {
+                shared,
+                room,
+                core,
+                members: HashMap::new(),
+                pending: HashMap::new(),
+                next_request: 0,
+                deletions: Vec::new(),
+                moved: false,
+                quiet_until: now,
+                idle_since: Some(now),
+                published: None,
+                ended: false,
+            };
+            task.run().await;
+        }
+        Err(error) => {
+            tracing::error!(room = %room.name, %error, "the room could not be loaded");
+            let error = RoomError::Log(format!("the room could not be loaded: {error}"));
+            refuse_all(&shared, &room, CloseCode::Internal, &error);
+        }
+    }
+}
+
+/// Turns away everyone who waits for a room that cannot be had, and lets go of it.
+fn refuse_all(shared: &Shared, room: &Arc<Room>, code: CloseCode, error: &RoomError) {
+    shared.rooms.forget(room, || true);
+    for input in room.inbox.take() {
+        match input {
+            Input::Join { mailbox, .. } => {
+                observatory::session_closed();
+                mailbox.put(closed(code, error.to_string()));
+            }
+            Input::ReadState(reply) => drop(reply.send(Err(error.clone()))),
+            Input::RecordEvent(_, reply) => drop(reply.send(Err(error.clone()))),
+            Input::Delete(reply) => drop(reply.send(match error {
+                RoomError::NoRoom => Ok(()),
+                other => Err(other.clone()),
+            })),
+            Input::Commands { .. }
+            | Input::CatchUp(_)
+            | Input::Leave { .. }
+            | Input::Committed(_)
+            | Input::End(..) => {}
+        }
+    }
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let now = Instant::now();
+            self.core.tick(now, self.shared.clock.now());
+            let inputs = self.room.inbox.take();
+            let none = inputs.is_empty();
+            for input in inputs {
+                self.handle(input).await;
+            }
+            if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES {
+                tokio::task::block_in_place(|| self.core.advance());
+            } else {
+                self.core.advance();
+            }
+            self.core.expire();
+            self.carry_out(now).await;
+            if self.ended {
+                return;
+            }
+            if none && self.may_unload(now) {
+                let room = Arc::clone(&self.room);
+                if self.shared.rooms.forget(&room, || room.inbox.is_empty()) {
+                    tracing::debug!(room = %room.name, "room unloaded");
+                    return;
+                }
+            }
+            let next = self.next_timeout();
+            tokio::select! {
+                biased;
+                () = self.room.inbox.arrived() => {}
+                () = tokio::time::sleep_until(TokioInstant::from_std(next)) => {}
+            }
+        }
+    }
+
+    async fn handle(&mut self, input: Input) {
+        match input {
+            Input::Join {
+                session,
+                mailbox,
+                role,
+                user,
+            } => {
+                self.members.insert(session, mailbox);
+                self.core.join(session, role, user);
+            }
+            Input::Commands { session, commands } => self.commands(session, commands).await,
+            Input::CatchUp(session) => {
+                if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES {
+                    tokio::task::block_in_place(|| self.core.catch_up(session));
+                } else {
+                    self.core.catch_up(session);
+                }
+            }
+            Input::Leave { session, clean } => self.leave(session, clean),
+            Input::Committed(result) => self.core.committed(result),
+            Input::ReadState(reply) => {
+                let request = self.request(Pending::State(reply));
+                if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES {
+                    tokio::task::block_in_place(|| self.core.read_state(request));
+                } else {
+                    self.core.read_state(request);
+                }
+            }
+            Input::RecordEvent(kind, reply) => {
+                let request = self.request(Pending::Event(reply));
+                self.core.record_event(request, &event(kind));
+            }
+            Input::Delete(reply) => {
+                self.deletions.push(reply);
+                self.core
+                    .end(CloseCode::NoRoom, "the room has been deleted");
+            }
+            Input::End(code, reason) => self.core.end(code, reason),
+        }
+    }
+
+    async fn commands(&mut self, session: SessionId, commands: Vec<Command>) {
+        for id in self.core.ops_to_find(&commands) {
+            match self.shared.log.find_op(&self.room.name, id).await {
+                Ok(Some(seq)) => self.core.learn_op(id, seq),
+                Ok(None) => {}
+                Err(error) => {
+                    // Without the answer the operation might enter the log twice.
+                    tracing::error!(room = %self.room.name, %error, "an operation could not be looked up");
+                    self.core.end(CloseCode::TryLater, "the log cannot be read");
+                    return;
+                }
+            }
+        }
+        for command in commands {
+            match command {
+                Command::Presence(entries) => {
+                    if self.members.contains_key(&session) {
+                        let changed = self.room.presence.update(session, entries);
+                        if changed > 0 {
+                            observatory::presence_changed(changed);
+                            self.moved = true;
+                        }
+                    }
+                }
+                // The member's cursor is its own; there is nothing to do for the room.
+                Command::QueryPresence => {}
+                command @ Command::Sync { .. }
+                    if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES =>
+                {
+                    tokio::task::block_in_place(|| self.core.command(session, command));
+                }
+                command => self.core.command(session, command),
+            }
+        }
+    }
+
+    fn leave(&mut self, session: SessionId, clean: bool) {
+        if self.members.remove(&session).is_none() {
+            return;
+        }
+        observatory::session_closed();
+        self.core.leave(session);
+        self.room
+            .sessions
+            .store(self.members.len(), Ordering::Relaxed);
+        self.moved |= self
+            .room
+            .presence
+            .leave(session, clean, Instant::now());
+    }
+
+    fn request(&mut self, pending: Pending) -> u64 {
+        self.next_request += 1;
+        self.pending.insert(self.next_request, pending);
+        self.next_request
+    }
+
+    /// Does what the core says, then wakes the members if it is time.
+    async fn carry_out(&mut self, now: Instant) {
+        while let Some(output) = self.core.poll() {
+            match output {
+                Output::Append(run) => {
+                    let room = Arc::clone(&self.room);
+                    self.shared
+                        .committer
+                        .submit(room.name.clone(), run, move |result| {
+                            room.inbox.push(Input::Committed(result));
+                        });
+                }
+                Output::Publish(durable, updates) => {
+                    self.room.feed.publish(&durable, updates);
+                    self.published = Some(now);
+                    self.moved = true;
+                }
+                Output::Mail(session, mail) => {
+                    if let Some(mailbox) = self.members.get(&session) {
+                        mailbox.put(mail);
+                    }
+                }
+                Output::Answer(request, answer) => self.answer(request, answer),
+                Output::Checked(new) => observatory::checked(new, now.elapsed()),
+                Output::Refused(session, refusal) => {
+                    observatory::refused(refusal_name(&refusal));
+                    tracing::info!(room = %self.room.name, %session, %refusal, "a submission was refused");
+                }
+                Output::Settled(since) => observatory::acked(since.elapsed()),
+                Output::Ended => {
+                    self.end().await;
+                    return;
+                }
+            }
+        }
+        self.room.inbox.release(self.core.take_released());
+        self.room
+            .document_bytes
+            .store(self.core.document_bytes(), Ordering::Relaxed);
+        self.room
+            .sessions
+            .store(self.members.len(), Ordering::Relaxed);
+        self.moved |= self.room.presence.expire(now);
+        if self.published.is_some_and(|at| now >= at + STATE_CACHE_TIME) {
+            self.published = None;
+            self.room.feed.clear();
+            self.core.feed_cleared();
+        }
+        self.idle_since = match self.idle_since {
+            _ if !self.core.is_idle() => None,
+            None => Some(now),
+            since => since,
+        };
+        if self.moved && now >= self.quiet_until {
+            self.wake_members(now);
+        }
+    }
+
+    fn wake_members(&mut self, now: Instant) {
+        self.moved = false;
+        for mailbox in self.members.values() {
+            mailbox.wake();
+        }
+        // A timer has a resolution of a millisecond: below that there is no point in waiting.
+        let pause = WAKE_COST * self.members.len() as u32;
+        if pause >= Duration::from_millis(1) {
+            self.quiet_until = now + pause.min(WAKE_PAUSE_MAX);
+        }
+    }
+
+    fn answer(&mut self, request: u64, answer: Answer) {
+        match (self.pending.remove(&request), answer) {
+            (Some(Pending::State(reply)), Answer::State(head, payload)) => {
+                // Whoever asked may have gone; nothing depends on it.
+                drop(reply.send(Ok(State { head, payload })));
+            }
+            (Some(Pending::Event(reply)), Answer::Recorded(head)) => drop(reply.send(Ok(head))),
+            _ => {}
+        }
+    }
+
+    /// The core has ended: delete if that was asked, and let go of the room.
+    async fn end(&mut self) {
+        self.ended = true;
+        self.room.inbox.release(self.core.take_released());
+        if !self.deletions.is_empty() {
+            let entries = vec![Entry::Delete(self.room.name.clone())];
+            let deleted = self.shared.log.append(Batch { entries }).await;
+            let result = deleted
+                .map(|_| ())
+                .map_err(|error| RoomError::Log(error.to_string()));
+            for reply in self.deletions.drain(..) {
+                drop(reply.send(result.clone()));
+            }
+        }
+        for (_, pending) in self.pending.drain() {
+            match pending {
+                Pending::State(reply) => drop(reply.send(Err(RoomError::Ending))),
+                Pending::Event(reply) => drop(reply.send(Err(RoomError::Ending))),
+            }
+        }
+        for _ in self.members.drain() {
+            observatory::session_closed();
+        }
+        self.room.sessions.store(0, Ordering::Relaxed);
+        refuse_all(
+            &self.shared,
+            &self.room,
+            CloseCode::TryLater,
+            &RoomError::Ending,
+        );
+    }
+
+    fn may_unload(&self, now: Instant) -> bool {
+        self.room.presence.next_timeout().is_none()
+            && self
+                .idle_since
+                .is_some_and(|since| now >= since + self.shared.limits.idle_unload)
+    }
+
+    fn next_timeout(&self) -> Instant {
+        let far = Instant::now() + Duration::from_secs(3600);
+        [
+            self.core.next_timeout(),
+            self.moved.then_some(self.quiet_until),
+            self.published.map(|at| at + STATE_CACHE_TIME),
+            self.room.presence.next_timeout(),
+            self.idle_since
+                .map(|since| since + self.shared.limits.idle_unload),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(far)
+    }
+}
+
+fn closed(code: CloseCode, reason: String) -> Mail {
+    Mail {
+        event: Event::Closed { code, reason },
+        cursor: None,
+    }
+}
+
+/// A room event that the server itself writes.
+fn event(kind: Kind) -> Draft {
+    Draft {
+        author: Author {
+            user: None,
+            session: SessionId::new(0),
+            site: None,
+        },
+        op_id: None,
+        base: None,
+        kind,
+        payload: bytes::Bytes::new(),
+    }
+}
+
+/// The reason label of a refusal: few and fixed.
+const fn refusal_name(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::ReadOnly => "read_only",
+        Refusal::Malformed(_) => "malformed",
+        Refusal::TooLarge { .. } => "too_large",
+        Refusal::NotStored(_) => "not_stored",
+    }
+}
+

@@ -1,0 +1,173 @@
+//! Errors over HTTP: RFC 9457 problem documents with a stable `code`.
+//!
+//! Every refusal of the API is made here, so that a status, its code and its words agree.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use broker::RoomError;
+use protocol::ids::NameError;
+use serde::Serialize;
+use storage::ReadError;
+
+/// What went wrong, for a person and for a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// What identifies the kind of problem; `about:blank` means that `title` says it all.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: String) -> Self {
+        Self {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail,
+            code,
+        }
+    }
+
+    /// 400: a path or query that does not say what it must.
+    #[must_use]
+    pub fn bad_request(detail: String) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "The request is malformed",
+            detail,
+        )
+    }
+
+    /// 404: no route.
+    #[must_use]
+    pub fn no_route(path: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no_route",
+            "There is nothing at this address",
+            format!("{path} is not an address of this server"),
+        )
+    }
+
+    /// 404: no room, or a deleted one.
+    #[must_use]
+    pub fn no_room(room: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no_room",
+            "There is no such room",
+            format!("{room} does not exist or has been deleted"),
+        )
+    }
+
+    /// 404: a space that is not configured.
+    #[must_use]
+    pub fn no_space(space: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no_space",
+            "There is no such space",
+            format!("the space {space:?} is not configured on this server"),
+        )
+    }
+
+    /// 405.
+    #[must_use]
+    pub fn method(method: &str, path: &str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "The address does not know this method",
+            format!("{method} is not possible on {path}"),
+        )
+    }
+
+    /// 426: the address speaks WebSocket only.
+    #[must_use]
+    pub fn upgrade_required(detail: String) -> Self {
+        Self::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "upgrade_required",
+            "This address speaks WebSocket",
+            detail,
+        )
+    }
+}
+
+impl From<NameError> for Problem {
+    fn from(error: NameError) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad_room_name",
+            "That cannot be a room's name",
+            error.to_string(),
+        )
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let (status, code, title) = match error {
+            ReadError::Trimmed { .. } => {
+                (StatusCode::GONE, "trimmed", "The records have been trimmed")
+            }
+            ReadError::Damaged { .. } => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "damaged",
+                "A stored record is damaged",
+            ),
+            ReadError::Io(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "log_unreadable",
+                "The log cannot be read",
+            ),
+            ReadError::Closed => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "restarting",
+                "The server is restarting",
+            ),
+        };
+        Self::new(status, code, title, error.to_string())
+    }
+}
+
+impl From<RoomError> for Problem {
+    fn from(error: RoomError) -> Self {
+        let (status, code, title) = match error {
+            RoomError::NoRoom => (StatusCode::NOT_FOUND, "no_room", "There is no such room"),
+            RoomError::Log(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "log_failed",
+                "The room's log failed",
+            ),
+            RoomError::Ending => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "restarting",
+                "The room is closing",
+            ),
+            RoomError::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "full", "The server is full"),
+        };
+        Self::new(status, code, title, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        let problem = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, problem);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

@@ -1,0 +1,224 @@
+//! `/api/v1/rooms` and `/api/v1/pits`: what rooms there are, one room, its snapshot, its end.
+//!
+//! In a path a room's name is one percent-encoded segment, `/` being `%2F`.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::record::Kind;
+use protocol::{RoomName, Slug};
+use serde::{Deserialize, Serialize};
+use storage::RoomState;
+
+use super::problem::Problem;
+use crate::Gateway;
+use crate::limits::{ROOMS_PER_PAGE, ROOMS_PER_PAGE_MAX};
+
+/// A room as the API shows it.
+#[derive(Debug, Serialize)]
+struct RoomView {
+    /// `space/name`.
+    room: String,
+    space: String,
+    name: String,
+    /// The Seq of the last record.
+    seq: u64,
+    /// How many records are kept.
+    records: u64,
+    /// Bytes of sealed records kept.
+    bytes: u64,
+    /// When the first record was written, RFC 3339.
+    created_at: String,
+    /// When the last record was written, RFC 3339.
+    updated_at: String,
+    /// The chain hash of everything up to the last record, in hex.
+    chain: String,
+    /// Sessions that are members now.
+    sessions: usize,
+    /// Replicas that are present now.
+    present: usize,
+}
+
+impl RoomView {
+    fn new(room: &RoomName, state: &RoomState, info: broker::RoomInfo) -> Self {
+        Self {
+            room: room.as_str().to_owned(),
+            space: room.space().to_owned(),
+            name: room.name().to_owned(),
+            seq: state.head.seq.get(),
+            records: state.head.seq.since(state.start.seq),
+            bytes: state.bytes,
+            created_at: state.created.to_string(),
+            updated_at: state.head.at.to_string(),
+            chain: state.head.chain.to_string(),
+            sessions: info.sessions,
+            present: info.present,
+        }
+    }
+}
+
+/// Which page of the list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Page {
+    /// Rooms after this one, as `space/name`: the `next` of the page before.
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct RoomsPage {
+    rooms: Vec<RoomView>,
+    /// What to give as `after` for the next page; null on the last one.
+    next: Option<String>,
+}
+
+/// `GET /rooms?after=&limit=`: rooms by name.
+pub(crate) async fn list(
+    State(gateway): State<Gateway>,
+    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(page) = page.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let limit = page.limit.unwrap_or(ROOMS_PER_PAGE);
+    if !(1..=ROOMS_PER_PAGE_MAX).contains(&limit) {
+        return Err(Problem::bad_request(format!(
+            "limit is 1 to {ROOMS_PER_PAGE_MAX}, not {limit}"
+        )));
+    }
+    let after = page.after.as_deref().map(RoomName::parse).transpose()?;
+    let broker = gateway.broker();
+    let rows = broker.rooms(after.as_ref(), limit + 1).await?;
+    let more = rows.len() > limit;
+    let rooms: Vec<RoomView> = rows
+        .iter()
+        .take(limit)
+        .map(|row| RoomView::new(&row.room, &row.state, broker.info(&row.room)))
+        .collect();
+    let next = more.then(|| rooms.last().map(|room| room.room.clone())).flatten();
+    Ok(Json(RoomsPage { rooms, next }).into_response())
+}
+
+/// `GET /rooms/{space}/{name}`: one room.
+pub(crate) async fn show(
+    State(gateway): State<Gateway>,
+    Path((space, name)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let room = gateway.room(&space, &name)?;
+    let (state, info) = gateway.broker().room(&room).await?;
+    exists(&room, &state)?;
+    Ok(Json(RoomView::new(&room, &state, info)).into_response())
+}
+
+/// `GET /rooms/{space}/{name}/snapshot`: the document as one binary update.
+pub(crate) async fn snapshot(
+    State(gateway): State<Gateway>,
+    Path((space, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let room = gateway.room(&space, &name)?;
+    let (state, _) = gateway.broker().room(&room).await?;
+    exists(&room, &state)?;
+    // The chain hash proves the whole prefix, so it names what a snapshot holds.
+    let etag = |head: protocol::Head| format!("\"{}-{}\"", head.seq, head.chain);
+    let known = headers.get(header::IF_NONE_MATCH);
+    let cache = (header::CACHE_CONTROL, "no-cache");
+    if known.is_some_and(|known| matches_etag(known.as_bytes(), &etag(state.head))) {
+        let etag = (header::ETAG, etag(state.head));
+        return Ok((StatusCode::NOT_MODIFIED, [etag], [cache]).into_response());
+    }
+    let snapshot = gateway.broker().read_state(&room).await?;
+    Ok((
+        [
+            (header::CONTENT_TYPE.as_str(), "application/octet-stream".into()),
+            (header::ETAG.as_str(), etag(snapshot.head)),
+            ("well-seq", snapshot.head.seq.to_string()),
+            ("well-at", snapshot.head.at.to_string()),
+        ],
+        [cache],
+        snapshot.payload,
+    )
+        .into_response())
+}
+
+/// `DELETE /rooms/{space}/{name}`: closes its members with 4404 and forgets its log.
+pub(crate) async fn delete(
+    State(gateway): State<Gateway>,
+    Path((space, name)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let room = gateway.room(&space, &name)?;
+    let (state, info) = gateway.broker().room(&room).await?;
+    // A room that has members and no record yet can be closed too.
+    if info.sessions == 0 {
+        exists(&room, &state)?;
+    }
+    gateway.broker().delete(&room).await?;
+    tracing::info!(%room, "room deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Serialize)]
+struct NewPit {
+    room: String,
+    space: &'static str,
+    name: String,
+    /// The page, to be opened with `?role=creator` or `?role=viewer`.
+    url: String,
+}
+
+/// `POST /pits`: a new pit with a name of its own.
+pub(crate) async fn new_pit(State(gateway): State<Gateway>) -> Result<Response, Problem> {
+    const SPACE: &str = "pit";
+    // With 887 million slugs a taken one is rare; several in a row mean that something is wrong.
+    for _ in 0..8 {
+        let bits = getrandom::u64().map_err(|error| {
+            Problem::from(broker::RoomError::Log(format!("no randomness: {error}")))
+        })?;
+        let slug = Slug::from_random(bits);
+        let room = gateway.room(SPACE, slug.as_str())?;
+        let (state, info) = gateway.broker().room(&room).await?;
+        if state.head != protocol::Head::EMPTY || info.sessions > 0 {
+            continue;
+        }
+        gateway.broker().record_event(&room, Kind::Created).await?;
+        let url = format!("/pit/{}", slug.as_str());
+        let pit = NewPit {
+            room: room.as_str().to_owned(),
+            space: SPACE,
+            name: slug.as_str().to_owned(),
+            url: url.clone(),
+        };
+        let location = (header::LOCATION, url);
+        return Ok((StatusCode::CREATED, [location], Json(pit)).into_response());
+    }
+    Err(broker::RoomError::Full("no free name was found for a pit".into()).into())
+}
+
+fn exists(room: &RoomName, state: &RoomState) -> Result<(), Problem> {
+    if state.deleted || state.head == protocol::Head::EMPTY {
+        return Err(Problem::no_room(room.as_str()));
+    }
+    Ok(())
+}
+
+/// `If-None-Match` by weak comparison (RFC 9110 §13.1.2).
+fn matches_etag(header: &[u8], etag: &str) -> bool {
+    header.split(|byte| *byte == b',').any(|candidate| {
+        let candidate = candidate.trim_ascii();
+        let candidate = candidate.strip_prefix(b"W/").unwrap_or(candidate);
+        candidate == b"*" || candidate == etag.as_bytes()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etags_match_in_lists_and_weakly() {
+        for header in ["\"1-a\"", "W/\"1-a\"", "\"0-b\", \"1-a\"", "*"] {
+            assert!(matches_etag(header.as_bytes(), "\"1-a\""), "{header}");
+        }
+        assert!(!matches_etag(b"\"1-ab\"", "\"1-a\""));
+    }
+}

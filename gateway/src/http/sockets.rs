@@ -1,0 +1,133 @@
+//! Where WebSocket dialects are mounted: `/yjs/{space}/{name}` and `/pit/{slug}`.
+//!
+//! A dialect's room stands in the path as the client wrote it, so it is read from the raw path and
+//! decoded once. Refusals are given on the socket: a browser hides the status of a refused
+//! handshake, and y-websocket would retry it for ever.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use broker::RoomError;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use protocol::dialect::yjs;
+use protocol::{CloseCode, RoomName, SessionId};
+use tokio::net::TcpStream;
+use tracing::Instrument;
+
+use super::pages;
+use super::problem::Problem;
+use crate::Gateway;
+use crate::websocket::connection::Connection;
+use crate::websocket::handshake;
+
+/// `/yjs/{space}/{name…}`: everything after the space is the name.
+pub(crate) async fn yjs(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+    if !handshake::is_upgrade(request.headers()) {
+        let detail = "connect with a y-websocket client, or read the room under /api/v1/rooms";
+        return Problem::upgrade_required(detail.into()).into_response();
+    }
+    let path = request.uri().path();
+    let rest = path.strip_prefix("/yjs/").unwrap_or_default();
+    let (space, name) = rest.split_once('/').unwrap_or((rest, ""));
+    let room = gateway.socket_room(space, name);
+    upgrade(gateway, request, room)
+}
+
+/// `/pit/{slug}`: the page, or the pit's socket.
+pub(crate) async fn pit(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+    if !handshake::is_upgrade(request.headers()) {
+        return pages::index(request.uri(), request.headers());
+    }
+    let path = request.uri().path();
+    let slug = path.strip_prefix("/pit/").unwrap_or_default();
+    let room = gateway.socket_room("pit", slug);
+    upgrade(gateway, request, room)
+}
+
+/// Why a socket is closed right after it was accepted.
+pub(crate) type Refused = (CloseCode, String);
+
+fn upgrade(
+    gateway: Gateway,
+    mut request: Request<Body>,
+    room: Result<RoomName, Refused>,
+) -> Response {
+    let accept = match handshake::accept(request.method(), request.headers()) {
+        Ok(accept) => accept,
+        Err(error) => return Problem::bad_request(error.to_string()).into_response(),
+    };
+    let Some(upgrading) = request.extensions_mut().remove::<OnUpgrade>() else {
+        let detail = "this connection cannot become a WebSocket";
+        return Problem::bad_request(detail.into()).into_response();
+    };
+    let role = protocol::Role::from_query(request.uri().query().unwrap_or_default());
+    let admitted = room.and_then(|room| {
+        let bits = getrandom::u64().map_err(|error| {
+            let reason = format!("no randomness: {error}");
+            (CloseCode::Internal, reason)
+        })?;
+        Ok((room, SessionId::new(bits.max(1)), role))
+    });
+    let tracker = gateway.connections().clone();
+    tracker.spawn(async move {
+        let Ok(upgraded) = upgrading.await else {
+            return;
+        };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            tracing::error!("a WebSocket came over something else than TCP");
+            return;
+        };
+        let socket = parts.io.into_inner();
+        observatory::connection_opened();
+        let code = serve(&gateway, socket, &parts.read_buf, admitted).await;
+        observatory::connection_closed(code);
+    });
+    (
+        StatusCode::SWITCHING_PROTOCOLS,
+        [
+            (header::CONNECTION, HeaderValue::from_static("upgrade")),
+            (header::UPGRADE, HeaderValue::from_static("websocket")),
+            (header::SEC_WEBSOCKET_ACCEPT, accept),
+        ],
+    )
+        .into_response()
+}
+
+async fn serve(
+    gateway: &Gateway,
+    socket: TcpStream,
+    early: &[u8],
+    admitted: Result<(RoomName, SessionId, protocol::Role), Refused>,
+) -> u16 {
+    let now = Instant::now();
+    let (room, session, role) = match admitted {
+        Ok(admitted) => admitted,
+        Err((code, reason)) => {
+            tracing::info!(code = code.code(), reason, "a socket was refused");
+            return Connection::refused(socket, code, &reason, now).await;
+        }
+    };
+    match gateway.broker().join(&room, session, role, None) {
+        Ok(member) => {
+            let span = tracing::debug_span!("session", %room, %session, %role);
+            tracing::debug!(parent: &span, "joined");
+            Connection::new(socket, early, member, now)
+                .instrument(span)
+                .await
+        }
+        Err(error) => {
+            let code = match error {
+                RoomError::NoRoom => CloseCode::NoRoom,
+                RoomError::Ending => CloseCode::Restart,
+                RoomError::Full(_) => CloseCode::TryLater,
+                RoomError::Log(_) => CloseCode::Internal,
+            };
+            tracing::info!(%room, %session, %error, "a join was refused");
+            Connection::refused(socket, code, &error.to_string(), now).await
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! One function for each thing that is counted or timed; the names stand nowhere else.
+//!
+//! Hot functions keep their handles, so that recording is an atomic operation and no look-up.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge,
+    describe_histogram, gauge, histogram,
+};
+
+macro_rules! metrics_table {
+    ($($kind:ident $name:ident = $text:literal, $unit:expr, $about:literal;)*) => {
+        struct Handles { $($name: metrics_table!(@type $kind),)* }
+        static HANDLES: LazyLock<Handles> = LazyLock::new(|| Handles {
+            $($name: metrics_table!(@new $kind $text),)*
+        });
+        /// Gives the recorder every metric's unit and meaning.
+        pub(crate) fn describe() {
+            $(metrics_table!(@describe $kind $text, $unit, $about);)*
+            // A metric is there, at zero, before the first event.
+            LazyLock::force(&HANDLES);
+        }
+    };
+    (@type counter) => { Counter };
+    (@type gauge) => { Gauge };
+    (@type histogram) => { Histogram };
+    (@new counter $text:literal) => { counter!($text) };
+    (@new gauge $text:literal) => { gauge!($text) };
+    (@new histogram $text:literal) => { histogram!($text) };
+    (@describe counter $text:literal, $unit:expr, $about:literal) => { describe_counter!($text, $unit, $about) };
+    (@describe gauge $text:literal, $unit:expr, $about:literal) => { describe_gauge!($text, $unit, $about) };
+    (@describe histogram $text:literal, $unit:expr, $about:literal) => { describe_histogram!($text, $unit, $about) };
+}
+
+metrics_table! {
+    counter updates_received = "well_updates_received_total", Unit::Count, "Updates that clients submitted.";
+    counter updates_received_bytes = "well_updates_received_bytes_total", Unit::Bytes, "Payload bytes of the updates that clients submitted.";
+    counter updates_new = "well_updates_new_total", Unit::Count, "Submitted updates that added something and went to the log.";
+    histogram check = "well_check_seconds", Unit::Seconds, "Time to validate and integrate one batch of a room's updates.";
+    histogram queue = "well_commit_queue_seconds", Unit::Seconds, "Time a room's run waited for its commit to begin.";
+    histogram append = "well_append_seconds", Unit::Seconds, "Time from handing a commit to the log until it is durable.";
+    histogram append_records = "well_append_records", Unit::Count, "Records in one commit.";
+    histogram append_bytes = "well_append_bytes", Unit::Bytes, "Sealed bytes in one commit.";
+    counter append_failed = "well_append_failed_total", Unit::Count, "Commits that were not acked.";
+    counter records = "well_records_total", Unit::Count, "Records made durable.";
+    histogram write = "well_log_write_seconds", Unit::Seconds, "Time the embedded store took to write one commit, before its sync.";
+    histogram sync = "well_sync_seconds", Unit::Seconds, "Time of one fdatasync.";
+    counter moved = "well_log_moved_records_total", Unit::Count, "Records moved out of commits into their rooms' chunks.";
+    histogram ack = "well_ack_seconds", Unit::Seconds, "Time from an update's arrival in its room until it is settled, the slowest of each commit.";
+    histogram fanout = "well_fanout_seconds", Unit::Seconds, "Time from a commit being durable until a session's writer has taken it, sampled.";
+    counter fanout_frames = "well_fanout_bytes_total", Unit::Bytes, "Bytes written to sessions.";
+    counter fell_behind = "well_fell_behind_total", Unit::Count, "Sessions brought up to date from the document because they fell off the feed.";
+    histogram join = "well_join_seconds", Unit::Seconds, "Time from a session's first request for the document until it has been handed over.";
+    histogram load = "well_room_load_seconds", Unit::Seconds, "Time to load a room from the log.";
+    gauge rooms_loaded = "well_rooms_loaded", Unit::Count, "Rooms held in memory.";
+    gauge sessions = "well_sessions", Unit::Count, "Sessions that are members of a room.";
+    gauge connections = "well_connections", Unit::Count, "Open WebSocket connections.";
+    counter presence_updates = "well_presence_changes_total", Unit::Count, "Presence entries that changed something.";
+    gauge inbox_bytes = "well_inbox_bytes", Unit::Bytes, "Submissions waiting in rooms' inboxes.";
+    gauge disk_bytes = "well_log_disk_bytes", Unit::Bytes, "Bytes the log takes on disk.";
+    gauge unmoved_bytes = "well_log_unmoved_bytes", Unit::Bytes, "Bytes of records that still lie in commits.";
+    gauge clock_jumped = "well_clock_jumped", Unit::Count, "1 while the wall clock is not believed.";
+}
+
+/// A client submitted `updates` updates with `bytes` bytes of payload.
+pub fn updates_received(updates: usize, bytes: usize) {
+    HANDLES.updates_received.increment(updates as u64);
+    HANDLES.updates_received_bytes.increment(bytes as u64);
+}
+
+/// A batch was validated and integrated; `new` of its updates go to the log.
+pub fn checked(new: usize, took: Duration) {
+    HANDLES.updates_new.increment(new as u64);
+    HANDLES.check.record(took);
+}
+
+/// A run waited this long for its commit to begin.
+pub fn commit_queued(waited: Duration) {
+    HANDLES.queue.record(waited);
+}
+
+/// A commit is durable.
+pub fn commit_done(records: u64, bytes: usize, took: Duration) {
+    HANDLES.append.record(took);
+    HANDLES.append_records.record(records as f64);
+    HANDLES.append_bytes.record(bytes as f64);
+    HANDLES.records.increment(records);
+}
+
+/// A commit failed.
+pub fn commit_failed() {
+    HANDLES.append_failed.increment(1);
+}
+
+/// The embedded store wrote a commit and synced it.
+pub fn log_written(write: Duration, sync: Duration) {
+    HANDLES.write.record(write);
+    HANDLES.sync.record(sync);
+}
+
+/// The embedded store moved records to where they stay.
+pub fn log_moved(records: u64) {
+    HANDLES.moved.increment(records);
+}
+
+/// The slowest update of a commit was settled after this long.
+pub fn acked(took: Duration) {
+    HANDLES.ack.record(took);
+}
+
+/// A session's writer took a commit this long after it was durable.
+pub fn fanned_out(took: Duration) {
+    HANDLES.fanout.record(took);
+}
+
+/// Bytes were written to a session.
+pub fn written(bytes: usize) {
+    HANDLES.fanout_frames.increment(bytes as u64);
+}
+
+/// A session fell off its room's feed.
+pub fn fell_behind() {
+    HANDLES.fell_behind.increment(1);
+}
+
+/// A session was handed the document.
+pub fn joined(took: Duration) {
+    HANDLES.join.record(took);
+}
+
+/// A room was loaded from the log.
+pub fn room_loaded(took: Duration) {
+    HANDLES.load.record(took);
+}
+
+/// How many rooms are loaded.
+pub fn rooms_loaded(rooms: usize) {
+    HANDLES.rooms_loaded.set(rooms as f64);
+}
+
+/// A session became a member of a room.
+pub fn session_opened() {
+    HANDLES.sessions.increment(1.0);
+}
+
+/// A session ended.
+pub fn session_closed() {
+    HANDLES.sessions.decrement(1.0);
+}
+
+/// A WebSocket connection was opened.
+pub fn connection_opened() {
+    HANDLES.connections.increment(1.0);
+}
+
+/// A WebSocket connection was closed, with this code; 1006 when it broke without one.
+pub fn connection_closed(code: u16) {
+    HANDLES.connections.decrement(1.0);
+    counter!("well_closed_total", "code" => code.to_string()).increment(1);
+}
+
+/// A submission was refused.
+pub fn refused(reason: &'static str) {
+    counter!("well_refused_total", "reason" => reason).increment(1);
+}
+
+/// Presence entries changed.
+pub fn presence_changed(entries: usize) {
+    HANDLES.presence_updates.increment(entries as u64);
+}
+
+/// Bytes were put into (positive) or taken out of (negative) a room's inbox.
+pub fn inbox_bytes(change: f64) {
+    HANDLES.inbox_bytes.increment(change);
+}
+
+/// The log's sizes.
+pub fn log_sizes(disk_bytes: u64, unmoved_bytes: u64) {
+    HANDLES.disk_bytes.set(disk_bytes as f64);
+    HANDLES.unmoved_bytes.set(unmoved_bytes as f64);
+}
+
+/// Whether the wall clock is not believed.
+pub fn clock_jump(jumped: bool) {
+    HANDLES.clock_jumped.set(f64::from(u8::from(jumped)));
+}

@@ -1,0 +1,118 @@
+//! `well serve`: open the log, load nothing, listen, and drain when told to stop.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use broker::Broker;
+use gateway::Gateway;
+use observatory::Exporter;
+use storage::Log;
+use storage::memory::MemoryLog;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, ServeArgs, Store};
+use crate::logs;
+
+/// How long a stop may take in all; a supervisor that kills after 30 s never has to.
+const DRAIN_TIME: Duration = Duration::from_secs(25);
+/// How often recorded samples are folded into their histograms.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Runs until a signal or a poisoned log.
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let config = args.resolve()?;
+    logs::install(&config.log, config.log_format)?;
+    raise_file_limit();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime could not be started")?
+        .block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let exporter = Exporter::install()?;
+    let log = open_log(&config)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data = %config.data.display(),
+        durability = log.durability(),
+        "starting"
+    );
+    let kinds = config.spaces.clone();
+    let kind_of = Arc::new(move |space: &str| {
+        // The gateway lets only configured spaces in.
+        kinds.get(space).copied().unwrap_or(replay::Kind::Opaque)
+    });
+    let broker = Broker::new(Arc::clone(&log), config.limits, kind_of);
+    let gateway = Gateway::new(broker, exporter.clone(), config.spaces);
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("{} cannot be listened on", config.listen))?;
+    let address = listener.local_addr()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let serving = tokio::spawn(gateway::server::serve(gateway.clone(), listener));
+    say(&format!("listening on http://{address}"))?;
+
+    let mut upkeep = tokio::time::interval(UPKEEP);
+    let stopped_by = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            _ = upkeep.tick() => exporter.upkeep(),
+            why = log.until_poisoned() => {
+                // Nothing more is acked; what is on disk is found by recovery at the next start.
+                bail!("the log is poisoned and nothing more can be stored: {why}");
+            }
+        }
+    };
+    tracing::info!(stopped_by, "draining");
+    let draining = gateway::server::drain(&gateway, DRAIN_TIME);
+    let late = tokio::select! {
+        late = draining => late,
+        // Asked twice, it does not wait.
+        _ = terminate.recv() => bail!("stopped by a second signal before all rooms had ended"),
+        _ = interrupt.recv() => bail!("stopped by a second signal before all rooms had ended"),
+    };
+    serving.abort();
+    if let Some(why) = log.poisoned() {
+        bail!("the log was poisoned while stopping: {why}");
+    }
+    if !late.is_empty() {
+        let rooms: Vec<&str> = late.iter().map(protocol::RoomName::as_str).collect();
+        bail!("these rooms did not end in time: {}", rooms.join(", "));
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The one line on standard output: printed when connections are taken, not before.
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush())?;
+    Ok(())
+}
+
+fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
+    Ok(match config.store {
+        Store::Memory => Arc::new(MemoryLog::new()),
+        Store::Sled => Arc::new(MemoryLog::new()),
+    })
+}
+
+/// Ten thousand connections need as many files; the soft limit is often 1,024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, ?limit, "the limit of open files could not be raised");
+    }
+}

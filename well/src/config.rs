@@ -1,0 +1,261 @@
+//! Configuration: defaults, then `well.toml`, then `WELL_*` variables, then flags.
+//!
+//! clap reads flags and variables; what neither says is taken from the file, and what the file does
+//! not say is the default here. Unknown keys in the file are errors: a misspelt limit must not be
+//! silently none.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use broker::Limits;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+/// How `well serve` is told what to do.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The address to listen on; port 0 picks a free one [default: 127.0.0.1:4000]
+    #[arg(long, env = "WELL_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The folder that holds the log; created if it is not there [default: ./well-data]
+    #[arg(long, env = "WELL_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where records are kept [default: sled]
+    #[arg(long, env = "WELL_LOG_STORE", value_name = "STORE")]
+    store: Option<Store>,
+    /// A configuration file; without one, well.toml is read if it is there
+    #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Let anyone who can reach a listener that is not on loopback read and write every room
+    #[arg(long, env = "WELL_ALLOW_OPEN")]
+    allow_open: bool,
+    /// What is logged, as for RUST_LOG: a level, or levels by target [default: info]
+    #[arg(long, env = "WELL_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// How logs look [default: text]
+    #[arg(long, env = "WELL_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// Where records are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Store {
+    /// On disk, in an embedded store: survives a power cut.
+    Sled,
+    /// In memory: gone when the process ends.
+    Memory,
+}
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything `well serve` needs to know.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data: PathBuf,
+    pub(crate) store: Store,
+    pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) limits: Limits,
+    pub(crate) spaces: BTreeMap<String, replay::Kind>,
+}
+
+/// `well.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    data: Option<PathBuf>,
+    store: Option<Store>,
+    allow_open: Option<bool>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+    #[serde(default)]
+    limits: FileLimits,
+    #[serde(default)]
+    spaces: BTreeMap<String, FileSpace>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileLimits {
+    rooms_loaded: Option<usize>,
+    sessions_per_room: Option<usize>,
+    idle_unload_seconds: Option<u64>,
+    document_bytes: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSpace {
+    #[serde(default)]
+    kind: FileKind,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FileKind {
+    #[default]
+    Yjs,
+    Opaque,
+}
+
+impl From<FileKind> for replay::Kind {
+    fn from(kind: FileKind) -> Self {
+        match kind {
+            FileKind::Yjs => Self::Yjs,
+            FileKind::Opaque => Self::Opaque,
+        }
+    }
+}
+
+const DEFAULT_FILE: &str = "well.toml";
+
+impl ServeArgs {
+    /// Flags and variables over the file over the defaults.
+    pub(crate) fn resolve(self) -> anyhow::Result<Config> {
+        let file = match &self.config {
+            Some(path) => File::read(path)?,
+            None if Path::new(DEFAULT_FILE).is_file() => File::read(Path::new(DEFAULT_FILE))?,
+            None => File::default(),
+        };
+        self.over(file)
+    }
+
+    fn over(self, file: File) -> anyhow::Result<Config> {
+        let listen = self
+            .listen
+            .or(file.listen)
+            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
+        let open = self.allow_open || file.allow_open.unwrap_or(false);
+        if !listen.ip().is_loopback() && !open {
+            bail!(
+                "{listen} can be reached from other machines, and every room is open to whoever \
+                 reaches it; listen on a loopback address behind a proxy, or say --allow-open"
+            );
+        }
+        let defaults = Limits::default();
+        let limits = Limits {
+            rooms_loaded: file.limits.rooms_loaded.unwrap_or(defaults.rooms_loaded),
+            sessions_per_room: file
+                .limits
+                .sessions_per_room
+                .unwrap_or(defaults.sessions_per_room),
+            idle_unload: file
+                .limits
+                .idle_unload_seconds
+                .map_or(defaults.idle_unload, Duration::from_secs),
+            document_bytes: file
+                .limits
+                .document_bytes
+                .unwrap_or(defaults.document_bytes),
+        };
+        let mut spaces = BTreeMap::from([
+            ("pit".to_owned(), replay::Kind::Yjs),
+            ("doc".to_owned(), replay::Kind::Yjs),
+        ]);
+        for (space, settings) in file.spaces {
+            protocol::RoomName::new(&space, "name")
+                .with_context(|| format!("[spaces.{space}] in the configuration"))?;
+            spaces.insert(space, settings.kind.into());
+        }
+        Ok(Config {
+            listen,
+            data: self
+                .data
+                .or(file.data)
+                .unwrap_or_else(|| PathBuf::from("./well-data")),
+            store: self.store.or(file.store).unwrap_or(Store::Sled),
+            log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
+            log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            limits,
+            spaces,
+        })
+    }
+}
+
+impl File {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("the configuration {} cannot be read", path.display()))?;
+        toml::from_str(&text)
+            .with_context(|| format!("the configuration {} is not valid", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> ServeArgs {
+        ServeArgs {
+            listen: None,
+            data: None,
+            store: None,
+            config: None,
+            allow_open: false,
+            log: None,
+            log_format: None,
+        }
+    }
+
+    fn resolve(args: ServeArgs, file: &str) -> anyhow::Result<Config> {
+        args.over(toml::from_str(file)?)
+    }
+
+    #[test]
+    fn without_anything_it_serves_open_spaces_on_loopback_from_sled() {
+        let config = resolve(args(), "").unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:4000");
+        assert_eq!(config.data, Path::new("./well-data"));
+        assert_eq!(config.store, Store::Sled);
+        assert_eq!(config.spaces.keys().collect::<Vec<_>>(), ["doc", "pit"]);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let args = ServeArgs {
+            data: Some("/flag".into()),
+            ..args()
+        };
+        let file = "data = '/file'\nstore = 'memory'\n[limits]\nsessions_per_room = 7\n\
+                    [spaces.blob]\nkind = 'opaque'\n";
+        let config = resolve(args, file).unwrap();
+        assert_eq!(config.data, Path::new("/flag"));
+        assert_eq!(config.store, Store::Memory);
+        assert_eq!(config.limits.sessions_per_room, 7);
+        assert_eq!(config.spaces["blob"], replay::Kind::Opaque);
+        assert_eq!(config.spaces["pit"], replay::Kind::Yjs);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error() {
+        for file in ["listne = '127.0.0.1:1'", "[limits]\nrooms = 1", "[spaces.X]\n"] {
+            assert!(resolve(args(), file).is_err(), "{file}");
+        }
+    }
+
+    #[test]
+    fn an_open_server_stays_on_loopback_unless_told() {
+        let file = "listen = '0.0.0.0:4000'";
+        let error = resolve(args(), file).unwrap_err().to_string();
+        assert!(error.contains("--allow-open"), "{error}");
+        let open = ServeArgs {
+            allow_open: true,
+            ..args()
+        };
+        assert!(resolve(open, file).is_ok());
+    }
+}
