@@ -47,7 +47,7 @@ impl Chain {
         fields.put_optional(draft.author.site.map(|site| site.get().to_le_bytes()));
         fields.put_optional(draft.op_id.map(OpId::bytes));
         fields.put_optional(draft.base.map(|base| base.get().to_le_bytes()));
-        let user = draft.author.user.as_ref().map_or("", |user| user.as_str());
+        let user = draft.user();
         // A user id has at most 128 bytes, so one byte holds its length.
         fields.put(&[user.len() as u8]);
         fields.put(user.as_bytes());
@@ -94,5 +94,104 @@ impl Fields {
 
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{SessionId, Site, UserId};
+    use crate::record::{Author, Kind};
+    use bytes::Bytes;
+
+    fn plain() -> Draft {
+        Draft {
+            author: Author {
+                user: None,
+                session: SessionId::new(7),
+                site: None,
+            },
+            op_id: None,
+            base: None,
+            kind: Kind::Update,
+            payload: Bytes::from_static(b"payload"),
+        }
+    }
+
+    fn full() -> Draft {
+        Draft {
+            author: Author {
+                user: Some(UserId::new("ada").unwrap()),
+                session: SessionId::new(7),
+                site: Some(Site::new(300)),
+            },
+            op_id: Some(OpId::new(*b"0123456789abcdef")),
+            base: Some(Seq::new(41)),
+            kind: Kind::Update,
+            payload: Bytes::from(vec![0xa5; 1000]),
+        }
+    }
+
+    fn chain(draft: &Draft) -> u64 {
+        let at = Timestamp::from_micros(1_795_520_879_123_456);
+        Chain::from_raw(0x0123_4567_89ab_cdef)
+            .extend(Seq::new(42), at, draft)
+            .get()
+    }
+
+    /// Computed from the description in `docs/formats.md` by another implementation of XXH3.
+    #[test]
+    fn golden_numbers_stay() {
+        assert_eq!(chain(&plain()), 0x6b0d_4e4d_5bf5_bc18);
+        assert_eq!(chain(&full()), 0xd923_2df9_485c_14ef);
+    }
+
+    #[test]
+    fn every_field_changes_the_chain() {
+        let mut chains = vec![chain(&plain()), chain(&full())];
+        let mut add = |change: fn(&mut Draft)| {
+            for mut draft in [plain(), full()] {
+                change(&mut draft);
+                chains.push(chain(&draft));
+            }
+        };
+        add(|draft| draft.author.user = UserId::new("bob").ok());
+        add(|draft| draft.author.user = UserId::new(&"u".repeat(128)).ok());
+        add(|draft| draft.author.session = SessionId::new(8));
+        add(|draft| draft.author.site = Some(Site::new(0)));
+        add(|draft| draft.op_id = Some(OpId::new([0; 16])));
+        add(|draft| draft.base = Some(Seq::ZERO));
+        add(|draft| draft.kind = Kind::Titled);
+        add(|draft| draft.payload = Bytes::new());
+        add(|draft| draft.payload = Bytes::from_static(b"payload\0"));
+        for at in [0, u64::MAX] {
+            let at = Timestamp::from_micros(at);
+            chains.push(Chain::EMPTY.extend(Seq::FIRST, at, &plain()).get());
+        }
+        let zero = Timestamp::from_micros(0);
+        let one = Chain::EMPTY.extend(Seq::FIRST, zero, &plain());
+        chains.push(Chain::EMPTY.extend(Seq::new(2), zero, &plain()).get());
+        chains.push(one.extend(Seq::new(2), zero, &plain()).get());
+        let count = chains.len();
+        chains.sort_unstable();
+        chains.dedup();
+        assert_eq!(chains.len(), count);
+    }
+
+    #[test]
+    fn the_chain_ties_each_record_to_all_before_it() {
+        let at = Timestamp::from_micros(5);
+        let (a, b) = (plain(), full());
+        let one = Chain::EMPTY.extend(Seq::FIRST, at, &a);
+        let other = Chain::EMPTY.extend(Seq::FIRST, at, &b);
+        assert_ne!(
+            one.extend(Seq::new(2), at, &b),
+            other.extend(Seq::new(2), at, &b)
+        );
+    }
+
+    #[test]
+    fn it_prints_as_sixteen_digits() {
+        assert_eq!(Chain::from_raw(0xabc).to_string(), "0000000000000abc");
     }
 }

@@ -171,6 +171,33 @@ mod tests {
     }
 
     #[test]
+    fn the_checksum_is_castagnolis() {
+        // The check value of CRC-32C in RFC 3720, appendix B.4, and Koopman's tables.
+        assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
+        let bytes = sealed(b"body");
+        let covered = [&bytes[..8], b"body"].concat();
+        assert_eq!(bytes[8..12], crc32c::crc32c(&covered).to_le_bytes());
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let mut bytes = sealed(b"x");
+        bytes[2] = VERSION + 1;
+        assert_eq!(open(Content::Chunk, &bytes), Err(Damage::Checksum));
+        let crc = crc32c::crc32c(&[&bytes[..8], b"x"].concat());
+        bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(open(Content::Chunk, &bytes), Err(Damage::Version(2)));
+    }
+
+    #[test]
+    fn a_length_over_the_limit_is_refused_before_it_is_believed() {
+        let mut bytes = sealed(b"x");
+        bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        let over = Damage::Length(u32::MAX as usize);
+        assert_eq!(open(Content::Chunk, &bytes), Err(over));
+    }
+
+    #[test]
     fn another_kind_is_refused() {
         assert_eq!(open(Content::Record, &sealed(b"x")), Err(Damage::Kind(3)));
     }

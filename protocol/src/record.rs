@@ -7,7 +7,11 @@
 //! of bytes, and reading one borrows from the buffer.
 
 use bytes::Bytes;
-use rkyv::{Archive, Deserialize, Serialize, rancor, with::InlineAsBox};
+use rkyv::{
+    Archive, Serialize, rancor,
+    ser::{Serializer, allocator::SubAllocator},
+    with::InlineAsBox,
+};
 
 use crate::chain::Chain;
 use crate::envelope::{self, Content, Damage};
@@ -40,6 +44,19 @@ pub struct Draft {
     pub kind: Kind,
     /// The update itself, or the event's details; at most [`MAX_PAYLOAD_BYTES`].
     pub payload: Bytes,
+}
+
+impl Draft {
+    /// How many bytes the record takes, sealed.
+    #[must_use]
+    pub fn sealed_len(&self) -> usize {
+        RECORD_OVERHEAD_BYTES + self.user().len() + self.payload.len()
+    }
+
+    /// The user's id; empty for none.
+    pub(crate) fn user(&self) -> &str {
+        self.author.user.as_ref().map_or("", UserId::as_str)
+    }
 }
 
 /// Who wrote a record.
@@ -170,11 +187,12 @@ impl Run {
 
     /// Takes sealed records read back from a store.
     ///
-    /// Only the ends are decoded; [`Run::records`] checks each record as it is reached, and
-    /// [`Run::verify`] the chain through all of them.
+    /// Only the first record is decoded; [`Run::records`] checks each one as it is reached, and
+    /// [`Run::verify`] the chain through all of them and that it ends at `after`.
     ///
     /// # Errors
-    /// [`Damage`] when an end is damaged or the Seqs of the ends do not fit `before`.
+    /// [`Damage`] when the first record is damaged or does not follow `before`, or when `after`
+    /// does not.
     pub fn from_stored(before: Head, after: Head, bytes: Bytes) -> Result<Self, Damage> {
         let run = Self {
             before,
@@ -185,7 +203,7 @@ impl Run {
             return Err(Damage::Content);
         }
         match run.records().next() {
-            Some(Ok(first)) if first.seq == before.seq.next() => Ok(run),
+            Some(Ok(first)) if first.at >= before.at => Ok(run),
             Some(Ok(_)) => Err(Damage::Content),
             Some(Err(damage)) => Err(damage),
             None => Err(Damage::Torn),
@@ -338,8 +356,7 @@ impl RunBuilder {
         let at = now.max(self.after.at);
         let chain = self.after.chain.extend(seq, at, draft);
         self.after = Head { seq, at, chain };
-        self.bytes
-            .reserve(draft.payload.len() + MAX_RECORD_OVERHEAD_BYTES);
+        self.bytes.reserve(draft.sealed_len());
         seal(self.after, draft, &mut self.bytes);
         self.after
     }
@@ -368,7 +385,7 @@ impl RunBuilder {
 }
 
 /// A record as rkyv lays it out: format version 1, pinned by the golden file.
-#[derive(Archive, Serialize, Deserialize)]
+#[derive(Archive, Serialize)]
 struct Layout<'a> {
     seq: u64,
     at: u64,
@@ -384,6 +401,10 @@ struct Layout<'a> {
     payload: &'a [u8],
 }
 
+/// What the layout and the envelope add to a user id and a payload.
+const RECORD_OVERHEAD_BYTES: usize = envelope::HEADER_BYTES + size_of::<ArchivedLayout<'_>>();
+const _: () = assert!(RECORD_OVERHEAD_BYTES <= MAX_RECORD_OVERHEAD_BYTES);
+
 fn seal(head: Head, draft: &Draft, out: &mut Vec<u8>) {
     let layout = Layout {
         seq: head.seq.get(),
@@ -394,13 +415,15 @@ fn seal(head: Head, draft: &Draft, out: &mut Vec<u8>) {
         op_id: draft.op_id.map(OpId::bytes),
         base: draft.base.map(Seq::get),
         kind: draft.kind.code(),
-        user: draft.author.user.as_ref().map_or("", UserId::as_str),
+        user: draft.user(),
         payload: &draft.payload,
     };
     envelope::seal(Content::Record, out, |out| {
-        let buffer = std::mem::take(out);
-        // Writing to memory cannot fail: the layout holds no shared pointers to resolve.
-        *out = rkyv::api::high::to_bytes_in::<_, rancor::Panic>(&layout, buffer)
+        // Bytes are copied as they are, so no scratch space is needed, and there are no shared
+        // pointers to keep track of.
+        let mut serializer = Serializer::new(out, SubAllocator::new(&mut []), ());
+        // Writing to memory cannot fail.
+        rkyv::api::serialize_using::<_, rancor::Panic>(&layout, &mut serializer)
             .unwrap_or_else(|never| match never {});
     });
 }
@@ -419,13 +442,7 @@ impl Record {
     /// How many bytes this record takes, sealed.
     #[must_use]
     pub fn sealed_len(&self) -> usize {
-        let user = self
-            .draft
-            .author
-            .user
-            .as_ref()
-            .map_or(0, |user| user.as_str().len());
-        envelope::HEADER_BYTES + size_of::<ArchivedLayout<'_>>() + user + self.draft.payload.len()
+        self.draft.sealed_len()
     }
 
     /// Decodes the record at `offset`; its payload shares `bytes`. Also gives where it ends.
@@ -436,8 +453,14 @@ impl Record {
         let from = bytes.get(offset..).ok_or(Damage::Torn)?;
         let (body, _) = envelope::open(Content::Record, from)?;
         let end = offset + envelope::HEADER_BYTES + body.len();
-        let layout = rkyv::access::<ArchivedLayout<'_>, rancor::Failure>(body)
+        let layout = rkyv::api::low::access::<ArchivedLayout<'_>, rancor::Failure>(body)
             .map_err(|_| Damage::Content)?;
+        // A record has a predecessor and may have a successor, and nothing lies beside its fields.
+        let seq = Seq::new(layout.seq.to_native());
+        let len = size_of::<ArchivedLayout<'_>>() + layout.user.len() + layout.payload.len();
+        if seq == Seq::ZERO || seq == Seq::MAX || len != body.len() {
+            return Err(Damage::Content);
+        }
         let user = match &*layout.user {
             "" => None,
             user => Some(UserId::new(user).map_err(|_| Damage::Content)?),
@@ -454,7 +477,7 @@ impl Record {
             payload: bytes.slice_ref(&layout.payload),
         };
         let record = Self {
-            seq: Seq::new(layout.seq.to_native()),
+            seq,
             at: Timestamp::from_micros(layout.at.to_native()),
             chain: Chain::from_raw(layout.chain.to_native()),
             draft,
@@ -462,3 +485,6 @@ impl Record {
         Ok((record, end))
     }
 }
+
+#[cfg(test)]
+mod tests;
