@@ -56,6 +56,12 @@ fn write_unmasked(out: &mut Vec<u8>, opcode: u8, len: usize, mask_bit: u8) {
     }
 }
 
+/// The payload of a frame that a client has written whole.
+pub(crate) fn message_of(frame: &[u8]) -> Option<&[u8]> {
+    let header = Header::read_any(frame).ok()??;
+    frame.get(header.size..)
+}
+
 /// What a stream of frames says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FrameEvent<'a> {

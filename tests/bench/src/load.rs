@@ -17,7 +17,8 @@ use hdrhistogram::Histogram;
 
 use crate::{
     client::{ConnId, Load, Outbox},
-    update::{self, Author},
+    story::{Hand, Reader, Story},
+    update,
     wire::Incoming,
 };
 
@@ -56,7 +57,8 @@ pub(crate) struct ClosedLoop {
     ack: Ack,
     asks: Option<AckEvery>,
     in_flight: InFlight,
-    text: String,
+    hand: Hand,
+    bytes: usize,
     epoch: Instant,
     measuring: bool,
     paused: bool,
@@ -76,15 +78,22 @@ pub(crate) struct Figures {
 }
 
 impl ClosedLoop {
-    /// A loop that types pieces of `bytes` characters. It asks for durable acks if `asks`.
-    pub(crate) fn new(ack: Ack, asks: Option<AckEvery>, in_flight: InFlight, bytes: usize) -> Self {
+    /// A loop whose updates carry `bytes` characters. It asks for durable acks if `asks`.
+    pub(crate) fn new(
+        ack: Ack,
+        asks: Option<AckEvery>,
+        in_flight: InFlight,
+        hand: Hand,
+        bytes: usize,
+    ) -> Self {
         Self {
             rooms: Vec::new(),
             roles: Vec::new(),
             ack,
             asks,
             in_flight,
-            text: update::sample_text(bytes),
+            hand,
+            bytes,
             epoch: Instant::now(),
             measuring: false,
             paused: false,
@@ -107,10 +116,11 @@ impl ClosedLoop {
             }
             self.roles[conn] = role;
         }
+        let story = Story::new(self.hand, room as u32, self.bytes);
         self.rooms.push(Room {
             writer,
-            has_reader: reader.is_some(),
-            author: Author::new(1_000_000_000 + room as u32),
+            reader: reader.map(|_| story.reader()),
+            story,
             sent: VecDeque::new(),
             first: 0,
             acked: 0,
@@ -162,14 +172,14 @@ impl ClosedLoop {
         let at = self.nanos(now);
         let Room {
             writer,
-            author,
+            story,
             sent,
             first,
             ..
         } = &mut self.rooms[room];
         out.send(*writer, |bytes| {
             for _ in 0..n {
-                author.type_on(bytes, &self.text);
+                story.go_on(bytes);
                 sent.push_back(at);
                 if self.asks == Some(AckEvery::Update) {
                     update::write_ack_request(bytes, *first + sent.len() as u64);
@@ -237,19 +247,13 @@ impl ClosedLoop {
     }
 
     fn hear(&mut self, room: usize, update: &[u8], now: Instant) -> Result<(), String> {
-        let piece = self.text.len() as u64;
-        let expected = self.rooms[room].seen * piece;
-        let mut end = expected;
-        let mut gap = false;
-        update::scan(update, |run| {
-            gap |= run.clock > end;
-            end = end.max(run.end());
-        })
-        .map_err(|malformed| malformed.to_string())?;
-        if gap {
-            return Err("a reader missed an update".to_owned());
-        }
-        self.progress(room, Ack::Peer, end / piece, now)
+        let Some(reader) = &mut self.rooms[room].reader else {
+            return Ok(());
+        };
+        let upto = reader
+            .read(update)
+            .map_err(|malformed| malformed.to_string())?;
+        self.progress(room, Ack::Peer, upto, now)
     }
 
     fn nanos(&self, now: Instant) -> u64 {
@@ -327,8 +331,8 @@ impl Figures {
 
 struct Room {
     writer: ConnId,
-    has_reader: bool,
-    author: Author,
+    story: Story,
+    reader: Option<Reader>,
     /// When the updates from number `first` on were written.
     sent: VecDeque<u64>,
     first: u64,
@@ -346,7 +350,7 @@ impl Room {
 
     /// Updates before this number interest nobody any more.
     fn finished_by_all(&self, asks: bool) -> u64 {
-        match (asks, self.has_reader) {
+        match (asks, self.reader.is_some()) {
             (true, true) => self.acked.min(self.seen),
             (true, false) => self.acked,
             (false, _) => self.seen,
@@ -392,6 +396,7 @@ mod tests {
             Ack::Durable,
             Some(AckEvery::Update),
             InFlight::PerRoom(4),
+            Hand::Woven,
             10,
         );
         load.add_room(0, None);
@@ -432,7 +437,7 @@ mod tests {
     #[test]
     fn a_reader_finishes_updates_and_notices_a_gap() {
         let mut out = Outbox::for_test(2);
-        let mut load = ClosedLoop::new(Ack::Peer, None, InFlight::PerRoom(3), 10);
+        let mut load = ClosedLoop::new(Ack::Peer, None, InFlight::PerRoom(3), Hand::Typed, 10);
         load.add_room(0, Some(1));
         load.start(&mut out);
         load.measure();
@@ -453,7 +458,13 @@ mod tests {
     #[test]
     fn few_updates_in_flight_go_round_many_rooms() {
         let mut out = Outbox::for_test(3);
-        let mut load = ClosedLoop::new(Ack::Durable, Some(AckEvery::Write), InFlight::InAll(2), 10);
+        let mut load = ClosedLoop::new(
+            Ack::Durable,
+            Some(AckEvery::Write),
+            InFlight::InAll(2),
+            Hand::Woven,
+            10,
+        );
         for writer in 0..3 {
             load.add_room(writer, None);
         }

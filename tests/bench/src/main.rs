@@ -6,8 +6,8 @@
 //! Absolute figures drift from machine to machine; what counts are the ratios.
 //!
 //! From the outside in: each file of `scenario/` is one question; [`client`] is the event loop that
-//! carries thousands of connections, [`load`] the writers and readers on it; [`update`] writes
-//! real Yjs updates, [`wire`] and [`frame`] pack them; [`server`] starts and watches
+//! carries thousands of connections, [`load`] the writers and readers on it; [`story`] is
+//! what they write, as the real Yjs updates that [`update`] encodes; [`wire`] and [`frame`] pack them; [`server`] starts and watches
 //! processes, [`meter`] counts what they use, [`relay`] is one of them, [`disk`] another reference; [`report`] prints.
 
 mod client;
@@ -19,6 +19,7 @@ mod relay;
 mod report;
 mod scenario;
 mod server;
+mod story;
 mod update;
 mod wire;
 
@@ -31,6 +32,7 @@ use load::{Ack, AckEvery};
 use report::Report;
 use scenario::{Bench, Pace, fanout::FanOut, idle, inflight, join, store, throughput::Throughput};
 use server::{Launcher, Peer};
+use story::Hand;
 
 /// Loads the Well and the servers it is compared with, and prints ratios.
 #[derive(Parser)]
@@ -72,6 +74,9 @@ struct Options {
     /// Characters in one update
     #[arg(long, global = true, default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     bytes: u32,
+    /// By one author, whose updates merge into one growing item, or by two in turn, whose do not
+    #[arg(long, global = true, value_enum, default_value_t = Hand::Woven)]
+    hand: Hand,
     /// How often writers ask for the durable ack
     #[arg(long, global = true, value_enum, default_value_t = AckEvery::Update)]
     ack_every: AckEvery,
@@ -230,6 +235,7 @@ impl Options {
             },
             peers: self.servers,
             bytes: self.bytes as usize,
+            hand: self.hand,
             ack_every: self.ack_every,
         })
     }

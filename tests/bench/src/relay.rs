@@ -347,6 +347,7 @@ mod tests {
         client::{Crowd, Silence},
         load::{Ack, ClosedLoop, InFlight},
         server::Target,
+        story::Hand,
     };
 
     #[test]
@@ -366,7 +367,7 @@ mod tests {
             let ids = crowd
                 .join_all(&targets, 2, false, timeout, &mut Silence)
                 .unwrap();
-            let mut load = ClosedLoop::new(Ack::Peer, None, InFlight::PerRoom(8), 300);
+            let mut load = ClosedLoop::new(Ack::Peer, None, InFlight::PerRoom(8), Hand::Woven, 300);
             load.add_room(ids[0], Some(ids[1]));
             load.add_room(ids[2], Some(ids[3]));
             load.measure();

@@ -6,6 +6,7 @@ use crate::{
     load::AckEvery,
     report::{Metric, Report, Unit},
     server::{Launcher, Peer},
+    story::Hand,
 };
 
 pub(crate) mod fanout;
@@ -27,6 +28,8 @@ pub(crate) struct Bench {
     pub(crate) peers: Option<Vec<Peer>>,
     /// Characters an update carries.
     pub(crate) bytes: usize,
+    /// Who writes.
+    pub(crate) hand: Hand,
     /// How often writers ask for the durable ack.
     pub(crate) ack_every: AckEvery,
 }

@@ -31,6 +31,11 @@ impl Author {
         }
     }
 
+    /// Its client id.
+    pub(crate) fn client(&self) -> u64 {
+        self.client
+    }
+
     /// The id of the last character it wrote.
     pub(crate) fn last(&self) -> Option<Id> {
         self.clock.checked_sub(1).map(|clock| Id {
@@ -39,13 +44,8 @@ impl Author {
         })
     }
 
-    /// Appends to `out` a frame with an update that puts `text` (ASCII, not empty) after its own
-    /// last character.
-    pub(crate) fn type_on(&mut self, out: &mut Vec<u8>, text: &str) {
-        self.type_after(out, text, self.last());
-    }
-
-    /// The same after any character; `None` is the start of an empty text.
+    /// Appends to `out` a frame with an update that puts `text` (ASCII, not empty) after the
+    /// character `after`; `None` is the start of an empty text.
     pub(crate) fn type_after(&mut self, out: &mut Vec<u8>, text: &str, after: Option<Id>) {
         debug_assert!(
             text.is_ascii() && !text.is_empty(),
@@ -226,7 +226,8 @@ mod tests {
             let piece = format!("{i} {}", sample_text(20 + i % 80));
             let before = author.clock;
             let mut frame = Vec::new();
-            author.type_on(&mut frame, &piece);
+            let last = author.last();
+            author.type_after(&mut frame, &piece, last);
             let update = update_of(&frame);
             assert_eq!(runs(&update), [(4_000_000_007, before, piece.len() as u64)]);
             apply(&doc, &update);

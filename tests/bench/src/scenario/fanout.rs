@@ -16,7 +16,7 @@ use crate::{
     meter::Meter,
     report::{Bound, Goal, Metric, Sample, Unit},
     server::{Peer, Server},
-    update::{self, Author},
+    story::{Reader, Story},
     wire::Incoming,
 };
 
@@ -72,7 +72,7 @@ fn measure(
     let targets = vec![server.target(&room); readers + 1];
     let ids = crowd.join_all(&targets, JOIN_AT_ONCE, false, JOIN_TIMEOUT, &mut Silence)?;
     crowd.check()?;
-    let mut load = Paced::new(ids[0], readers, bench.bytes);
+    let mut load = Paced::new(ids[0], readers, Story::new(bench.hand, 0, bench.bytes));
     let interval = Duration::from_secs(1) / rate;
 
     let start = Instant::now();
@@ -116,12 +116,12 @@ fn measure(
 /// The writer's schedule and how far each reader is.
 struct Paced {
     writer: ConnId,
-    author: Author,
-    text: String,
+    story: Story,
     epoch: Instant,
     /// When each update was due, in nanoseconds.
     sent: Vec<u64>,
-    /// By connection: updates it has.
+    /// By connection: its reading, and the updates it has.
+    readers: Vec<Reader>,
     seen: Vec<u64>,
     measured_from: u64,
     delivered: u64,
@@ -129,11 +129,11 @@ struct Paced {
 }
 
 impl Paced {
-    fn new(writer: ConnId, readers: usize, bytes: usize) -> Self {
+    fn new(writer: ConnId, readers: usize, story: Story) -> Self {
         Self {
             writer,
-            author: Author::new(1_000_000_000),
-            text: update::sample_text(bytes),
+            readers: vec![story.reader(); readers + 1],
+            story,
             epoch: Instant::now(),
             sent: Vec::new(),
             seen: vec![0; readers + 1],
@@ -146,23 +146,14 @@ impl Paced {
     fn write(&mut self, due: Instant, out: &mut Outbox) {
         self.sent
             .push(due.saturating_duration_since(self.epoch).as_nanos() as u64);
-        out.send(self.writer, |bytes| self.author.type_on(bytes, &self.text));
+        out.send(self.writer, |bytes| self.story.go_on(bytes));
     }
 
     fn hear(&mut self, at: ConnId, update: &[u8], now: Instant) -> Result<(), String> {
-        let piece = self.text.len() as u64;
         let from = self.seen[at];
-        let mut end = from * piece;
-        let mut gap = false;
-        update::scan(update, |run| {
-            gap |= run.clock > end;
-            end = end.max(run.end());
-        })
-        .map_err(|malformed| malformed.to_string())?;
-        let upto = end / piece;
-        if gap {
-            return Err("a reader missed an update".to_owned());
-        }
+        let upto = self.readers[at]
+            .read(update)
+            .map_err(|malformed| malformed.to_string())?;
         if upto > self.sent.len() as u64 {
             return Err("a reader saw more than was written".to_owned());
         }

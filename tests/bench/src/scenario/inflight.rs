@@ -7,10 +7,12 @@
 use super::{Bench, P50, P99, UPDATES, throughput::Load};
 use crate::{
     disk::Disk,
+    frame,
     load::{Ack, InFlight},
     report::{Bound, Goal, Sample},
     server::Peer,
-    update::Author,
+    story::{Hand, Story},
+    wire,
 };
 
 /// Runs the scenario.
@@ -37,7 +39,7 @@ pub(crate) fn run(bench: &mut Bench) -> anyhow::Result<()> {
         .into_iter()
         .filter(Peer::acks)
         .collect();
-    let update_bytes = update_bytes(bench.bytes);
+    let update_bytes = update_bytes(bench.hand, bench.bytes);
     let dir = bench.launcher.data_dir()?;
     let disk = Disk::prepare(dir.path())?;
     for _ in 0..bench.pace.rounds {
@@ -99,14 +101,13 @@ pub(crate) fn run(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 /// The bytes of one update without its frame, well into a room's life.
-fn update_bytes(characters: usize) -> usize {
-    let text = crate::update::sample_text(characters);
-    let mut author = Author::new(1_000_000_000);
+fn update_bytes(hand: Hand, characters: usize) -> usize {
+    let mut story = Story::new(hand, 0, characters);
     let mut frame = Vec::new();
     for _ in 0..1000 {
         frame.clear();
-        author.type_on(&mut frame, &text);
+        story.go_on(&mut frame);
     }
-    let head = if frame.len() > 131 { 8 } else { 6 };
-    frame.len() - head
+    let message = frame::message_of(&frame).unwrap_or_default();
+    wire::update_len(message).ok().flatten().unwrap_or(0) as usize
 }

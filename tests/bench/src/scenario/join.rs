@@ -19,7 +19,8 @@ use crate::{
     meter::micros,
     report::{Bound, Goal, Metric, Sample, Unit},
     server::{Peer, Server},
-    update::{self, Author},
+    story::{Hand, Story},
+    update,
     wire::Incoming,
 };
 
@@ -120,10 +121,15 @@ impl Document {
         let mut writing = Writing {
             at: ids[0],
             acks: server.peer.acks(),
-            text: update::sample_text(self.piece()),
-            authors: [Author::new(1_000_000_000), Author::new(2_000_000_000)],
-            woven: self.how == How::Woven,
-            written: 0,
+            story: Story::new(
+                if self.how == How::Woven {
+                    Hand::Woven
+                } else {
+                    Hand::Typed
+                },
+                0,
+                self.piece(),
+            ),
             finished: 0,
             total: self.updates() as u64,
             window: (WINDOW_BYTES / self.piece()).clamp(1, 256) as u64,
@@ -239,10 +245,7 @@ fn settle(crowd: &mut Crowd, server: &Server) -> anyhow::Result<()> {
 struct Writing {
     at: ConnId,
     acks: bool,
-    text: String,
-    authors: [Author; 2],
-    woven: bool,
-    written: u64,
+    story: Story,
     finished: u64,
     total: u64,
     window: u64,
@@ -250,22 +253,12 @@ struct Writing {
 
 impl Writing {
     fn write(&mut self, out: &mut Outbox) {
-        while self.written < self.total && self.written - self.finished < self.window {
-            let author = if self.woven {
-                (self.written % 2) as usize
-            } else {
-                0
-            };
-            let last = if self.woven {
-                self.authors[1 - author].last()
-            } else {
-                self.authors[0].last()
-            };
-            self.written += 1;
+        while self.story.pieces() < self.total && self.story.pieces() - self.finished < self.window
+        {
             out.send(self.at, |bytes| {
-                self.authors[author].type_after(bytes, &self.text, last);
+                self.story.go_on(bytes);
                 if self.acks {
-                    update::write_ack_request(bytes, self.written);
+                    update::write_ack_request(bytes, self.story.pieces());
                 }
             });
         }
@@ -275,7 +268,7 @@ impl Writing {
 impl Load for Writing {
     fn message(&mut self, _: ConnId, message: Incoming<'_>, _: Instant, out: &mut Outbox) {
         match message {
-            Incoming::Ack(n) if n > self.written => {
+            Incoming::Ack(n) if n > self.story.pieces() => {
                 out.fail("an ack for what was not written".to_owned());
             }
             Incoming::Ack(n) => self.finished = self.finished.max(n),

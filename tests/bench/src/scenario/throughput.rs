@@ -35,8 +35,8 @@ impl Throughput {
         let usual = [Peer::Well, Peer::Yjs, Peer::RelayCoalescing, Peer::Relay];
         let servers = bench.servers(bench.pick(&usual[..], &usual[..3]));
         let case = format!(
-            "{} rooms, {} in flight in each, {} characters",
-            self.rooms, self.window, bench.bytes
+            "{} rooms, {} in flight in each, {} characters {}",
+            self.rooms, self.window, bench.bytes, bench.hand
         );
         for _ in 0..bench.pace.rounds {
             for peer in &servers {
@@ -112,7 +112,7 @@ impl Load {
             .acks()
             .then_some(bench.ack_every)
             .filter(|_| self.ack == Ack::Durable);
-        let mut load = ClosedLoop::new(self.ack, asks, self.in_flight, bench.bytes);
+        let mut load = ClosedLoop::new(self.ack, asks, self.in_flight, bench.hand, bench.bytes);
         for room in ids.chunks(per_room) {
             load.add_room(room[0], room.get(1).copied());
         }
@@ -157,14 +157,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// They hold for the load that the defaults make.
 const GOALS: &[Goal] = &[
     Goal {
-        case: "50 rooms, 32 in flight in each, 80 characters",
+        case: "50 rooms, 32 in flight in each, 80 characters woven",
         server: "well (durable ack)",
         metric: &UPDATES,
         over: Some("yjs"),
         bound: Bound::AtLeast(10.0),
     },
     Goal {
-        case: "50 rooms, 32 in flight in each, 80 characters",
+        case: "50 rooms, 32 in flight in each, 80 characters woven",
         server: "well (durable ack)",
         metric: &SERVER_CPU,
         over: None,
