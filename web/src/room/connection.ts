@@ -17,10 +17,13 @@ export interface Refusal {
   readonly detail: string;
 }
 
+export const NO_SUCH_ROOM = 4404;
+const FORBIDDEN = 4403;
+
 const REFUSALS: ReadonlyMap<number, Refusal> = new Map([
   [4401, { title: "Who goes there?", detail: "This pit asks for a token, and the link you followed carries none that is valid. Ask for a fresh link." }],
-  [4403, { title: "Not for you to open", detail: "Your token does not reach this pit. Ask the person who shared it for another link." }],
-  [4404, { title: "There is no such pit", detail: "It was deleted, or the code is not quite right. Check the code, or start a new pit." }],
+  [FORBIDDEN, { title: "Not for you to open", detail: "Your token does not reach this pit. Ask the person who shared it for another link." }],
+  [NO_SUCH_ROOM, { title: "There is no such pit", detail: "It was deleted, or the code is not quite right. Check the code, or start a new pit." }],
   [4408, { title: "That took too long", detail: "The server waited for your token and gave up. Try once more." }],
   [4409, { title: "Someone took your place", detail: "This session was replaced by a newer one, or your copy no longer fits the room. Open the pit again." }],
   [4413, { title: "Too large to take", detail: "A single change, or the pit itself, has outgrown what the server allows." }],
@@ -42,5 +45,5 @@ export function isRestarting(code: number | undefined): boolean {
 
 /** A thing that may work when it is simply tried again, by hand. */
 export function worthRetrying(code: number): boolean {
-  return code !== 4404 && code !== 4403;
+  return code !== NO_SUCH_ROOM && code !== FORBIDDEN;
 }

@@ -48,6 +48,13 @@ export function cleanColor(color: unknown): string {
   return typeof color === "string" && /^#[0-9a-f]{6}$/i.test(color) ? color : "#5b6b70";
 }
 
+/** Black or white, whichever is easier to read on a colour someone else has chosen. */
+export function readableOn(color: string): "#000000" | "#ffffff" {
+  const channel = (at: number): number => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.2;
+  const luminance = 0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5);
+  return luminance > 0.3 ? "#000000" : "#ffffff";
+}
+
 export function randomId(length: number): string {
   const alphabet = "23456789abcdefghjkmnpqrstuvwxyz";
   const bytes = crypto.getRandomValues(new Uint8Array(length));

@@ -154,7 +154,6 @@ export class RoomSession {
       if (status === "connected") {
         this.answeredStep1 = false;
         this.feed({ type: "opened" });
-        this.show({ connection: { at: "connecting" } });
       }
     });
     provider.on("sync", (synced) => {
@@ -164,7 +163,14 @@ export class RoomSession {
     });
     provider.on("connection-close", (event) => {
       this.feed({ type: "closed" });
-      this.show({ connection: { at: "offline", restarting: isRestarting(event?.code) } });
+      // Offline lasts until the document is live again: a server that opens and closes at once,
+      // as one that is starting may, should not make the page flicker.
+      const { connection } = this.current;
+      const stillRestarting = connection.at === "offline" && connection.restarting;
+      const restarting = isRestarting(event?.code) || stillRestarting;
+      if (connection.at !== "offline" || restarting !== connection.restarting) {
+        this.show({ connection: { at: "offline", restarting } });
+      }
     });
     provider.on("closed", ({ code, reason }) => {
       this.show({ connection: { at: "refused", code, reason } });

@@ -15,18 +15,20 @@ export function Badge({ view }: { view: RoomView }) {
   const ack = view.ack === "saved" && !calm ? "saving" : view.ack;
   const { tone, connection, edits } = badgeText({ ...view, ack });
   return (
-    <div className={styles.badge} data-tone={tone} data-testid="badge" data-state={ack}>
-      <span className={styles.dot} aria-hidden="true" />
-      <span data-testid="connection" data-state={view.connection.at}>
-        {connection}
-      </span>
-      {edits === null ? null : (
-        <span className={styles.edits} data-testid="saved-state">
-          {edits}
+    <>
+      <div className={styles.badge} data-tone={tone} data-testid="badge" data-state={ack}>
+        <span className={styles.dot} aria-hidden="true" />
+        <span data-testid="connection" data-state={view.connection.at}>
+          {connection}
         </span>
-      )}
+        {edits === null ? null : (
+          <span className={styles.edits} data-testid="saved-state">
+            {edits}
+          </span>
+        )}
+      </div>
       <Announcement view={view} />
-    </div>
+    </>
   );
 }
 

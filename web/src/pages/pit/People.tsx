@@ -1,7 +1,7 @@
 import { useEffect, useId, useRef, useState, type SubmitEvent } from "react";
 import type { Awareness } from "y-protocols/awareness";
 import { Button } from "../../design/Button";
-import { NAME_MAX_CHARS, type Identity } from "../../room/identity";
+import { NAME_MAX_CHARS, readableOn, type Identity } from "../../room/identity";
 import { peersOf, type Peer } from "../../room/presence";
 import type { Role } from "../../room/slug";
 import styles from "./People.module.css";
@@ -108,7 +108,7 @@ function PeerRow({ peer: { name, color, drawing } }: { peer: Peer }) {
 function Face({ name, color }: { name: string; color: string }) {
   const initials = name.split(" ").map((word) => Array.from(word)[0] ?? "").join("").slice(0, 2).toUpperCase();
   return (
-    <span className={styles.face} style={{ backgroundColor: color }} aria-hidden="true">
+    <span className={styles.face} style={{ backgroundColor: color, color: readableOn(color) }} aria-hidden="true">
       {initials}
     </span>
   );

@@ -8,8 +8,8 @@ import { useLocation } from "wouter";
 import { Button } from "../../design/Button";
 import { Notice } from "../../design/Notice";
 import { usePageTitle } from "../../design/page-title";
-import { refusalOf, worthRetrying } from "../../room/connection";
-import { rememberPit } from "../../room/recent-pits";
+import { NO_SUCH_ROOM, refusalOf, worthRetrying } from "../../room/connection";
+import { forgetPit, rememberPit } from "../../room/recent-pits";
 import type { RoomSession } from "../../room/session";
 import type { Role } from "../../room/slug";
 import { useRoomSession, useRoomView } from "../../room/use-room";
@@ -30,9 +30,11 @@ export default function PitPage({ slug, role, token }: PitPageProps) {
 function JoinedPit({ session, slug, role }: { session: RoomSession; slug: string; role: Role }) {
   const { connection } = useRoomView(session);
   const live = connection.at === "live";
+  const gone = connection.at === "refused" && connection.code === NO_SUCH_ROOM;
   useEffect(() => {
     if (live) rememberPit(slug, role, Date.now());
-  }, [live, slug, role]);
+    if (gone) forgetPit(slug);
+  }, [live, gone, slug, role]);
   useEffect(() => {
     const ask = (event: BeforeUnloadEvent): void => {
       if (session.unsaved && !session.view().keepsEdits) event.preventDefault();

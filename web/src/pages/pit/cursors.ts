@@ -2,6 +2,7 @@
 
 import type { Awareness } from "y-protocols/awareness";
 import { toScreen, type Camera } from "../../ink/geometry";
+import { readableOn } from "../../room/identity";
 import { peersOf, type Peer } from "../../room/presence";
 import styles from "./cursors.module.css";
 
@@ -51,6 +52,7 @@ export class Cursors {
       cursor.peer = peer;
       if (cursor.label.textContent !== peer.name) cursor.label.textContent = peer.name;
       cursor.element.style.setProperty("--cursor", peer.color);
+      cursor.label.style.color = readableOn(peer.color);
       cursor.element.dataset["drawing"] = String(peer.drawing);
       this.place(cursor, known === undefined);
     }
