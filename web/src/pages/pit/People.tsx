@@ -67,8 +67,7 @@ export function People({ awareness, me, role, onRename }: { awareness: Awareness
             ))}
           </ul>
           <p className={styles.watching}>
-            {drawing.length === 0 ? "Nobody else is drawing. " : ""}
-            {watching === 0 ? "Nobody is watching." : `${watching} watching.`}
+            {peers.length === 0 ? "Nobody else is here." : `${faces.length} drawing, ${watching} watching.`}
           </p>
         </div>
       ) : null}
