@@ -1,14 +1,15 @@
 //! `well-bench`: loads the Well and the servers it is compared with, and prints ratios.
 //!
-//! One tool speaks the y-websocket protocol to every server, so that they are measured under the same
-//! load on the same machine in the same run: the Well; `@y/websocket-server` from npm, in memory
-//! and on `LevelDB`; and a bare relay without document or disk, which is the upper bound.
+//! One tool speaks the y-websocket protocol to every server, so that they are measured under the
+//! same load on the same machine in the same run: the Well; `@y/websocket-server` from npm, in
+//! memory and on `LevelDB`; and a bare relay without document or disk, which is the upper bound.
 //! Absolute figures drift from machine to machine; what counts are the ratios.
 //!
 //! From the outside in: each file of `scenario/` is one question; [`client`] is the event loop that
-//! carries thousands of connections, [`load`] the writers and readers on it; [`story`] is
-//! what they write, as the real Yjs updates that [`update`] encodes; [`wire`] and [`frame`] pack them; [`server`] starts and watches
-//! processes, [`meter`] counts what they use, [`relay`] is one of them, [`disk`] another reference; [`report`] prints.
+//! carries thousands of connections, [`load`] the writers and readers on it; [`story`] is what they
+//! write, as the real Yjs updates that [`update`] encodes; [`wire`] and [`frame`] pack them;
+//! [`server`] starts and watches processes, [`meter`] counts what they use, [`relay`] is one of
+//! them, [`disk`] another reference; [`report`] prints.
 
 mod client;
 mod disk;
@@ -23,7 +24,13 @@ mod story;
 mod update;
 mod wire;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -56,7 +63,8 @@ struct Options {
     /// relay-coalescing, or a running server as NAME[@PID]=ws://host:port/path/{room}
     #[arg(long, global = true, value_delimiter = ',', value_parser = Peer::parse)]
     servers: Option<Vec<Peer>>,
-    /// Where servers keep their data, and where the disk is measured [default: the system's folder for temporary files]
+    /// Where servers keep their data, and where the disk is measured [default: the system's folder
+    /// for temporary files]
     #[arg(long, global = true)]
     scratch: Option<PathBuf>,
     /// A short slice of everything: a check that it works, not a measurement
@@ -141,8 +149,17 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    let Cli { command, options } = Cli::parse();
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("well-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
     let open_files = client::raise_open_files()?;
     match command {
         Command::Relay { listen, coalesce } => return relay::serve(listen, coalesce),
@@ -161,6 +178,7 @@ fn main() -> anyhow::Result<()> {
         );
     }
     match command {
+        Command::Relay { .. } | Command::Tied { .. } => Ok(()),
         Command::Throughput { rooms, window, ack } => Throughput {
             rooms: rooms as usize,
             window,
@@ -172,29 +190,53 @@ fn main() -> anyhow::Result<()> {
         Command::Idle { presence } => idle::run(&mut bench, open_files, presence),
         Command::Join => join::run(&mut bench),
         Command::Store { args } => store::run(&store_bench, &args),
-        Command::All => {
+        Command::All => all(&mut bench, open_files, &store_bench),
+    }
+}
+
+type Scenario<'a> = &'a dyn Fn(&mut Bench) -> anyhow::Result<()>;
+
+/// Every scenario; one that fails does not keep the others from running.
+fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result<()> {
+    let scenarios: [(&'static str, Scenario<'_>); 5] = [
+        ("throughput", &|bench| {
             Throughput {
                 rooms: 50,
                 window: 32,
                 ack: None,
             }
-            .run(&mut bench)?;
-            inflight::run(&mut bench)?;
-            fan_out(&bench, Vec::new(), Vec::new()).run(&mut bench)?;
-            idle::run(&mut bench, open_files, false)?;
-            join::run(&mut bench)?;
-            if store_bench.is_file() {
-                store::run(&store_bench, &[])
-            } else {
-                eprintln!(
-                    "without the store alone: {} does not exist",
-                    store_bench.display()
-                );
-                Ok(())
-            }
+            .run(bench)
+        }),
+        ("inflight", &inflight::run),
+        ("fanout", &|bench| {
+            fan_out(bench, Vec::new(), Vec::new()).run(bench)
+        }),
+        ("idle", &|bench| idle::run(bench, open_files, false)),
+        ("join", &join::run),
+    ];
+    let mut failed = Vec::new();
+    for (name, scenario) in scenarios {
+        if let Err(error) = scenario(bench) {
+            eprintln!("{name} failed: {error:#}");
+            bench.report.discard();
+            failed.push(name);
         }
-        Command::Relay { .. } | Command::Tied { .. } => Ok(()),
     }
+    if store_bench.is_file() {
+        if let Err(error) = store::run(store_bench, &[]) {
+            eprintln!("store failed: {error:#}");
+            failed.push("store");
+        }
+    } else {
+        eprintln!(
+            "without the store alone: {} does not exist",
+            store_bench.display()
+        );
+    }
+    if !failed.is_empty() {
+        anyhow::bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
 }
 
 fn fan_out(bench: &Bench, readers: Vec<usize>, rates: Vec<u32>) -> FanOut {

@@ -216,7 +216,8 @@ impl Relay {
             if header.opcode == CLOSE {
                 return Err(Leaves);
             }
-            // Pings and pongs are of no interest here; fragments are what no y-websocket client sends.
+            // Pings and pongs are of no interest here; fragments are what no y-websocket client
+            // sends.
             if header.is_data() {
                 frame::write_server_header(&mut self.outgoing, payload.len());
                 let start = self.outgoing.len();

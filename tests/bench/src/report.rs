@@ -99,6 +99,11 @@ impl Report {
         self.samples.push(sample);
     }
 
+    /// Forgets the samples of a scenario that cannot be finished.
+    pub(crate) fn discard(&mut self) {
+        self.samples.clear();
+    }
+
     /// Prints the scenario and which goals were met, and forgets its samples. Goals for
     /// what was not measured are passed over.
     pub(crate) fn finish(

@@ -45,7 +45,8 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// Reads a peer's name, or `NAME=ws://host:port/path/{room}` (`NAME@PID=…` to have its process watched).
+    /// Reads a peer's name, or `NAME=ws://host:port/path/{room}` (`NAME@PID=…` to have its process
+    /// watched).
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "well" => Ok(Self::Well),
@@ -350,29 +351,30 @@ struct Process {
 }
 
 impl Process {
+    /// Waits for the line that names the address, on standard output or among the logs.
     fn wait_until_ready(&mut self, peer: &Peer) -> anyhow::Result<SocketAddr> {
         let deadline = Instant::now() + START_TIMEOUT;
-        loop {
-            match self
-                .lines
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
-                Ok(line) => {
-                    if let Some(addr) = listening_address(&line) {
-                        return Ok(addr);
-                    }
-                }
+        while Instant::now() < deadline {
+            let found = match self.lines.recv_timeout(Duration::from_millis(20)) {
+                Ok(line) => listening_address(&line),
                 Err(RecvTimeoutError::Disconnected) => {
                     bail!("{peer} ended before it was ready: {}", self.last_words())
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!(
-                        "{peer} was not ready after {START_TIMEOUT:?}: {}",
-                        self.last_words()
-                    )
+                    let log = fs::read(&self.errors).unwrap_or_default();
+                    String::from_utf8_lossy(&log)
+                        .lines()
+                        .find_map(listening_address)
                 }
+            };
+            if let Some(addr) = found {
+                return Ok(addr);
             }
         }
+        bail!(
+            "{peer} was not ready after {START_TIMEOUT:?}: {}",
+            self.last_words()
+        )
     }
 
     /// The end of what it wrote to standard error.

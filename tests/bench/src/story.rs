@@ -40,7 +40,8 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    /// An empty story with pieces of `bytes` characters. Stories in different rooms may share `number`.
+    /// An empty story with pieces of `bytes` characters. Stories in different rooms may share
+    /// `number`.
     pub(crate) fn new(hand: Hand, number: u32, bytes: usize) -> Self {
         let first = FIRST_CLIENT + 2 * number;
         Self {

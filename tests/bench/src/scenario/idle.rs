@@ -1,7 +1,7 @@
 //! What a connection that says nothing costs.
 //!
-//! The connections join and stay. The server's memory is compared with what it was after
-//! one connection had come and gone; processor time while they idle is taken too. The kernel's socket
+//! The connections join and stay. The server's memory is compared with what it was after one
+//! connection had come and gone; processor time while they idle is taken too. The kernel's socket
 //! buffers are in neither figure: they are not the process's memory.
 
 use std::time::{Duration, Instant};

@@ -1,12 +1,12 @@
 //! How long it takes to get a whole document, and what a crowd of joiners costs.
 //!
 //! Documents of two sizes are written through the server in three ways: *typed* (one author, many
-//! small updates, which an engine merges into one long item), *woven* (two authors by turns,
-//! so that no two items can be merged: as bad as a shared text gets) and *pasted* (few
-//! large updates). Then the server is stopped and started, and the first join is timed
-//! from the connect to the last byte of the document (*cold*; the files may still be in the
-//! page cache), later joins likewise (*warm*), and last a crowd that comes all at once, during which the
-//! server's highest memory is taken. The crowd's own sockets keep no document.
+//! small updates, which an engine merges into one long item), *woven* (two authors by turns, so
+//! that no two items can be merged: as bad as a shared text gets) and *pasted* (few large updates).
+//! Then the server is stopped and started, and the first join is timed from the connect to the last
+//! byte of the document (*cold*; the files may still be in the page cache), later joins likewise
+//! (*warm*), and last a crowd that comes all at once, during which the server's highest memory is
+//! taken. The crowd's own sockets keep no document.
 
 use std::time::{Duration, Instant};
 
