@@ -246,6 +246,26 @@ fn a_run_of_another_history_does_not_verify() {
 }
 
 #[test]
+fn a_time_that_goes_back_is_found_under_a_whole_chain() {
+    let draft = draft(b"x");
+    let one = run(Head::EMPTY, [(10, &draft)]);
+    let forgetful = Head {
+        at: Timestamp::from_micros(0),
+        ..one.after()
+    };
+    let two = run(forgetful, [(5, &draft)]);
+    let last = Head {
+        at: Timestamp::from_micros(10),
+        ..two.after()
+    };
+    let bytes: Bytes = [&one.bytes()[..], &two.bytes()[..]].concat().into();
+    let both = Run::from_stored(Head::EMPTY, two.after(), bytes).unwrap();
+    assert_eq!(both.verify(), Err((Seq::new(2), Damage::Content)));
+    let second = Run::from_stored(one.after(), last, two.bytes().clone());
+    assert_eq!(second, Err(Damage::Content));
+}
+
+#[test]
 fn stored_ends_must_fit() {
     let run = small_run();
     let with = |before, after| Run::from_stored(before, after, run.bytes().clone());

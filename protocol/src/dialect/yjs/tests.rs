@@ -255,6 +255,20 @@ fn presence_over_its_limits_is_dropped_and_the_session_goes_on() {
 }
 
 #[test]
+fn what_is_dropped_while_joining_is_told_after_step_1() {
+    let over = [1, 3, 0x81, 0x80, 0x01];
+    let mut client = Client::joining();
+    assert!(is_silent(&client.says(&over)));
+    assert!(is_silent(&client.says(&over)));
+    let out = messages(&client.event(joined()));
+    assert_eq!(out.len(), 2);
+    assert_eq!(out[0], [0, 0, 1, 0]);
+    assert_eq!(denial(&out[1]), "2 refused while joining");
+    let mut client = Client::joining();
+    assert_eq!(messages(&client.event(joined())).len(), 1);
+}
+
+#[test]
 fn a_presence_state_does_not_keep_its_message() {
     let mut message = Vec::new();
     encode_presence(
