@@ -209,11 +209,6 @@ impl Core {
         self.outputs.pop_front()
     }
 
-    /// The end of what is durable.
-    pub(crate) fn durable(&self) -> Head {
-        self.durable
-    }
-
     /// A bound on the document's memory.
     pub(crate) fn document_bytes(&self) -> usize {
         self.document.memory_bytes()
@@ -776,3 +771,6 @@ impl Ops {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

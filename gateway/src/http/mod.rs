@@ -7,7 +7,8 @@ pub mod rooms;
 pub mod sockets;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
+use axum::extract::OriginalUri;
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
@@ -39,11 +40,11 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .with_state(gateway)
 }
 
-async fn no_route(uri: Uri) -> Problem {
+async fn no_route(OriginalUri(uri): OriginalUri) -> Problem {
     Problem::no_route(uri.path())
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Response {
+async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Response {
     Problem::method(method.as_str(), uri.path()).into_response()
 }
 

@@ -1,0 +1,76 @@
+# Two commands matter: `make run` and `make test`. The rest are their parts.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# One build folder, outside the checkout if the environment says so.
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+LISTEN ?= 127.0.0.1:4000
+DATA ?= ./well-data
+
+.PHONY: help run test lint bench bench-store soak pages tools format unit clients browser system powercut
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+run: tools pages ## build the pages and the server, and serve them (LISTEN=, DATA=)
+	$(CARGO) build --release -p well
+	@echo "open http://$(LISTEN)/ once it is listening; stop it with Ctrl-C"
+	exec $(TARGET)/release/well serve --listen $(LISTEN) --data $(DATA)
+
+test: tools lint pages unit system powercut clients browser ## everything that must hold
+	@echo "all tests passed"
+
+lint: tools ## format, clippy, docs, types, and what the dependencies are allowed to be
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	deploy/tools.sh deny
+	cd web && npm run --silent lint
+
+format: ## format everything
+	$(CARGO) fmt --all
+
+pages: web/dist/index.html ## build the pages that the server embeds
+
+web/dist/index.html: web/package-lock.json web/index.html web/vite.config.ts $(shell find web/src web/public -type f 2>/dev/null)
+	deploy/tools.sh node
+	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	touch $@
+
+unit: ## unit and property tests of every crate, and of the pages
+	$(CARGO) test --workspace --all-features --exclude system-tests --exclude powercut
+	cd web && npm test --silent
+
+system: ## whole-system tests: hostile input, crashes, crowds, the architecture
+	$(CARGO) build -p well
+	WELL_BIN=$(TARGET)/debug/well $(CARGO) test -p system-tests
+
+powercut: ## a few power cuts, and the planted bug they must catch
+	$(CARGO) test -p powercut
+
+clients: ## the unmodified client libraries against a running server
+	deploy/tools.sh node
+	$(CARGO) build -p well
+	cd tests/clients && npm ci --no-audit --no-fund --loglevel=error && WELL_BIN=$(TARGET)/debug/well npm test --silent
+
+browser: pages ## the pages in a real browser
+	deploy/tools.sh node chromium
+	$(CARGO) build -p well
+	cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && WELL_BIN=$(TARGET)/debug/well npm test --silent
+
+tools: ## install, or name, what this machine lacks
+	@deploy/tools.sh base
+
+bench: tools ## the load tool: every scenario beside its reference (ARGS="--quick")
+	$(CARGO) build --release -p well -p well-bench
+	WELL_BIN=$(TARGET)/release/well $(TARGET)/release/well-bench all $(ARGS)
+
+bench-store: ## the log alone, beside an append and a sync of the same bytes
+	$(CARGO) run --release -p storage --example store_bench
+
+soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, long fuzzing
+	$(CARGO) build --release -p well
+	$(CARGO) run --release -p powercut -- --rounds 300
+	WELL_BIN=$(TARGET)/release/well CRASH_ROUNDS=50 CROWD=10000 HOSTILE_CASES=100000 $(CARGO) test --release -p system-tests -- --nocapture

@@ -1,0 +1,470 @@
+//! The core against a real log in memory: what it says, when it says it, and what it never says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use replay::Kind as DocumentKind;
+use storage::memory::MemoryLog;
+use storage::{AppendError, Batch, Entry, Log};
+
+use super::*;
+
+const A: SessionId = SessionId::new(1);
+const B: SessionId = SessionId::new(2);
+
+/// A core, the log behind it, and everything it said, with the log's head when it said it.
+struct Bench {
+    core: Core,
+    log: Arc<dyn Log>,
+    room: RoomName,
+    now: Instant,
+    micros: u64,
+    runs: VecDeque<Run>,
+    mails: Vec<(SessionId, Event)>,
+    answers: Vec<(u64, Answer)>,
+    published: Vec<(Seq, usize)>,
+    ended: bool,
+}
+
+impl Bench {
+    fn new(kind: DocumentKind) -> Self {
+        Self::on(Arc::new(MemoryLog::new()), kind)
+    }
+
+    fn on(log: Arc<dyn Log>, kind: DocumentKind) -> Self {
+        let room = RoomName::parse("doc/x").unwrap();
+        let folded = replay::fold(&*log, &room, kind, None)
+            .now_or_never()
+            .expect("a memory log answers at once")
+            .unwrap();
+        let now = Instant::now();
+        Self {
+            core: Core::new(room.clone(), folded, 1 << 20, now),
+            log,
+            room,
+            now,
+            micros: 1_000,
+            runs: VecDeque::new(),
+            mails: Vec::new(),
+            answers: Vec::new(),
+            published: Vec::new(),
+            ended: false,
+        }
+    }
+
+    fn submit(&mut self, session: SessionId, payload: &'static [u8]) {
+        self.submit_op(session, payload, None);
+    }
+
+    fn submit_op(&mut self, session: SessionId, payload: &'static [u8], op: Option<u8>) {
+        let submission = Submission {
+            payload: Bytes::from_static(payload),
+            op_id: op.map(|n| OpId::new([n; 16])),
+            base: None,
+        };
+        self.core.command(session, Command::Submit(submission));
+    }
+
+    fn sync(&mut self, session: SessionId, version: &'static [u8]) {
+        let version = Bytes::from_static(version);
+        self.core.command(session, Command::Sync { version });
+    }
+
+    fn advance(&mut self) {
+        self.micros += 10;
+        self.core
+            .tick(self.now, Timestamp::from_micros(self.micros));
+        self.core.advance();
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.core.poll() {
+            match output {
+                Output::Append(run) => self.runs.push_back(run),
+                Output::Publish(durable, updates) => {
+                    let head = self.log.state(&self.room).now_or_never().unwrap().unwrap();
+                    assert!(durable.get().seq <= head.head.seq, "durable before visible");
+                    self.published.push((durable.get().seq, updates.len()));
+                }
+                Output::Mail(session, mail) => self.mails.push((session, mail.event)),
+                Output::Answer(request, answer) => self.answers.push((request, answer)),
+                Output::Ended => self.ended = true,
+                Output::Checked(_) | Output::Refused(..) | Output::Settled(_) => {}
+            }
+        }
+    }
+
+    /// Lets the log take the oldest run in flight.
+    fn commit(&mut self) -> bool {
+        let Some(run) = self.runs.pop_front() else {
+            return false;
+        };
+        let entries = vec![Entry::Run(self.room.clone(), run)];
+        let appended = self.log.append(Batch { entries }).now_or_never().unwrap();
+        let head = appended.map(|appended| appended.heads[0]);
+        self.core.committed(head);
+        self.collect();
+        true
+    }
+
+    fn settled(&self, session: SessionId) -> u64 {
+        let counts = self.mails.iter().filter_map(|(to, event)| match event {
+            Event::Settled { count } if *to == session => Some(*count),
+            _ => None,
+        });
+        counts.max().unwrap_or(0)
+    }
+
+    fn records(&self) -> Vec<protocol::Record> {
+        let runs = self
+            .log
+            .read(&self.room, Seq::ZERO, usize::MAX)
+            .now_or_never()
+            .unwrap()
+            .unwrap();
+        let records = runs.iter().flat_map(Run::records);
+        records.map(Result::unwrap).collect()
+    }
+}
+
+#[test]
+fn durable_before_visible() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    bench.core.join(B, Role::Viewer, None);
+    bench.submit(A, b"one");
+    bench.advance();
+    bench.sync(B, b"\0");
+    bench.advance();
+    // The update is in the document and on its way: nobody may know.
+    assert_eq!(bench.runs.len(), 1);
+    assert_eq!(bench.settled(A), 0);
+    assert!(bench.published.is_empty());
+    let states = |bench: &Bench| {
+        let is_state = |event: &Event| matches!(event, Event::State { .. });
+        bench.mails.iter().filter(|(_, e)| is_state(e)).count()
+    };
+    assert_eq!(states(&bench), 0, "a state holds what is not durable yet");
+    bench.commit();
+    assert_eq!(bench.settled(A), 1);
+    assert_eq!(bench.published, [(Seq::FIRST, 1)]);
+    assert_eq!(states(&bench), 1);
+}
+
+#[test]
+fn what_was_already_there_is_acked_only_when_it_is_durable() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    bench.core.join(B, Role::Editor, None);
+    bench.submit_op(A, b"x", Some(7));
+    bench.advance();
+    // Another session sends the same operation while the first is still on its way.
+    bench.submit_op(B, b"x", Some(7));
+    bench.advance();
+    assert_eq!((bench.settled(A), bench.settled(B)), (0, 0));
+    bench.commit();
+    assert_eq!((bench.settled(A), bench.settled(B)), (1, 1));
+    assert_eq!(bench.records().len(), 1);
+}
+
+#[test]
+fn once_also_after_a_restart() {
+    let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
+    for _ in 0..2 {
+        let mut bench = Bench::on(Arc::clone(&log), DocumentKind::Opaque);
+        bench.core.join(A, Role::Editor, None);
+        bench.submit_op(A, b"x", Some(7));
+        bench.submit_op(A, b"x", Some(7));
+        bench.submit_op(A, b"y", Some(8));
+        bench.advance();
+        while bench.commit() {}
+        assert_eq!(bench.settled(A), 3);
+        assert_eq!(bench.records().len(), 2, "each operation once");
+    }
+}
+
+#[test]
+fn an_operation_that_was_forgotten_is_looked_up() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    let command = |n: u32| {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&n.to_le_bytes());
+        Command::Submit(Submission {
+            payload: Bytes::from_static(b"p"),
+            op_id: Some(OpId::new(id)),
+            base: None,
+        })
+    };
+    bench.core.join(A, Role::Editor, None);
+    assert!(bench.core.ops_to_find(&[command(0)]).is_empty(), "surely new");
+    for n in 0..=OPS_REMEMBERED as u32 {
+        bench.core.command(A, command(n));
+    }
+    bench.advance();
+    while bench.commit() {}
+    let zero = command(0);
+    let to_find = bench.core.ops_to_find(std::slice::from_ref(&zero));
+    assert_eq!(to_find.len(), 1, "it has been forgotten");
+    bench.core.learn_op(to_find[0], Seq::FIRST);
+    let before = bench.records().len();
+    bench.core.command(A, zero);
+    bench.advance();
+    while bench.commit() {}
+    assert_eq!(bench.records().len(), before);
+}
+
+#[test]
+fn seqs_have_no_gaps_and_times_never_go_back() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    for step in 0..20 {
+        bench.submit(A, b"u");
+        bench.submit(A, b"v");
+        // The wall clock steps back every third time.
+        bench.micros = if step % 3 == 0 { 5 } else { bench.micros };
+        bench.advance();
+        if step % 2 == 0 {
+            bench.commit();
+        }
+    }
+    while bench.commit() {}
+    let records = bench.records();
+    assert_eq!(records.len(), 40);
+    for (n, pair) in records.windows(2).enumerate() {
+        assert_eq!(pair[0].seq, Seq::new(n as u64 + 1));
+        assert!(pair[0].at <= pair[1].at);
+    }
+}
+
+#[test]
+fn at_most_two_runs_are_on_their_way_and_the_rest_gathers() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    for _ in 0..10 {
+        bench.submit(A, b"u");
+        bench.advance();
+    }
+    assert_eq!(bench.runs.len(), ROOM_COMMITS_IN_FLIGHT);
+    bench.commit();
+    assert_eq!(bench.runs.back().unwrap().len(), 8, "one run for what came");
+    while bench.commit() {}
+    assert_eq!(bench.settled(A), 10);
+}
+
+#[test]
+fn a_failed_commit_acks_nobody_and_ends_the_room() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    bench.submit(A, b"u");
+    bench.advance();
+    bench.submit(A, b"v");
+    bench.advance();
+    let full = AppendError::NotWritten("disk full".into());
+    bench.core.committed(Err(full));
+    bench.collect();
+    assert!(bench.ended);
+    assert_eq!(bench.settled(A), 0);
+    assert!(bench.published.is_empty());
+    let (_, last) = bench.mails.last().unwrap();
+    assert!(matches!(last, Event::Closed { code: CloseCode::TryLater, .. }), "{last:?}");
+    // The second run's result comes too late to matter.
+    bench.runs.clear();
+    bench.core.committed(Err(AppendError::Closed));
+    bench.collect();
+    assert_eq!(bench.settled(A), 0);
+}
+
+#[test]
+fn ending_settles_what_is_on_its_way_first() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    bench.submit(A, b"u");
+    bench.core.end(CloseCode::Restart, "restart");
+    bench.submit(A, b"too late");
+    bench.advance();
+    assert!(!bench.ended);
+    while bench.commit() {}
+    assert!(bench.ended);
+    let events: Vec<&Event> = bench.mails.iter().map(|(_, event)| event).collect();
+    assert!(matches!(events[events.len() - 2], Event::Settled { count: 1 }));
+    assert!(matches!(events[events.len() - 1], Event::Closed { code: CloseCode::Restart, .. }));
+    assert_eq!(bench.records().len(), 1);
+    // Whoever comes now is told the same.
+    bench.core.join(B, Role::Editor, None);
+    bench.collect();
+    assert!(matches!(bench.mails.last(), Some((B, Event::Closed { .. }))));
+}
+
+/// `text.insert(0, "a")` by client 1, and the same with "b" after it, as Yjs encodes them.
+const FIRST: &[u8] = &[1, 1, 1, 0, 4, 1, 1, b't', 1, b'a', 0];
+const SECOND: &[u8] = &[1, 1, 1, 1, 0x84, 1, 0, 1, b'b', 0];
+
+#[test]
+fn a_viewer_never_writes() {
+    let mut bench = Bench::new(DocumentKind::Yjs);
+    bench.core.join(A, Role::Editor, None);
+    bench.core.join(B, Role::Viewer, None);
+    bench.submit(A, FIRST);
+    bench.advance();
+    while bench.commit() {}
+    bench.submit(B, FIRST);
+    bench.submit(B, SECOND);
+    // It leaves at once: what it submitted is still a viewer's.
+    bench.core.leave(B);
+    bench.advance();
+    assert!(bench.runs.is_empty());
+    assert_eq!(bench.records().len(), 1);
+    let refused = |event: &Event| {
+        matches!(event, Event::Refused { submission: 2, refusal: Refusal::ReadOnly })
+    };
+    assert!(bench.mails.iter().any(|(to, event)| *to == B && refused(event)));
+}
+
+#[test]
+fn nothing_malformed_enters_the_log() {
+    let mut bench = Bench::new(DocumentKind::Yjs);
+    bench.core.join(A, Role::Editor, None);
+    bench.core.join(B, Role::Editor, None);
+    bench.submit(A, &[1, 1, 1, 0, 4, 1, 1]);
+    bench.submit(B, FIRST);
+    bench.submit(A, SECOND);
+    bench.advance();
+    while bench.commit() {}
+    let payloads: Vec<Bytes> = bench.records().into_iter().map(|r| r.draft.payload).collect();
+    assert!(payloads.contains(&Bytes::from_static(FIRST)), "others go on");
+    assert!(payloads.iter().all(|p| p == FIRST || p == SECOND));
+    assert_eq!(bench.settled(A), 0, "nothing is acked after a refusal");
+    assert_eq!(bench.settled(B), 1);
+    bench.submit(A, SECOND);
+    bench.advance();
+    assert_eq!(bench.settled(A), 0);
+}
+
+#[test]
+fn a_document_over_its_limit_takes_no_more_and_still_reads() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.document_bytes = 1_000;
+    bench.core.join(A, Role::Editor, None);
+    static LARGE: [u8; 900] = [1; 900];
+    bench.submit(A, &LARGE);
+    bench.advance();
+    while bench.commit() {}
+    bench.submit(A, &LARGE);
+    bench.sync(A, b"\0");
+    bench.advance();
+    assert_eq!(bench.records().len(), 1);
+    let too_large = |event: &Event| {
+        matches!(event, Event::Refused { refusal: Refusal::TooLarge { what: "the document", .. }, .. })
+    };
+    assert!(bench.mails.iter().any(|(_, event)| too_large(event)));
+    assert!(bench.mails.iter().any(|(_, event)| matches!(event, Event::State { .. })));
+}
+
+#[test]
+fn one_encoding_serves_everyone_who_comes_within_a_while() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    static LARGE: [u8; 100_000] = [1; 100_000];
+    bench.submit(A, &LARGE);
+    bench.advance();
+    while bench.commit() {}
+    let state = |bench: &mut Bench, request| {
+        bench.core.read_state(request);
+        bench.collect();
+        match bench.answers.last() {
+            Some((_, Answer::State(head, bytes))) => (head.seq, bytes.as_ptr()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = state(&mut bench, 1);
+    bench.submit(A, b"a little more");
+    bench.advance();
+    while bench.commit() {}
+    assert_eq!(state(&mut bench, 2), first, "the feed holds what came after");
+    bench.core.feed_cleared();
+    let later = state(&mut bench, 3);
+    assert_eq!(later.0, Seq::new(2), "the feed no longer does");
+    bench.core.tick(bench.now + Duration::from_secs(60), Timestamp::from_micros(1));
+    bench.core.expire();
+    assert!(bench.core.state.is_none());
+}
+
+#[test]
+fn bytes_on_their_way_are_counted_until_they_are_settled() {
+    let mut bench = Bench::new(DocumentKind::Yjs);
+    bench.core.join(A, Role::Editor, None);
+    bench.submit(A, FIRST);
+    bench.submit(A, FIRST);
+    bench.submit(A, &[9]);
+    bench.advance();
+    assert_eq!(bench.core.take_released(), FIRST.len() + 1, "known, malformed");
+    while bench.commit() {}
+    assert_eq!(bench.core.take_released(), FIRST.len());
+}
+
+/// Random sessions, submissions, commits, failures and restarts, against a list of what was acked.
+#[test]
+fn whatever_happens_what_was_acked_is_in_the_log_once_and_in_order() {
+    for seed in 0..200 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
+        let mut acked: Vec<u32> = Vec::new();
+        let mut next = 0_u32;
+        for _life in 0..3 {
+            let mut bench = Bench::on(Arc::clone(&log), DocumentKind::Opaque);
+            let mut sent: HashMap<SessionId, Vec<u32>> = HashMap::new();
+            for session in [A, B] {
+                bench.core.join(session, Role::Editor, None);
+            }
+            for _ in 0..random.random_range(1..60) {
+                match random.random_range(0..10) {
+                    0..5 => {
+                        let session = if random.random() { A } else { B };
+                        next += 1;
+                        sent.entry(session).or_default().push(next);
+                        let submission = Submission {
+                            payload: Bytes::copy_from_slice(&next.to_le_bytes()),
+                            op_id: None,
+                            base: None,
+                        };
+                        bench.core.command(session, Command::Submit(submission));
+                    }
+                    5..7 => bench.advance(),
+                    7..9 => {
+                        bench.commit();
+                    }
+                    _ if random.random_bool(0.05) => {
+                        let unwritten = AppendError::NotWritten("planted".into());
+                        if !bench.runs.is_empty() {
+                            bench.runs.clear();
+                            bench.core.committed(Err(unwritten));
+                            bench.collect();
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            for (session, sent) in &sent {
+                acked.extend(&sent[..bench.settled(*session) as usize]);
+            }
+            let stored: Vec<u32> = bench
+                .records()
+                .iter()
+                .map(|record| u32::from_le_bytes(record.draft.payload[..].try_into().unwrap()))
+                .collect();
+            for n in &acked {
+                let times = stored.iter().filter(|stored| *stored == n).count();
+                assert_eq!(times, 1, "seed {seed}: {n} was acked");
+            }
+            for sent in sent.values() {
+                let mine: Vec<&u32> = stored.iter().filter(|n| sent.contains(n)).collect();
+                assert!(mine.is_sorted(), "seed {seed}: a session's order is kept");
+            }
+        }
+    }
+}

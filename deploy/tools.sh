@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Installs what a fresh machine lacks, or says in one line what to install where it may not.
+# Usage: deploy/tools.sh base|node|chromium|deny …
+set -euo pipefail
+
+may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+install() { # Debian packages
+    if ! may_install; then
+        echo "please install: $* (as root on Debian: apt-get install -y $*)" >&2
+        exit 1
+    fi
+    echo "installing $*" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y -qq "$@" >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq "$@" >/dev/null; }
+}
+
+need() { # command, Debian package
+    command -v "$1" >/dev/null || install "$2"
+}
+
+for tool in "$@"; do
+    case "$tool" in
+    base)
+        command -v cargo >/dev/null || {
+            echo "please install Rust 1.95 or newer (https://rustup.rs)" >&2
+            exit 1
+        }
+        need cc gcc
+        command -v node >/dev/null || {
+            echo "please install Node.js 20 or newer with npm (https://nodejs.org)" >&2
+            exit 1
+        }
+        ;;
+    node) need npm npm ;;
+    chromium) command -v chromium >/dev/null || command -v google-chrome >/dev/null || install chromium ;;
+    deny)
+        command -v cargo-deny >/dev/null || {
+            echo "installing cargo-deny" >&2
+            cargo install cargo-deny --locked --quiet
+        }
+        # The advisory database needs the network beyond the package registry: where it cannot be
+        # fetched, licences, bans and sources are still checked, and that is said.
+        cargo deny --log-level error check licenses bans sources
+        cargo deny --log-level error check advisories ||
+            if cargo deny --log-level error fetch >/dev/null 2>&1; then exit 1; else
+                echo "deny: the advisory database cannot be fetched here; advisories were NOT checked" >&2
+            fi
+        ;;
+    *)
+        echo "tools.sh: unknown tool $tool" >&2
+        exit 2
+        ;;
+    esac
+done
