@@ -1,94 +1,400 @@
-//! A Yjs document held by yrs.
+//! Yjs documents.
+//!
+//! A Yjs document is a set of structs and a set of deletions. Clients weave them into lists, maps
+//! and texts; a server need not. [`YjsDocument`] keeps the set, so that taking an update is a check
+//! and a copy, and handing the document out is handing out bytes:
+//!
+//! | module | what it does to an update |
+//! | --- | --- |
+//! | `scan` | walks every byte: is it an update that Yjs can read? |
+//! | `ledger` | judges it against what is there: does it build on what has come, does each item lie in one list, is it new? Keeps it |
+//! | `weave` | writes the whole, or what a peer lacks, as Yjs would store it |
+//! | `view` | asks yrs, behind a fence, what only a woven document tells |
+//!
+//! An update that builds on others that have not come waits for them, as in Yjs: it is part of
+//! the encoding, and it counts as adding something. Once they come it is judged like any other, and
+//! if it then makes no sense it is dropped, which every fold of the same log does again.
+//!
+//! Deleted content is collected as Yjs servers with `gc` do: the past is the log's to tell, and
+//! clients undo from their own copies.
 
-mod json;
-mod limits;
-mod ranges;
-mod scan;
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::OnceCell;
+use std::collections::HashMap;
 
 use bytes::Bytes;
-use yrs::updates::decoder::Decode;
-use yrs::updates::encoder::Encode;
-use yrs::{Doc, ReadTxn, StateVector, Transact, Update};
+use protocol::Site;
 
 use crate::document::{Checked, Document, DocumentError};
 
-/// A Yjs document.
-#[derive(Debug)]
+mod json;
+mod ledger;
+mod limits;
+mod piece;
+mod ranges;
+mod scan;
+mod view;
+mod weave;
+
+use ledger::{Ledger, Refused};
+use limits::{
+    MAX_VIEW_BYTES, MAX_WAITING, MAX_WAITING_BYTES, MAX_WAITING_PARTS, MIN_COMPACTION_BYTES,
+};
+use ranges::Ranges;
+use scan::{Id, Reader, Section, kind, write_var};
+use weave::{Waiting, Woven, weave};
+
+/// A Yjs document, as a server keeps it.
+#[derive(Debug, Default)]
 pub struct YjsDocument {
-    doc: Doc,
-    bytes: usize,
+    ledger: Ledger,
+    /// Updates that build on others which have not come, in order of arrival.
+    early: Vec<Early>,
+    /// What they hold, by client.
+    held: HashMap<u64, Held>,
+    held_bytes: usize,
+    held_parts: usize,
+    /// The encoding, until something changes.
+    woven: OnceCell<Woven>,
+    /// What yrs says is deleted, until something changes.
+    implied: OnceCell<Option<HashMap<u64, Ranges>>>,
+    sections: Vec<Section>,
 }
 
-impl Default for YjsDocument {
-    fn default() -> Self {
-        Self::new()
-    }
+/// An update that waits.
+#[derive(Debug)]
+struct Early {
+    bytes: Bytes,
+    /// What it waits for.
+    missing: Id,
+}
+
+/// What the updates that wait hold of one client.
+#[derive(Debug, Default)]
+struct Held {
+    structs: Ranges,
+    deletes: Ranges,
 }
 
 impl YjsDocument {
     /// An empty document.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            doc: Doc::new(),
-            bytes: 0,
+        Self::default()
+    }
+
+    /// How many updates wait for others that they build on.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.early.len()
+    }
+
+    fn integrate_one(&mut self, payload: &Bytes) -> Result<Checked, DocumentError> {
+        let mut sections = std::mem::take(&mut self.sections);
+        let taken = self.take(payload, &mut sections);
+        let site = match &sections[..] {
+            [section] => Some(Site::new(section.client)),
+            _ => None,
+        };
+        self.sections = sections;
+        Ok(Checked { adds: taken?, site })
+    }
+
+    fn take(
+        &mut self,
+        payload: &Bytes,
+        sections: &mut Vec<Section>,
+    ) -> Result<bool, DocumentError> {
+        let deletes = scan::check(payload, sections).map_err(malformed)?;
+        // Only what changes nothing leaves the last encoding valid.
+        self.settle();
+        match self.ledger.take(payload, sections, deletes) {
+            Ok(adds) => {
+                if adds {
+                    self.implied.take();
+                    self.take_early(sections);
+                    self.compact();
+                }
+                Ok(adds)
+            }
+            Err(Refused::Malformed(what)) => Err(malformed(what)),
+            Err(Refused::Early(missing)) => {
+                if !self.is_new(payload, sections, deletes) {
+                    return Ok(false);
+                }
+                self.hold(payload, missing, sections, deletes)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Keeps an update until what it builds on has come.
+    fn hold(
+        &mut self,
+        payload: &Bytes,
+        missing: Id,
+        sections: &[Section],
+        deletes: usize,
+    ) -> Result<(), DocumentError> {
+        let mut parts = 0;
+        for_each_part(payload, sections, deletes, |_, _, _| parts += 1);
+        if self.early.len() == MAX_WAITING
+            || self.held_bytes + payload.len() > MAX_WAITING_BYTES
+            || self.held_parts + parts > MAX_WAITING_PARTS
+        {
+            return Err(malformed(
+                "it builds on updates that have not come, and too much waits for such already",
+            ));
+        }
+        self.woven.take();
+        self.count_held(payload, sections, deletes);
+        self.early.push(Early {
+            bytes: payload.clone(),
+            missing,
+        });
+        Ok(())
+    }
+
+    fn count_held(&mut self, payload: &Bytes, sections: &[Section], deletes: usize) {
+        self.held_bytes += payload.len();
+        let (held, parts) = (&mut self.held, &mut self.held_parts);
+        for_each_part(payload, sections, deletes, |part, client, range| {
+            *parts += 1;
+            let held = held.entry(client).or_default();
+            match part {
+                Part::Struct => held.structs.insert(range),
+                Part::Delete => held.deletes.insert(range),
+            };
+        });
+    }
+
+    /// Takes what waited for one of `arrived`, and then what waited for that.
+    fn take_early(&mut self, arrived: &[Section]) {
+        let has_come = |document: &Self, early: &Early| {
+            document.ledger.known(early.missing.client) > early.missing.clock
+        };
+        let concerned = |early: &Early| {
+            let client = early.missing.client;
+            arrived.iter().any(|section| section.client == client)
+        };
+        if !self.early.iter().any(concerned) {
+            return;
+        }
+        let before = self.early.len();
+        let mut sections = Vec::new();
+        while let Some(next) = self.early.iter().position(|early| has_come(self, early)) {
+            let bytes = self.early[next].bytes.clone();
+            // It was checked when it came.
+            let Ok(deletes) = scan::check(&bytes, &mut sections) else {
+                self.early.remove(next);
+                continue;
+            };
+            match self.ledger.take(&bytes, &sections, deletes) {
+                Err(Refused::Early(missing)) => self.early[next].missing = missing,
+                Ok(_) => {
+                    self.early.remove(next);
+                }
+                Err(Refused::Malformed(what)) => {
+                    tracing::warn!(what, "an update that had waited makes no sense: dropped");
+                    self.early.remove(next);
+                }
+            }
+        }
+        if self.early.len() < before {
+            self.held.clear();
+            self.held_bytes = 0;
+            self.held_parts = 0;
+            let early = std::mem::take(&mut self.early);
+            for early in &early {
+                if let Ok(deletes) = scan::check(&early.bytes, &mut sections) {
+                    self.count_held(&early.bytes, &sections, deletes);
+                }
+            }
+            self.early = early;
+        }
+    }
+
+    /// Whether an update that has been checked holds something that is neither there nor waiting.
+    fn is_new(&self, payload: &[u8], sections: &[Section], deletes: usize) -> bool {
+        let mut new = false;
+        for_each_part(payload, sections, deletes, |part, client, range| {
+            let there = self.ledger.find(client);
+            let known = there.map_or(0, |client| client.known);
+            let held = self.held.get(&client);
+            new |= match part {
+                Part::Struct => {
+                    let rest = range.start.max(known)..range.end.max(known);
+                    !rest.is_empty() && !held.is_some_and(|held| held.structs.cover(&rest))
+                }
+                Part::Delete => {
+                    let there = range.end <= known && self.ledger.has_deleted(client, &range);
+                    !there && !held.is_some_and(|held| held.deletes.cover(&range))
+                }
+            };
+        });
+        new
+    }
+
+    /// Whether all that is new in an update are deletions of entries that have been replaced,
+    /// which deleted them without a word.
+    fn is_implied(&self, payload: &[u8], sections: &[Section], deletes: usize) -> bool {
+        let mut entries = true;
+        for_each_part(payload, sections, deletes, |part, client, range| {
+            entries &= match part {
+                Part::Struct => range.end <= self.ledger.known(client),
+                Part::Delete => {
+                    range.end <= self.ledger.known(client)
+                        && (self.ledger.has_deleted(client, &range)
+                            || self.ledger.are_entries(client, &range))
+                }
+            };
+        });
+        if !entries || self.ledger.foreign || !self.early.is_empty() {
+            return false;
+        }
+        let implied = self.implied.get_or_init(|| {
+            let encoding = self.encode();
+            if encoding.len() > MAX_VIEW_BYTES {
+                return None;
+            }
+            view::deleted(&encoding)
+        });
+        let Some(implied) = implied else {
+            return false;
+        };
+        let mut all = true;
+        for_each_part(payload, &[], deletes, |_, client, range| {
+            all &= self.ledger.has_deleted(client, &range)
+                || implied.get(&client).is_some_and(|there| there.cover(&range));
+        });
+        all
+    }
+
+    fn weave(&self, peer: Option<&HashMap<u64, u32>>) -> Woven {
+        let mut waiting = Waiting::default();
+        let mut sections = Vec::new();
+        for early in &self.early {
+            if let Ok(deletes) = scan::check(&early.bytes, &mut sections) {
+                waiting.add(&early.bytes, &sections, deletes);
+            }
+        }
+        waiting.finish(&self.ledger);
+        weave(&self.ledger, peer, &waiting)
+    }
+
+    /// Before a change: the last encoding, if there is one, becomes the base to build on.
+    fn settle(&mut self) {
+        if let Some(woven) = self.woven.take()
+            && self.early.is_empty()
+        {
+            woven.settle(&mut self.ledger);
+        }
+    }
+
+    /// Makes one base of base and tail, once the tail is as long.
+    fn compact(&mut self) {
+        if self.ledger.growth >= MIN_COMPACTION_BYTES.max(self.ledger.base.len()) {
+            weave(&self.ledger, None, &Waiting::default()).settle(&mut self.ledger);
         }
     }
 }
 
-fn malformed(error: impl ToString) -> DocumentError {
-    DocumentError::Malformed(error.to_string())
-}
-
 impl Document for YjsDocument {
     fn integrate(&mut self, payloads: &[Bytes]) -> Vec<Result<Checked, DocumentError>> {
-        let one = |payload: &Bytes| {
-            let update = Update::decode_v1(payload).map_err(malformed)?;
-            self.bytes += payload.len();
-            let mut txn = self.doc.transact_mut();
-            txn.apply_update(update).map_err(malformed)?;
-            Ok(Checked {
-                adds: payload.len() > 2,
-                site: None,
-            })
-        };
-        let mut one = one;
-        payloads
-            .iter()
-            .map(|payload| {
-                catch_unwind(AssertUnwindSafe(|| one(payload)))
-                    .unwrap_or_else(|_| Err(malformed("the decoder panicked")))
-            })
-            .collect()
+        let answers = payloads.iter().map(|payload| self.integrate_one(payload));
+        answers.collect()
     }
 
     fn adds_nothing(&self, payload: &Bytes) -> Result<bool, DocumentError> {
-        let update = Update::decode_v1(payload).map_err(malformed)?;
-        let version = self.doc.transact().state_vector();
-        Ok(!update.extends(&version) && update.delete_set().is_empty())
+        let mut sections = Vec::new();
+        let deletes = scan::check(payload, &mut sections).map_err(malformed)?;
+        Ok(!self.is_new(payload, &sections, deletes)
+            || self.is_implied(payload, &sections, deletes))
     }
 
     fn version(&self) -> Bytes {
-        self.doc.transact().state_vector().encode_v1().into()
+        let clients = self.ledger.clients.iter();
+        let mut clients: Vec<(u64, u32)> = clients.map(|client| (client.id, client.known)).collect();
+        clients.sort_unstable_by(|a, b| b.cmp(a));
+        let mut out = Vec::with_capacity(clients.len() * 8 + 4);
+        write_var(&mut out, clients.len() as u64);
+        for (client, known) in clients {
+            write_var(&mut out, client);
+            write_var(&mut out, known.into());
+        }
+        out.into()
     }
 
     fn diff(&self, version: &Bytes) -> Result<Bytes, DocumentError> {
-        let version = StateVector::decode_v1(version).map_err(malformed)?;
-        Ok(self.doc.transact().encode_diff_v1(&version).into())
+        let mut reader = Reader::new(version, 0);
+        let mut read = || {
+            let count = reader.count()?;
+            // Each takes two bytes.
+            let mut peer = HashMap::with_capacity(count / 2);
+            for _ in 0..count {
+                peer.insert(reader.var()?, reader.clock()?);
+            }
+            Ok(peer)
+        };
+        let peer = read().map_err(|fault: scan::Fault| malformed(fault))?;
+        if peer.is_empty() {
+            return Ok(self.encode());
+        }
+        Ok(self.weave(Some(&peer)).bytes)
     }
 
     fn is_empty_version(&self, version: &Bytes) -> bool {
-        **version == [0]
+        version.first() == Some(&0)
     }
 
     fn encode(&self) -> Bytes {
-        let all = StateVector::default();
-        self.doc.transact().encode_state_as_update_v1(&all).into()
+        let woven = self.woven.get_or_init(|| self.weave(None));
+        woven.bytes.clone()
     }
 
     fn memory_bytes(&self) -> usize {
-        self.bytes * 4
+        let woven = self.woven.get().map_or(0, |woven| woven.bytes.len());
+        let held = self.held_bytes + self.held_parts * size_of::<Held>();
+        size_of::<Self>() + self.ledger.memory_bytes() + woven + held
     }
 }
+
+/// What an update is made of.
+enum Part {
+    Struct,
+    Delete,
+}
+
+/// Calls `each(part, client, clocks)` for each struct and each delete of an update that has been
+/// checked; for what a skip stands for, nothing.
+fn for_each_part(
+    bytes: &[u8],
+    sections: &[Section],
+    deletes: usize,
+    mut each: impl FnMut(Part, u64, std::ops::Range<u32>),
+) {
+    for section in sections {
+        let mut reader = Reader::new(bytes, section.at);
+        let mut clock = section.clock;
+        for _ in 0..section.structs {
+            let Ok(item) = reader.structure::<false>() else {
+                return;
+            };
+            let end = clock + item.len;
+            if item.kind() != kind::SKIP && item.len > 0 {
+                each(Part::Struct, section.client, clock..end);
+            }
+            clock = end;
+        }
+    }
+    let _ = scan::for_each_delete(bytes, deletes, |client, clock, len| {
+        each(Part::Delete, client, clock..clock + len);
+    });
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made where it is passed")]
+fn malformed(what: impl ToString) -> DocumentError {
+    DocumentError::Malformed(what.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@
 //!
 //! What a struct refers to, and whether that makes sense, is the ledger's to judge.
 
+use std::cmp::Reverse;
+
 use super::json;
 use super::limits::{MAX_CLIENTS, MAX_CLOCK, MAX_NESTING};
 
@@ -50,8 +52,8 @@ pub(super) struct Section {
     pub(super) at: usize,
 }
 
-/// Checks an update byte by byte. Fills `sections`, leaving out empty ones, and returns where the
-/// deletes begin.
+/// Checks an update byte by byte. Fills `sections`, by falling client and without empty
+/// ones, and returns where the deletes begin.
 pub(super) fn check(bytes: &[u8], sections: &mut Vec<Section>) -> Result<usize, Fault> {
     sections.clear();
     let mut reader = Reader::new(bytes, 0);
@@ -81,8 +83,12 @@ pub(super) fn check(bytes: &[u8], sections: &mut Vec<Section>) -> Result<usize, 
             sections.push(section);
         }
     }
-    if !distinct(sections) {
-        return reader.fault("a client has two sections");
+    // Yjs writes them so.
+    if !sections.is_sorted_by(|a, b| a.client > b.client) {
+        sections.sort_unstable_by_key(|section| Reverse(section.client));
+        if !sections.is_sorted_by(|a, b| a.client > b.client) {
+            return reader.fault("a client has two sections");
+        }
     }
     let deletes = reader.at;
     for_each_delete(bytes, deletes, |_, _, _| ())?;
@@ -110,16 +116,6 @@ pub(super) fn for_each_delete(
         }
     }
     Ok(())
-}
-
-/// Whether no two sections belong to the same client. Yjs writes them by falling client.
-fn distinct(sections: &[Section]) -> bool {
-    if sections.is_sorted_by(|a, b| a.client > b.client) {
-        return true;
-    }
-    let mut clients: Vec<u64> = sections.iter().map(|section| section.client).collect();
-    clients.sort_unstable();
-    clients.is_sorted_by(|a, b| a < b)
 }
 
 /// Where a struct stands: a client's clock.
@@ -213,10 +209,6 @@ impl<'a> Reader<'a> {
 
     pub(super) const fn fault<T>(&self, what: &'static str) -> Result<T, Fault> {
         Err(Fault { at: self.at, what })
-    }
-
-    pub(super) const fn is_at_end(&self) -> bool {
-        self.at >= self.bytes.len()
     }
 
     /// One struct. What `CHECK` leaves out is only what does not decide where things end, for
@@ -321,6 +313,16 @@ impl<'a> Reader<'a> {
             }
             _ => return self.fault("a kind of content that Yjs does not know"),
         })
+    }
+
+    /// Passes over `values` values of content that has been checked.
+    pub(super) fn skip_values(&mut self, kind: u8, values: u32) {
+        for _ in 0..values {
+            let _ = match kind {
+                kind::JSON => self.run().map(|_| ()),
+                _ => self.any::<false>(1),
+            };
+        }
     }
 
     /// A value of lib0's "any" encoding.
