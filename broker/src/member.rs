@@ -66,6 +66,8 @@ pub struct Member {
     settled: u64,
     /// Nothing of the feed or presence is taken until the room has said where to begin.
     catching_up: bool,
+    /// A request for the document has not been answered yet.
+    awaiting_state: bool,
     left: bool,
 }
 
@@ -82,6 +84,7 @@ impl Member {
             submitted_bytes: 0,
             settled: 0,
             catching_up: true,
+            awaiting_state: false,
             left: false,
         }
     }
@@ -138,6 +141,9 @@ impl Member {
         if let Some(cursor) = mail.cursor {
             self.cursor = cursor;
             self.catching_up = false;
+        }
+        if matches!(mail.event, Event::State { .. }) {
+            self.awaiting_state = false;
         }
         if let Event::Settled { count } = mail.event {
             self.settled = count;
@@ -197,23 +203,29 @@ impl Member {
         self.say_left(true);
     }
 
+    /// Offers what is held, in order, as far as the second request for the document: each may be
+    /// answered with all of it, so a session has one answer on its way.
     fn send_held(&mut self) {
         if self.held.is_empty() {
             return;
         }
-        let bytes = submitted_bytes(&self.held);
-        let submissions = self
-            .held
-            .iter()
-            .filter(|command| matches!(command, Command::Submit(_)))
-            .count();
-        if self
-            .room
-            .inbox
-            .offer(self.session, &self.mailbox, &mut self.held)
-        {
-            observatory::updates_received(submissions, bytes);
+        let is_sync = |command: &Command| matches!(command, Command::Sync { .. });
+        let allowed = usize::from(!self.awaiting_state);
+        let syncs = self.held.iter().enumerate().filter(|(_, c)| is_sync(c));
+        let end = syncs.map(|(at, _)| at).nth(allowed);
+        let rest = end.map(|end| self.held.split_off(end)).unwrap_or_default();
+        if !self.held.is_empty() {
+            let bytes = submitted_bytes(&self.held);
+            let is_submit = |command: &&Command| matches!(command, Command::Submit(_));
+            let submissions = self.held.iter().filter(is_submit).count();
+            let asks = self.held.iter().any(is_sync);
+            let inbox = &self.room.inbox;
+            if inbox.offer(self.session, &self.mailbox, &mut self.held) {
+                observatory::updates_received(submissions, bytes);
+                self.awaiting_state |= asks;
+            }
         }
+        self.held.extend(rest);
     }
 
     fn say_left(&self, clean: bool) {

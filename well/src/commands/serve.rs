@@ -100,7 +100,15 @@ fn say(line: &str) -> anyhow::Result<()> {
 fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
     Ok(match config.store {
         Store::Memory => Arc::new(MemoryLog::new()),
-        Store::Sled => Arc::new(MemoryLog::new()),
+        Store::Sled => {
+            let options = storage::sled::SledOptions {
+                observer: Some(Arc::new(Observer)),
+                ..Default::default()
+            };
+            let log = storage::sled::SledLog::open(&config.data, options)
+                .with_context(|| format!("the log in {}", config.data.display()))?;
+            Arc::new(log)
+        }
     })
 }
 
@@ -114,5 +122,18 @@ fn raise_file_limit() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, wanted) {
         tracing::warn!(%error, ?limit, "the limit of open files could not be raised");
+    }
+}
+
+/// Passes on to the metrics what the log says of itself.
+struct Observer;
+
+impl storage::sled::Observer for Observer {
+    fn committed(&self, commit: &storage::sled::Committed) {
+        observatory::log_written(commit.write, commit.sync);
+    }
+
+    fn moved(&self, moved: &storage::sled::Moved) {
+        observatory::log_moved(moved.records);
     }
 }
