@@ -8,13 +8,17 @@
 //! | --- | --- |
 //! | [`log`] | the contract, and [`Durable`], the proof that something survives a power cut |
 //! | [`memory`] | the log of ephemeral rooms and of tests |
+//! | [`sled`](mod@sled) | the default log: embedded, durable on this machine's disk |
 
 pub mod log;
 pub mod memory;
 mod pick;
+pub mod sled;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
 
 pub use log::{
     AppendError, Appended, Batch, Durable, Entry, Log, ReadError, RoomRow, RoomState, Stats,
 };
+pub use memory::MemoryLog;
+pub use sled::{SledLog, SledOptions};
