@@ -11,15 +11,16 @@
 //! | `weave` | writes the whole, or what a peer lacks, as Yjs would store it |
 //! | `view` | asks yrs, behind a fence, what only a woven document tells |
 //!
-//! An update that builds on others that have not come waits for them, as in Yjs: it is part of
-//! the encoding, and it counts as adding something. Once they come it is judged like any other, and
-//! if it then makes no sense it is dropped, which every fold of the same log does again.
+//! What builds on updates that have not come waits for them, as in Yjs: it is part of the encoding,
+//! and it counts as adding something. Once they come it is judged like any other, and if it then
+//! makes no sense it is dropped, which every fold of the same log does again.
 //!
 //! Deleted content is collected as Yjs servers with `gc` do: the past is the log's to tell, and
 //! clients undo from their own copies.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use protocol::Site;
@@ -35,7 +36,7 @@ mod scan;
 mod view;
 mod weave;
 
-use ledger::{Ledger, Refused};
+use ledger::{Ledger, Rest};
 use limits::{
     MAX_VIEW_BYTES, MAX_WAITING, MAX_WAITING_BYTES, MAX_WAITING_PARTS, MIN_COMPACTION_BYTES,
 };
@@ -47,7 +48,7 @@ use weave::{Waiting, Woven, weave};
 #[derive(Debug, Default)]
 pub struct YjsDocument {
     ledger: Ledger,
-    /// Updates that build on others which have not come, in order of arrival.
+    /// What builds on updates that have not come, in order of arrival.
     early: Vec<Early>,
     /// What they hold, by client.
     held: HashMap<u64, Held>,
@@ -60,12 +61,12 @@ pub struct YjsDocument {
     sections: Vec<Section>,
 }
 
-/// An update that waits.
+/// What is left of an update, and waits.
 #[derive(Debug)]
 struct Early {
-    bytes: Bytes,
+    update: Vec<u8>,
     /// What it waits for.
-    missing: Id,
+    missing: Vec<Id>,
 }
 
 /// What the updates that wait hold of one client.
@@ -107,38 +108,32 @@ impl YjsDocument {
         let deletes = scan::check(payload, sections).map_err(malformed)?;
         // Only what changes nothing leaves the last encoding valid.
         self.settle();
-        match self.ledger.take(payload, sections, deletes) {
-            Ok(adds) => {
-                if adds {
-                    self.implied.take();
-                    self.take_early(sections);
-                    self.compact();
-                }
-                Ok(adds)
-            }
-            Err(Refused::Malformed(what)) => Err(malformed(what)),
-            Err(Refused::Early(missing)) => {
-                if !self.is_new(payload, sections, deletes) {
-                    return Ok(false);
-                }
-                self.hold(payload, missing, sections, deletes)?;
-                Ok(true)
-            }
+        let taken = self.ledger.take(payload, sections, deletes);
+        let taken = taken.map_err(malformed)?;
+        let held = match taken.rest {
+            Some(rest) => self.hold(rest)?,
+            None => false,
+        };
+        if taken.adds {
+            self.implied.take();
+            self.take_early(sections);
+            self.compact();
         }
+        Ok(taken.adds || held)
     }
 
-    /// Keeps an update until what it builds on has come.
-    fn hold(
-        &mut self,
-        payload: &Bytes,
-        missing: Id,
-        sections: &[Section],
-        deletes: usize,
-    ) -> Result<(), DocumentError> {
+    /// Keeps what is left of an update until what it builds on has come. Returns whether anything
+    /// in it is new.
+    fn hold(&mut self, rest: Rest) -> Result<bool, DocumentError> {
+        let mut sections = Vec::new();
+        let deletes = scan::check(&rest.update, &mut sections).map_err(malformed)?;
+        if !self.is_new(&rest.update, &sections, deletes) {
+            return Ok(false);
+        }
         let mut parts = 0;
-        for_each_part(payload, sections, deletes, |_, _, _| parts += 1);
+        for_each_part(&rest.update, &sections, deletes, |_, _, _| parts += 1);
         if self.early.len() == MAX_WAITING
-            || self.held_bytes + payload.len() > MAX_WAITING_BYTES
+            || self.held_bytes + rest.update.len() > MAX_WAITING_BYTES
             || self.held_parts + parts > MAX_WAITING_PARTS
         {
             return Err(malformed(
@@ -146,18 +141,18 @@ impl YjsDocument {
             ));
         }
         self.woven.take();
-        self.count_held(payload, sections, deletes);
+        self.count_held(&rest.update, &sections, deletes);
         self.early.push(Early {
-            bytes: payload.clone(),
-            missing,
+            update: rest.update,
+            missing: rest.missing,
         });
-        Ok(())
+        Ok(true)
     }
 
-    fn count_held(&mut self, payload: &Bytes, sections: &[Section], deletes: usize) {
-        self.held_bytes += payload.len();
+    fn count_held(&mut self, update: &[u8], sections: &[Section], deletes: usize) {
+        self.held_bytes += update.len();
         let (held, parts) = (&mut self.held, &mut self.held_parts);
-        for_each_part(payload, sections, deletes, |part, client, range| {
+        for_each_part(update, sections, deletes, |part, client, range| {
             *parts += 1;
             let held = held.entry(client).or_default();
             match part {
@@ -169,66 +164,71 @@ impl YjsDocument {
 
     /// Takes what waited for one of `arrived`, and then what waited for that.
     fn take_early(&mut self, arrived: &[Section]) {
-        let has_come = |document: &Self, early: &Early| {
-            document.ledger.known(early.missing.client) > early.missing.clock
-        };
         let concerned = |early: &Early| {
-            let client = early.missing.client;
-            arrived.iter().any(|section| section.client == client)
+            early.missing.iter().any(|missing| {
+                arrived
+                    .binary_search_by(|section| missing.client.cmp(&section.client))
+                    .is_ok()
+            })
         };
         if !self.early.iter().any(concerned) {
             return;
         }
-        let before = self.early.len();
+        let mut changed = false;
         let mut sections = Vec::new();
-        while let Some(next) = self.early.iter().position(|early| has_come(self, early)) {
-            let bytes = self.early[next].bytes.clone();
+        while let Some(next) = self.early.iter().position(|early| self.has_come(early)) {
+            changed = true;
+            let early = self.early.remove(next);
             // It was checked when it came.
-            let Ok(deletes) = scan::check(&bytes, &mut sections) else {
-                self.early.remove(next);
+            let Ok(deletes) = scan::check(&early.update, &mut sections) else {
                 continue;
             };
-            match self.ledger.take(&bytes, &sections, deletes) {
-                Err(Refused::Early(missing)) => self.early[next].missing = missing,
-                Ok(_) => {
-                    self.early.remove(next);
+            match self.ledger.take(&early.update, &sections, deletes) {
+                Ok(taken) => {
+                    if let Some(rest) = taken.rest {
+                        let (update, missing) = (rest.update, rest.missing);
+                        self.early.insert(next, Early { update, missing });
+                    }
                 }
-                Err(Refused::Malformed(what)) => {
+                Err(what) => {
                     tracing::warn!(what, "an update that had waited makes no sense: dropped");
-                    self.early.remove(next);
                 }
             }
         }
-        if self.early.len() < before {
+        if changed {
             self.held.clear();
             self.held_bytes = 0;
             self.held_parts = 0;
-            let early = std::mem::take(&mut self.early);
-            for early in &early {
-                if let Ok(deletes) = scan::check(&early.bytes, &mut sections) {
-                    self.count_held(&early.bytes, &sections, deletes);
+            let all = std::mem::take(&mut self.early);
+            for early in &all {
+                if let Ok(deletes) = scan::check(&early.update, &mut sections) {
+                    self.count_held(&early.update, &sections, deletes);
                 }
             }
-            self.early = early;
+            self.early = all;
         }
+    }
+
+    fn has_come(&self, early: &Early) -> bool {
+        let mut missing = early.missing.iter();
+        missing.any(|missing| self.ledger.known(missing.client) > missing.clock)
     }
 
     /// Whether an update that has been checked holds something that is neither there nor waiting.
     fn is_new(&self, payload: &[u8], sections: &[Section], deletes: usize) -> bool {
         let mut new = false;
         for_each_part(payload, sections, deletes, |part, client, range| {
-            let there = self.ledger.find(client);
-            let known = there.map_or(0, |client| client.known);
             let held = self.held.get(&client);
             new |= match part {
                 Part::Struct => {
+                    let known = self.ledger.known(client);
                     let rest = range.start.max(known)..range.end.max(known);
                     !rest.is_empty() && !held.is_some_and(|held| held.structs.cover(&rest))
                 }
-                Part::Delete => {
-                    let there = range.end <= known && self.ledger.has_deleted(client, &range);
-                    !there && !held.is_some_and(|held| held.deletes.cover(&range))
-                }
+                Part::Delete => !walk_over(range, |clock| {
+                    let held = held.and_then(|held| held.deletes.until(clock));
+                    held.or_else(|| self.ledger.deleted_until(client, clock))
+                }),
             };
         });
         new
@@ -238,15 +238,17 @@ impl YjsDocument {
     /// which deleted them without a word.
     fn is_implied(&self, payload: &[u8], sections: &[Section], deletes: usize) -> bool {
         let mut entries = true;
+        let deleted = |client, range: Range<u32>| {
+            walk_over(range, |clock| self.ledger.deleted_until(client, clock))
+        };
         for_each_part(payload, sections, deletes, |part, client, range| {
-            entries &= match part {
-                Part::Struct => range.end <= self.ledger.known(client),
-                Part::Delete => {
-                    range.end <= self.ledger.known(client)
-                        && (self.ledger.has_deleted(client, &range)
-                            || self.ledger.are_entries(client, &range))
-                }
-            };
+            entries &= range.end <= self.ledger.known(client)
+                && match part {
+                    Part::Struct => true,
+                    Part::Delete => {
+                        deleted(client, range.clone()) || self.ledger.are_entries(client, &range)
+                    }
+                };
         });
         if !entries || self.ledger.foreign || !self.early.is_empty() {
             return false;
@@ -263,8 +265,11 @@ impl YjsDocument {
         };
         let mut all = true;
         for_each_part(payload, &[], deletes, |_, client, range| {
-            all &= self.ledger.has_deleted(client, &range)
-                || implied.get(&client).is_some_and(|there| there.cover(&range));
+            let implied = implied.get(&client);
+            all &= walk_over(range, |clock| {
+                let implied = implied.and_then(|implied| implied.until(clock));
+                implied.or_else(|| self.ledger.deleted_until(client, clock))
+            });
         });
         all
     }
@@ -273,8 +278,8 @@ impl YjsDocument {
         let mut waiting = Waiting::default();
         let mut sections = Vec::new();
         for early in &self.early {
-            if let Ok(deletes) = scan::check(&early.bytes, &mut sections) {
-                waiting.add(&early.bytes, &sections, deletes);
+            if let Ok(deletes) = scan::check(&early.update, &mut sections) {
+                waiting.add(&early.update, &sections, deletes);
             }
         }
         waiting.finish(&self.ledger);
@@ -370,7 +375,7 @@ fn for_each_part(
     bytes: &[u8],
     sections: &[Section],
     deletes: usize,
-    mut each: impl FnMut(Part, u64, std::ops::Range<u32>),
+    mut each: impl FnMut(Part, u64, Range<u32>),
 ) {
     for section in sections {
         let mut reader = Reader::new(bytes, section.at);
@@ -389,6 +394,18 @@ fn for_each_part(
     let _ = scan::for_each_delete(bytes, deletes, |client, clock, len| {
         each(Part::Delete, client, clock..clock + len);
     });
+}
+
+/// Whether steps that lead from a clock to a later one lead over all of `range`.
+fn walk_over(range: Range<u32>, mut step: impl FnMut(u32) -> Option<u32>) -> bool {
+    let mut clock = range.start;
+    while clock < range.end {
+        match step(clock) {
+            Some(next) => clock = next,
+            None => return false,
+        }
+    }
+    true
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made where it is passed")]

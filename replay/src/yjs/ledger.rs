@@ -16,7 +16,8 @@
 //! own home, so what lies in a deleted type is known to be deleted, and no nesting passes
 //! [`MAX_TYPE_DEPTH`].
 //!
-//! [`Ledger::take`] takes an update whole or leaves no trace of it.
+//! [`Ledger::take`] takes of an update what builds on what is there, and gives back the rest, as Yjs
+//! does. If anything it takes makes no sense, it leaves no trace of any of it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,7 +28,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::limits::MAX_TYPE_DEPTH;
 use super::piece;
 use super::ranges::Ranges;
-use super::scan::{self, Id, Parent, Reader, Section, Struct, kind};
+use super::scan::{self, Id, Parent, Reader, Section, Struct, kind, write_var};
 
 /// What a document has.
 #[derive(Debug, Default)]
@@ -120,9 +121,27 @@ pub(super) struct Type {
     depth: u16,
 }
 
-/// Why an update was not taken.
+/// What became of an update.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Whether any of it was new, and is there now.
+    pub(super) adds: bool,
+    /// What builds on something that has not come.
+    pub(super) rest: Option<Rest>,
+}
+
+/// What was left of an update.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// It, as an update of its own.
+    pub(super) update: Vec<u8>,
+    /// What it waits for: some of it can be taken once any of these has come.
+    pub(super) missing: Vec<Id>,
+}
+
+/// Why an item cannot be placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
+enum Misplaced {
     /// It builds on this, which has not come yet.
     Early(Id),
     /// It makes no sense.
@@ -137,8 +156,10 @@ struct Walk {
     at: usize,
     clock: u32,
     structs: u32,
-    /// Whether another section waits for it.
-    waited_for: bool,
+    /// Whether there is no point in waiting for it: it is done, stuck, or itself waits.
+    tried: bool,
+    /// What it is stuck on.
+    missing: Option<Id>,
     /// Whether its client has a [`Mark`].
     marked: bool,
 }
@@ -165,81 +186,96 @@ impl Ledger {
         Some(&self.clients[index as usize])
     }
 
-    /// Takes an update that [`scan::check`] has passed; returns whether anything was new.
+    /// Takes of an update that [`scan::check`] has passed what builds on what is there; or says
+    /// why it makes no sense.
     pub(super) fn take(
         &mut self,
         bytes: &[u8],
         sections: &[Section],
         deletes: usize,
-    ) -> Result<bool, Refused> {
-        let before = (self.types.len(), self.clients.len(), self.growth, self.kept);
-        let foreign = self.foreign;
+    ) -> Result<Taken, &'static str> {
+        let (types, clients) = (self.types.len(), self.clients.len());
+        let counters = (self.growth, self.kept, self.foreign);
+        let mut walks = std::mem::take(&mut self.walks);
         self.marks.clear();
-        let taken = self
-            .take_structs(bytes, sections)
-            .and_then(|structs| Ok(self.take_deletes(bytes, deletes)? | structs));
+        let taken = self.take_structs(bytes, sections, &mut walks);
         if taken.is_err() {
-            self.roll_back(before.0, before.1);
-            (self.growth, self.kept) = (before.2, before.3);
-            self.foreign = foreign;
+            self.roll_back(types, clients);
+            (self.growth, self.kept, self.foreign) = counters;
         }
+        let taken = taken.map(|structs| {
+            let mut rest = Rest::default();
+            let (deletes, late) = self.take_deletes(bytes, deletes, &mut rest);
+            let stuck = walks.iter().any(|walk| walk.structs > 0);
+            if stuck || !late.is_empty() {
+                rest.write(bytes, &walks, &late);
+            }
+            Taken {
+                adds: structs | deletes,
+                rest: (!rest.update.is_empty()).then_some(rest),
+            }
+        });
+        self.walks = walks;
         taken
     }
 
     /// Takes the structs of all sections, each as soon as what it builds on is there.
-    fn take_structs(&mut self, bytes: &[u8], sections: &[Section]) -> Result<bool, Refused> {
-        let mut walks = std::mem::take(&mut self.walks);
+    fn take_structs(
+        &mut self,
+        bytes: &[u8],
+        sections: &[Section],
+        walks: &mut Vec<Walk>,
+    ) -> Result<bool, &'static str> {
         walks.clear();
         walks.extend(sections.iter().map(|section| Walk {
             section: *section,
             at: section.at,
             clock: section.clock,
             structs: section.structs,
-            waited_for: false,
+            tried: false,
+            missing: None,
             marked: false,
         }));
         let mut adds = false;
-        let mut outcome = Ok(());
         let mut stack = Vec::new();
-        'sections: for first in 0..walks.len() {
-            stack.clear();
+        for first in 0..walks.len() {
+            if walks[first].tried {
+                continue;
+            }
             stack.push(first);
             while let Some(top) = stack.last().copied() {
+                walks[top].tried = true;
                 match self.advance(bytes, &mut walks[top], &mut adds) {
                     Ok(()) => {
-                        walks[top].waited_for = true;
                         stack.pop();
                     }
-                    Err(Refused::Early(missing)) => {
-                        walks[top].waited_for = true;
+                    Err(Misplaced::Early(missing)) => {
                         let other = walks
                             .binary_search_by(|walk| missing.client.cmp(&walk.section.client))
                             .ok()
-                            .filter(|other| !walks[*other].waited_for);
-                        match other {
-                            Some(other) => stack.push(other),
-                            None => outcome = Err(Refused::Early(missing)),
+                            .filter(|other| !walks[*other].tried);
+                        if let Some(other) = other {
+                            stack.push(other);
+                        } else {
+                            walks[top].missing = Some(missing);
+                            stack.pop();
                         }
                     }
-                    Err(malformed) => outcome = Err(malformed),
-                }
-                if outcome.is_err() {
-                    break 'sections;
+                    Err(Misplaced::Malformed(what)) => return Err(what),
                 }
             }
         }
-        self.walks = walks;
-        outcome.map(|()| adds)
+        Ok(adds)
     }
 
     /// Takes a section's structs up to the first that builds on what is not there.
-    fn advance(&mut self, bytes: &[u8], walk: &mut Walk, adds: &mut bool) -> Result<(), Refused> {
+    fn advance(&mut self, bytes: &[u8], walk: &mut Walk, adds: &mut bool) -> Result<(), Misplaced> {
         let id = walk.section.client;
         while walk.structs > 0 {
             let mut reader = Reader::new(bytes, walk.at);
             let item = reader
                 .structure::<false>()
-                .map_err(|fault| Refused::Malformed(fault.what))?;
+                .map_err(|fault| Misplaced::Malformed(fault.what))?;
             let end = walk.clock + item.len;
             let known = self.known(id);
             if item.kind() != kind::SKIP && end > known {
@@ -248,7 +284,7 @@ impl Ledger {
                         client: id,
                         clock: walk.clock - 1,
                     };
-                    return Err(Refused::Early(missing));
+                    return Err(Misplaced::Early(missing));
                 }
                 let at = Id {
                     client: id,
@@ -271,7 +307,7 @@ impl Ledger {
     }
 
     /// Where an item belongs.
-    fn place(&mut self, at: Id, item: &Struct<'_>) -> Result<Home, Refused> {
+    fn place(&mut self, at: Id, item: &Struct<'_>) -> Result<Home, Misplaced> {
         if item.kind() == kind::GC {
             return Ok(Home::GONE);
         }
@@ -279,7 +315,7 @@ impl Ledger {
         let right = item.right.map(|id| self.home_of(at, id)).transpose()?;
         match (left, right) {
             (Some(Home::GONE), _) | (_, Some(Home::GONE)) => Ok(Home::GONE),
-            (Some(left), Some(right)) if left != right => Err(Refused::Malformed(
+            (Some(left), Some(right)) if left != right => Err(Misplaced::Malformed(
                 "an item's origins lie in two different lists",
             )),
             (Some(home), _) | (None, Some(home)) => Ok(home),
@@ -290,7 +326,7 @@ impl Ledger {
                         Some(parent) => parent,
                         None => return Ok(Home::GONE),
                     },
-                    None => return Err(Refused::Malformed("an item has no parent")),
+                    None => return Err(Misplaced::Malformed("an item has no parent")),
                 };
                 let key = item.key.map_or(0, |key| xxh3_64(key) as u32 | 1);
                 Ok(Home { parent, key })
@@ -299,24 +335,24 @@ impl Ledger {
     }
 
     /// The index of the client of `id` and, if it has come, where the item `id` belongs.
-    fn lookup(&self, at: Id, id: Id) -> Result<(u32, Home), Refused> {
+    fn lookup(&self, at: Id, id: Id) -> Result<(u32, Home), Misplaced> {
         if id.client == at.client && id.clock >= at.clock {
-            return Err(Refused::Malformed("an item refers to itself or a later one"));
+            return Err(Misplaced::Malformed("an item refers to itself or a later one"));
         }
-        let index = *self.by_id.get(&id.client).ok_or(Refused::Early(id))?;
+        let index = *self.by_id.get(&id.client).ok_or(Misplaced::Early(id))?;
         let client = &self.clients[index as usize];
         if id.clock >= client.known {
-            return Err(Refused::Early(id));
+            return Err(Misplaced::Early(id));
         }
         Ok((index, client.home(id.clock)))
     }
 
-    fn home_of(&self, at: Id, id: Id) -> Result<Home, Refused> {
+    fn home_of(&self, at: Id, id: Id) -> Result<Home, Misplaced> {
         Ok(self.lookup(at, id)?.1)
     }
 
     /// The type that the item `id` holds; `None` if it has been collected.
-    fn type_at(&self, at: Id, id: Id) -> Result<Option<u32>, Refused> {
+    fn type_at(&self, at: Id, id: Id) -> Result<Option<u32>, Misplaced> {
         let (index, home) = self.lookup(at, id)?;
         if let Some(found) = self.nested.get(&(index, id.clock)) {
             return Ok(Some(*found));
@@ -325,7 +361,7 @@ impl Ledger {
         if home == Home::GONE || deleted.cover(&(id.clock..id.clock + 1)) {
             return Ok(None);
         }
-        Err(Refused::Malformed("an item's parent is not a type"))
+        Err(Misplaced::Malformed("an item's parent is not a type"))
     }
 
     fn root(&mut self, name: &[u8]) -> u32 {
@@ -375,12 +411,12 @@ impl Ledger {
         at: Id,
         item: &Struct<'_>,
         home: Home,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Misplaced> {
         let gone = home == Home::GONE;
         if item.kind() == kind::TYPE && !gone {
             let depth = self.types[home.parent as usize].depth + 1;
             if depth > MAX_TYPE_DEPTH {
-                return Err(Refused::Malformed("types are nested too deep"));
+                return Err(Misplaced::Malformed("types are nested too deep"));
             }
             let number = self.types.len() as u32;
             self.types.push(Type {
@@ -421,38 +457,46 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes the deletes of an update whose structs have been taken.
-    fn take_deletes(&mut self, bytes: &[u8], at: usize) -> Result<bool, Refused> {
-        let mut early = None;
+    /// Takes the deletes of an update whose structs have been taken. Gives back whether any were
+    /// new, and those of what has not come.
+    fn take_deletes(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        rest: &mut Rest,
+    ) -> (bool, Vec<(u64, Range<u32>)>) {
+        let mut late: Vec<(u64, Range<u32>)> = Vec::new();
         let mut new: Vec<(u32, Range<u32>)> = Vec::new();
         let mut last: Option<(u64, Option<u32>)> = None;
-        let read = scan::for_each_delete(bytes, at, |id, clock, len| {
+        // They were read once before.
+        let _ = scan::for_each_delete(bytes, at, |id, clock, len| {
             let index = match last {
                 Some((last, index)) if last == id => index,
                 _ => self.by_id.get(&id).copied(),
             };
             last = Some((id, index));
-            let range = clock..clock + len;
-            match index {
-                Some(index) if range.end <= self.clients[index as usize].known => {
-                    if !self.is_deleted(index, &range) {
-                        new.push((index, range));
-                    }
-                }
-                _ => {
-                    let clock = range.end - 1;
-                    early = Some(Id { client: id, clock });
-                }
+            let known = index.map_or(0, |index| self.clients[index as usize].known);
+            let end = clock + len;
+            if end > known {
+                let start = clock.max(known);
+                rest.missing.push(Id {
+                    client: id,
+                    clock: start,
+                });
+                late.push((id, start..end));
+            }
+            let there = clock..end.min(known);
+            if let Some(index) = index
+                && there.start < there.end
+                && !self.is_deleted(index, &there)
+            {
+                new.push((index, there));
             }
         });
-        read.map_err(|fault| Refused::Malformed(fault.what))?;
-        if let Some(missing) = early {
-            return Err(Refused::Early(missing));
-        }
         self.growth += new.len() * size_of::<Range<u32>>();
         self.kept += new.len() * size_of::<Range<u32>>();
         self.delete(&new);
-        Ok(!new.is_empty())
+        (!new.is_empty(), late)
     }
 
     /// Adds deletions of what is there.
@@ -471,10 +515,10 @@ impl Ledger {
         }
     }
 
-    /// Whether all of `range`, which is there, is known to be deleted.
-    pub(super) fn has_deleted(&self, client: u64, range: &Range<u32>) -> bool {
-        let index = self.by_id.get(&client);
-        index.is_some_and(|index| self.is_deleted(*index, range))
+    /// Up to where everything from `clock` on is known to be deleted, itself or with a type around
+    /// it, if that is.
+    pub(super) fn deleted_until(&self, client: u64, clock: u32) -> Option<u32> {
+        self.dead_until(*self.by_id.get(&client)?, clock)
     }
 
     /// Whether `range`, which is there, holds nothing but entries under keys.
@@ -487,25 +531,27 @@ impl Ledger {
     }
 
     /// Whether all of `range` is known to be deleted, itself or with a type around it.
-    pub(super) fn is_deleted(&self, index: u32, range: &Range<u32>) -> bool {
-        let client = &self.clients[index as usize];
-        if client.deleted.cover(range) {
-            return true;
-        }
-        let first = client.home_run(range.start);
-        let mut start = range.start;
-        for (run, next) in client.homes[first..].iter().zip(first + 1..) {
-            let end = client.homes.get(next).map_or(client.known, |run| run.clock);
-            let part = start..end.min(range.end);
-            if !client.deleted.cover(&part) && !self.is_dead(run.home.parent) {
-                return false;
+    fn is_deleted(&self, index: u32, range: &Range<u32>) -> bool {
+        let mut clock = range.start;
+        while clock < range.end {
+            match self.dead_until(index, clock) {
+                Some(until) => clock = until,
+                None => return false,
             }
-            if end >= range.end {
-                break;
-            }
-            start = end;
         }
         true
+    }
+
+    fn dead_until(&self, index: u32, clock: u32) -> Option<u32> {
+        let client = &self.clients[index as usize];
+        if clock >= client.known {
+            return None;
+        }
+        client.deleted.until(clock).or_else(|| {
+            let run = client.home_run(clock);
+            let end = client.homes.get(run + 1).map_or(client.known, |next| next.clock);
+            self.is_dead(client.home(clock).parent).then_some(end)
+        })
     }
 
     /// Whether a type, or one around it, is deleted.
@@ -589,6 +635,34 @@ impl Type {
             let client = &ledger.clients[client as usize];
             client.deleted.cover(&(clock..clock + 1))
         })
+    }
+}
+
+impl Rest {
+    /// Writes what is left of the sections of an update, and deletes of what has not come.
+    fn write(&mut self, bytes: &[u8], walks: &[Walk], late: &[(u64, Range<u32>)]) {
+        let out = &mut self.update;
+        let stuck = walks.iter().filter(|walk| walk.structs > 0);
+        write_var(out, stuck.clone().count() as u64);
+        for walk in stuck {
+            write_var(out, walk.structs.into());
+            write_var(out, walk.section.client);
+            write_var(out, walk.clock.into());
+            out.extend_from_slice(&bytes[walk.at..walk.section.end]);
+            self.missing.extend(walk.missing);
+        }
+        let of_clients = late.chunk_by(|a, b| a.0 == b.0);
+        write_var(out, of_clients.clone().count() as u64);
+        for of_client in of_clients {
+            write_var(out, of_client[0].0);
+            write_var(out, of_client.len() as u64);
+            for (_, range) in of_client {
+                write_var(out, range.start.into());
+                write_var(out, (range.end - range.start).into());
+            }
+        }
+        self.missing.sort_unstable_by_key(|id| (id.client, id.clock));
+        self.missing.dedup();
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) const MAX_CLIENTS: usize = 1 << 17;
 /// How many updates may wait for others that they build on.
 pub(super) const MAX_WAITING: usize = 1024;
 /// How many bytes they may have together.
-pub(super) const MAX_WAITING_BYTES: usize = MAX_PAYLOAD_BYTES + (1 << 20);
+pub(super) const MAX_WAITING_BYTES: usize = 4 << 20;
 /// How many structs and deleted ranges they may have together.
 pub(super) const MAX_WAITING_PARTS: usize = 1 << 18;
 /// The tail is folded into the base when it is as long as the base, and at least this.
@@ -19,7 +19,5 @@ pub(super) const MIN_COMPACTION_BYTES: usize = 64 << 10;
 /// The largest document that yrs is asked about, to tell an implicit deletion from a new one.
 pub(super) const MAX_VIEW_BYTES: usize = 4 << 20;
 
-use protocol::limits::MAX_PAYLOAD_BYTES;
-
 const _: () = assert!(MAX_NESTING < 128, "yrs reads JSON no deeper");
-const _: () = assert!(MAX_WAITING_BYTES > MAX_PAYLOAD_BYTES);
+const _: () = assert!(MAX_WAITING_BYTES <= protocol::limits::MAX_PAYLOAD_BYTES);

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::scan::{HAS_ORIGIN, HAS_RIGHT, Id, KIND_BITS, Parent, Reader, Struct, kind, write_var};
+use super::scan::{HAS_KEY, HAS_ORIGIN, HAS_RIGHT, Id, KIND_BITS, Parent, Reader, Struct, kind, write_var};
 
 /// Appends everything of a part but its content: the part of `whole`, which stands at `id`, that
 /// begins `from` clocks into it, as content of `kind`.
@@ -15,6 +15,7 @@ pub(super) fn write_head(out: &mut Vec<u8>, id: Id, whole: &Struct<'_>, from: u3
     if from > 0 {
         info |= HAS_ORIGIN;
     }
+    info = plain(info);
     out.push(info);
     if let Some(origin) = origin(id, whole, from) {
         write_id(out, origin);
@@ -37,6 +38,16 @@ pub(super) fn write_head(out: &mut Vec<u8>, id: Id, whole: &Struct<'_>, from: u3
         if let Some(key) = whole.key {
             write_run(out, key);
         }
+    }
+}
+
+/// The info byte without the flag of a key that is not there: it says nothing in an item with
+/// origins, and some peers set it and others do not.
+pub(super) const fn plain(info: u8) -> u8 {
+    if info & (HAS_ORIGIN | HAS_RIGHT) == 0 {
+        info
+    } else {
+        info & !HAS_KEY
     }
 }
 

@@ -26,6 +26,12 @@ impl Ranges {
                 .is_some_and(|found| found.start <= range.start && range.end <= found.end)
     }
 
+    /// Where the range ends that holds `clock`, if one does.
+    pub(super) fn until(&self, clock: u32) -> Option<u32> {
+        let found = self.from(clock).first()?;
+        (found.start <= clock).then_some(found.end)
+    }
+
     /// The ranges that end after `clock`.
     pub(super) fn from(&self, clock: u32) -> &[Range<u32>] {
         let first = match self.0.last() {
@@ -77,7 +83,7 @@ impl Ranges {
             && last.end > clock
         {
             last.end = clock.max(last.start);
-            if last.is_empty() {
+            if last.start == last.end {
                 self.0.pop();
             } else {
                 break;

@@ -50,6 +50,8 @@ pub(super) struct Section {
     pub(super) structs: u32,
     /// Where the first struct begins.
     pub(super) at: usize,
+    /// Where the last one ends.
+    pub(super) end: usize,
 }
 
 /// Checks an update byte by byte. Fills `sections`, by falling client and without empty
@@ -65,12 +67,7 @@ pub(super) fn check(bytes: &[u8], sections: &mut Vec<Section>) -> Result<usize, 
         let structs = reader.count()?;
         let client = reader.var()?;
         let clock = reader.clock()?;
-        let section = Section {
-            client,
-            clock,
-            structs: structs as u32,
-            at: reader.at,
-        };
+        let at = reader.at;
         let mut end = clock;
         for _ in 0..structs {
             let len = reader.structure::<true>()?.len;
@@ -80,7 +77,13 @@ pub(super) fn check(bytes: &[u8], sections: &mut Vec<Section>) -> Result<usize, 
             }
         }
         if end > clock {
-            sections.push(section);
+            sections.push(Section {
+                client,
+                clock,
+                structs: structs as u32,
+                at,
+                end: reader.at,
+            });
         }
     }
     // Yjs writes them so.
@@ -186,7 +189,7 @@ pub(super) const HAS_ORIGIN: u8 = 0x80;
 /// Info: a right origin follows.
 pub(super) const HAS_RIGHT: u8 = 0x40;
 /// Info: the item is an entry; its key follows if its parent does.
-const HAS_KEY: u8 = 0x20;
+pub(super) const HAS_KEY: u8 = 0x20;
 
 /// Types that Yjs 13.6 knows: array, map, text, XML element, XML fragment, XML hook, XML text.
 const TYPES: u64 = 7;

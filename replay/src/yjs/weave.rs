@@ -355,7 +355,8 @@ impl Writer {
             _ => {
                 self.close();
                 self.structs += 1;
-                self.body.extend_from_slice(item.raw);
+                self.body.push(piece::plain(item.info));
+                self.body.extend_from_slice(&item.raw[1..]);
                 return;
             }
         };
