@@ -10,6 +10,8 @@
 //! | [`memory`] | the log of ephemeral rooms and of tests |
 //! | [`sled`](mod@sled) | the default log: embedded, durable on this machine's disk |
 
+#[cfg(any(test, feature = "testing"))]
+pub mod faults;
 pub mod log;
 pub mod memory;
 mod pick;

@@ -1,6 +1,7 @@
 //! The conformance suite on sled, with a mover that is at work all the time.
 
 use super::*;
+use crate::faults::{Faults, FaultyLog};
 use crate::suite::{self, Opened, Store};
 use std::sync::atomic::AtomicUsize;
 
@@ -8,17 +9,29 @@ struct Folders {
     root: tempfile::TempDir,
     made: AtomicUsize,
     options: SledOptions,
+    faults: Faults,
 }
 
 struct Folder {
     path: PathBuf,
     options: SledOptions,
-    log: SledLog,
+    faults: Faults,
+    log: FaultyLog<SledLog>,
+    seed: u64,
 }
 
+/// No faults at all.
+const SOUND: Faults = Faults {
+    not_written: 0,
+    unknown_written: 0,
+    unknown_lost: 0,
+    slow: 0,
+};
+
 impl Folders {
-    fn new(options: SledOptions) -> Self {
+    fn new(options: SledOptions, faults: Faults) -> Self {
         Self {
+            faults,
             root: tempfile::tempdir().unwrap(),
             made: AtomicUsize::new(0),
             options,
@@ -27,9 +40,16 @@ impl Folders {
 }
 
 impl Folder {
-    fn open(path: PathBuf, options: SledOptions) -> Box<dyn Opened> {
+    fn open(path: PathBuf, options: SledOptions, faults: Faults, seed: u64) -> Box<dyn Opened> {
         let log = SledLog::open(&path, options.clone()).unwrap();
-        Box::new(Self { path, options, log })
+        let log = FaultyLog::new(log, faults, seed);
+        Box::new(Self {
+            path,
+            options,
+            faults,
+            log,
+            seed,
+        })
     }
 }
 
@@ -37,7 +57,7 @@ impl Store for Folders {
     fn create(&self) -> BoxFuture<'_, Box<dyn Opened>> {
         let nth = self.made.fetch_add(1, Ordering::SeqCst);
         let path = self.root.path().join(format!("log-{nth}"));
-        let opened = Folder::open(path, self.options.clone());
+        let opened = Folder::open(path, self.options.clone(), self.faults, nth as u64 * 1000);
         future::ready(opened).boxed()
     }
 }
@@ -50,7 +70,7 @@ impl Opened for Folder {
     fn reopen(self: Box<Self>) -> BoxFuture<'static, Box<dyn Opened>> {
         async move {
             self.log.close().await;
-            Self::open(self.path, self.options)
+            Self::open(self.path, self.options, self.faults, self.seed + 1)
         }
         .boxed()
     }
@@ -75,10 +95,15 @@ fn lazy() -> SledOptions {
 
 #[tokio::test]
 async fn sled_keeps_the_contract_with_an_eager_mover() {
-    suite::conformance(&Folders::new(eager())).await;
+    suite::conformance(&Folders::new(eager(), SOUND)).await;
 }
 
 #[tokio::test]
 async fn sled_keeps_the_contract_with_a_lazy_mover() {
-    suite::conformance(&Folders::new(lazy())).await;
+    suite::conformance(&Folders::new(lazy(), SOUND)).await;
+}
+
+#[tokio::test]
+async fn sled_keeps_the_contract_under_faults() {
+    suite::conformance(&Folders::new(eager(), Faults::default())).await;
 }
