@@ -147,12 +147,10 @@ fn a_difference_is_what_a_peer_lacks() {
 #[test]
 fn yrs_sees_the_same() {
     for (name, updates) in histories() {
-        println!("{name}");
         if FOREIGN.contains(&&*name) {
             continue;
         }
         for part in [updates.len(), updates.len() / 2, updates.len() / 3] {
-            println!("{part}");
             let document = folded(&updates[..part]);
             if document.waiting() > 0 {
                 continue;

@@ -60,7 +60,8 @@ fn show(updates: &[Bytes]) -> Result<(String, BTreeMap<u64, u32>), String> {
 
 /// The nodes of an XML fragment or element, with their attributes in order.
 fn children(xml: &impl XmlFragment, txn: &impl ReadTxn) -> String {
-    let nodes = xml.children(txn).map(|node| match node {
+    let nodes = (0..xml.len(txn)).filter_map(|at| xml.get(txn, at));
+    let nodes = nodes.map(|node| match node {
         XmlOut::Element(element) => {
             let attributes: BTreeMap<String, String> = element
                 .attributes(txn)
@@ -80,14 +81,18 @@ fn canonical(value: &Any) -> String {
     match value {
         Any::Array(values) => {
             let values: Vec<String> = values.iter().map(canonical).collect();
-            format!("{values:?}")
+            format!("[{}]", values.join(", "))
         }
         Any::Map(entries) => {
             let entries: BTreeMap<&String, String> = entries
                 .iter()
                 .map(|(key, value)| (key, canonical(value)))
                 .collect();
-            format!("{entries:?}")
+            let entries: Vec<String> = entries
+                .into_iter()
+                .map(|(key, value)| format!("{key:?}: {value}"))
+                .collect();
+            format!("{{{}}}", entries.join(", "))
         }
         other => format!("{other:?}"),
     }
