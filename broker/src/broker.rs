@@ -134,13 +134,10 @@ impl Broker {
     ///
     /// # Errors
     /// [`RoomError`] says why not.
-    pub async fn record_event(
-        &self,
-        room: &RoomName,
-        kind: RecordKind,
-    ) -> Result<Head, RoomError> {
+    pub async fn record_event(&self, room: &RoomName, kind: RecordKind) -> Result<Head, RoomError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(room, Input::RecordEvent(kind, reply), answer).await
+        self.ask(room, Input::RecordEvent(kind, reply), answer)
+            .await
     }
 
     /// Closes the room's members with 4404 and deletes its log.

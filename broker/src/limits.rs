@@ -61,11 +61,12 @@ pub const CACHED_STATE_TAIL_BYTES: usize = FEED_BYTES / 4;
 pub const CACHED_STATE_TAIL_RUNS: usize = FEED_BATCHES / 4;
 /// From this size on a document is worked on where it does not hold up other rooms.
 pub const HEAVY_DOCUMENT_BYTES: usize = 1 << 20;
-/// What waking one member costs, roughly: a room that has woken all of its members waits for as
-/// long as that took before it does so again, so that what arrives meanwhile shares one write.
-pub const WAKE_COST: Duration = Duration::from_micros(5);
+/// What waking one member and its client costs, roughly: a room that has woken all of its members
+/// waits for as long as that takes before it does so again, so that what arrives meanwhile shares
+/// one write.
+pub const WAKE_COST: Duration = Duration::from_micros(10);
 /// The longest that sharing one write may hold an update back.
-pub const WAKE_PAUSE_MAX: Duration = Duration::from_millis(8);
+pub const WAKE_PAUSE_MAX: Duration = Duration::from_millis(12);
 
 const _: () = assert!(SESSION_WINDOW_BYTES <= INBOX_BYTES);
 const _: () = assert!(COMMIT_BYTES < protocol::limits::MAX_RECORD_BYTES);

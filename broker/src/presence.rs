@@ -313,7 +313,11 @@ mod tests {
         assert_eq!(presence.update(A, vec![entry(7, 1, Some("x"))]), 1);
         assert_eq!(presence.update(B, vec![entry(7, 1, Some("x"))]), 0);
         assert_eq!(presence.update(A, vec![entry(7, 1, Some("y"))]), 0);
-        assert_eq!(presence.update(A, vec![entry(7, 1, None)]), 1, "equal clock, null");
+        assert_eq!(
+            presence.update(A, vec![entry(7, 1, None)]),
+            1,
+            "equal clock, null"
+        );
         assert_eq!(presence.update(A, vec![entry(7, 1, None)]), 0);
     }
 
@@ -350,7 +354,10 @@ mod tests {
     fn a_slow_reader_sees_only_the_latest() {
         let presence = Presence::default();
         for clock in 1..=100 {
-            presence.update(A, vec![entry(7, clock, Some("x")), entry(8, clock, Some("y"))]);
+            presence.update(
+                A,
+                vec![entry(7, clock, Some("x")), entry(8, clock, Some("y"))],
+            );
         }
         assert_eq!(since(&presence, 0).as_deref(), Some("7@100=x;8@100=y;"));
         assert_eq!(since(&presence, presence.version()), None);

@@ -27,6 +27,8 @@ pub const HEAD_TIME: Duration = Duration::from_secs(10);
 pub const HEAD_BYTES: usize = 16 << 10;
 /// How many connections are held at once; past it new ones wait in the kernel's queue.
 pub const CONNECTIONS: usize = 50_000;
+/// How many connections may wait to be accepted.
+pub const BACKLOG: u32 = 4_096;
 /// How many rooms one page of a list has.
 pub const ROOMS_PER_PAGE: usize = 100;
 /// The most rooms one page of a list may be asked to have.

@@ -1,21 +1,41 @@
 //! Accepting connections, and ending: the loop between a listener and the routes.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use protocol::RoomName;
-use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use crate::Gateway;
 use crate::http::router;
-use crate::limits::{CONNECTIONS, HEAD_BYTES, HEAD_TIME};
+use crate::limits::{BACKLOG, CONNECTIONS, HEAD_BYTES, HEAD_TIME};
+
+/// Listens on `address`, with a queue long enough for a crowd that comes at once: a connection
+/// that finds it full waits a second before it tries again.
+///
+/// # Errors
+/// What the operating system says, when the address is taken or not this machine's.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves `listener` until [`drain`] is called. Accept errors that pass (a full file table, a
 /// client that left) are waited out.
@@ -33,10 +53,7 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
             Ok((stream, place)) => {
                 let routes = routes.clone();
                 let draining = gateway.draining().clone();
-                requests.spawn(async move {
-                    connection(stream, routes, draining).await;
-                    drop(place);
-                });
+                requests.spawn(connection(stream, routes, place, draining));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -63,31 +80,35 @@ pub async fn drain(gateway: &Gateway, patience: Duration) -> Vec<RoomName> {
     late
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
+/// One of the [`CONNECTIONS`] there may be: held by each request, and by the socket it becomes.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, Place)> {
-    let place = Arc::clone(places)
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, Place)> {
+    let permit = Arc::clone(places)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
     let (stream, _peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
+    let place = Place {
+        _permit: Arc::new(permit),
+    };
     Ok((stream, place))
 }
 
-async fn connection(
-    stream: TcpStream,
-    routes: Router,
-    draining: tokio_util::sync::CancellationToken,
-) {
+async fn connection(stream: TcpStream, routes: Router, place: Place, draining: CancellationToken) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(place.clone());
+        routes.clone().oneshot(request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(serving);
     let ended = tokio::select! {

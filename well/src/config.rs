@@ -179,7 +179,10 @@ impl ServeArgs {
                 .unwrap_or_else(|| PathBuf::from("./well-data")),
             store: self.store.or(file.store).unwrap_or(Store::Sled),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
-            log_format: self.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            log_format: self
+                .log_format
+                .or(file.log_format)
+                .unwrap_or(LogFormat::Text),
             limits,
             spaces,
         })
@@ -242,7 +245,11 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_is_an_error() {
-        for file in ["listne = '127.0.0.1:1'", "[limits]\nrooms = 1", "[spaces.X]\n"] {
+        for file in [
+            "listne = '127.0.0.1:1'",
+            "[limits]\nrooms = 1",
+            "[spaces.X]\n",
+        ] {
             assert!(resolve(args(), file).is_err(), "{file}");
         }
     }

@@ -173,12 +173,7 @@ enum Proof<'a> {
 }
 
 impl Core {
-    pub(crate) fn new(
-        room: RoomName,
-        folded: Folded,
-        document_bytes: usize,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(room: RoomName, folded: Folded, document_bytes: usize, now: Instant) -> Self {
         Self {
             room,
             document_bytes,
@@ -362,7 +357,9 @@ impl Core {
 
     /// When [`Core::expire`] is next due.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.state.as_ref().map(|state| state.used + STATE_CACHE_TIME)
+        self.state
+            .as_ref()
+            .map(|state| state.used + STATE_CACHE_TIME)
     }
 
     /// Drops an encoded state that nobody asked for lately.
@@ -544,7 +541,11 @@ impl Core {
             debug_assert!(durable.get().seq <= self.durable.seq);
         }
         // After a refusal nothing more is settled: the client is to come back and resend.
-        if self.sessions.get(&session).is_none_or(|member| member.refused) {
+        if self
+            .sessions
+            .get(&session)
+            .is_none_or(|member| member.refused)
+        {
             return;
         }
         let mail = Mail {

@@ -62,12 +62,7 @@ pub(crate) async fn run(shared: Arc<Shared>, room: Arc<Room>) {
                 took = ?started.elapsed(), "room loaded");
             room.feed.start_at(folded.head.seq);
             let now = Instant::now();
-            let core = Core::new(
-                room.name.clone(),
-                folded,
-                shared.limits.document_bytes,
-                now,
-            );
+            let core = Core::new(room.name.clone(), folded, shared.limits.document_bytes, now);
             let task = Task {
                 shared,
                 room,
@@ -239,10 +234,7 @@ impl Task {
         self.room
             .sessions
             .store(self.members.len(), Ordering::Relaxed);
-        self.moved |= self
-            .room
-            .presence
-            .leave(session, clean, Instant::now());
+        self.moved |= self.room.presence.leave(session, clean, Instant::now());
     }
 
     fn request(&mut self, pending: Pending) -> u64 {
@@ -294,7 +286,10 @@ impl Task {
             .sessions
             .store(self.members.len(), Ordering::Relaxed);
         self.moved |= self.room.presence.expire(now);
-        if self.published.is_some_and(|at| now >= at + STATE_CACHE_TIME) {
+        if self
+            .published
+            .is_some_and(|at| now >= at + STATE_CACHE_TIME)
+        {
             self.published = None;
             self.room.feed.clear();
             self.core.feed_cleared();
@@ -419,4 +414,3 @@ const fn refusal_name(refusal: &Refusal) -> &'static str {
         Refusal::NotStored(_) => "not_stored",
     }
 }
-

@@ -64,7 +64,9 @@ async fn harden(mut response: Response) -> Response {
             "same-origin",
         ),
     ] {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -151,7 +151,11 @@ impl From<RoomError> for Problem {
                 "restarting",
                 "The room is closing",
             ),
-            RoomError::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "full", "The server is full"),
+            RoomError::Full(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "full",
+                "The server is full",
+            ),
         };
         Self::new(status, code, title, error.to_string())
     }
@@ -159,8 +163,7 @@ impl From<RoomError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         let problem = HeaderValue::from_static("application/problem+json");

@@ -95,7 +95,9 @@ pub(crate) async fn list(
         .take(limit)
         .map(|row| RoomView::new(&row.room, &row.state, broker.info(&row.room)))
         .collect();
-    let next = more.then(|| rooms.last().map(|room| room.room.clone())).flatten();
+    let next = more
+        .then(|| rooms.last().map(|room| room.room.clone()))
+        .flatten();
     Ok(Json(RoomsPage { rooms, next }).into_response())
 }
 
@@ -130,7 +132,10 @@ pub(crate) async fn snapshot(
     let snapshot = gateway.broker().read_state(&room).await?;
     Ok((
         [
-            (header::CONTENT_TYPE.as_str(), "application/octet-stream".into()),
+            (
+                header::CONTENT_TYPE.as_str(),
+                "application/octet-stream".into(),
+            ),
             (header::ETAG.as_str(), etag(snapshot.head)),
             ("well-seq", snapshot.head.seq.to_string()),
             ("well-at", snapshot.head.at.to_string()),

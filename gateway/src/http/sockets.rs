@@ -11,16 +11,17 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker::RoomError;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use protocol::dialect::yjs;
-use protocol::{CloseCode, RoomName, SessionId};
+use protocol::{CloseCode, Role, RoomName, SessionId};
 use tokio::net::TcpStream;
-use tracing::Instrument;
+use tracing::instrument::Instrumented;
+use tracing::{Instrument, Span};
 
 use super::pages;
 use super::problem::Problem;
 use crate::Gateway;
+use crate::server::Place;
 use crate::websocket::connection::Connection;
 use crate::websocket::handshake;
 
@@ -64,7 +65,7 @@ fn upgrade(
         let detail = "this connection cannot become a WebSocket";
         return Problem::bad_request(detail.into()).into_response();
     };
-    let role = protocol::Role::from_query(request.uri().query().unwrap_or_default());
+    let role = Role::from_query(request.uri().query().unwrap_or_default());
     let admitted = room.and_then(|room| {
         let bits = getrandom::u64().map_err(|error| {
             let reason = format!("no randomness: {error}");
@@ -72,6 +73,8 @@ fn upgrade(
         })?;
         Ok((room, SessionId::new(bits.max(1)), role))
     });
+    // The connection's place in the server moves from the request to the socket.
+    let place = request.extensions_mut().remove::<Place>();
     let tracker = gateway.connections().clone();
     tracker.spawn(async move {
         let Ok(upgraded) = upgrading.await else {
@@ -81,10 +84,13 @@ fn upgrade(
             tracing::error!("a WebSocket came over something else than TCP");
             return;
         };
-        let socket = parts.io.into_inner();
+        // Hyper's read buffer goes here: an open connection keeps none.
+        let connection = connect(&gateway, parts, admitted);
+        drop(gateway);
         observatory::connection_opened();
-        let code = serve(&gateway, socket, &parts.read_buf, admitted).await;
+        let code = connection.await;
         observatory::connection_closed(code);
+        drop(place);
     });
     (
         StatusCode::SWITCHING_PROTOCOLS,
@@ -97,27 +103,25 @@ fn upgrade(
         .into_response()
 }
 
-async fn serve(
+fn connect(
     gateway: &Gateway,
-    socket: TcpStream,
-    early: &[u8],
-    admitted: Result<(RoomName, SessionId, protocol::Role), Refused>,
-) -> u16 {
+    parts: Parts<TokioIo<TcpStream>>,
+    admitted: Result<(RoomName, SessionId, Role), Refused>,
+) -> Instrumented<Connection<TcpStream>> {
     let now = Instant::now();
+    let socket = parts.io.into_inner();
     let (room, session, role) = match admitted {
         Ok(admitted) => admitted,
         Err((code, reason)) => {
             tracing::info!(code = code.code(), reason, "a socket was refused");
-            return Connection::refused(socket, code, &reason, now).await;
+            return Connection::refused(socket, code, &reason, now).instrument(Span::none());
         }
     };
     match gateway.broker().join(&room, session, role, None) {
         Ok(member) => {
             let span = tracing::debug_span!("session", %room, %session, %role);
             tracing::debug!(parent: &span, "joined");
-            Connection::new(socket, early, member, now)
-                .instrument(span)
-                .await
+            Connection::new(socket, &parts.read_buf, member, now).instrument(span)
         }
         Err(error) => {
             let code = match error {
@@ -127,7 +131,7 @@ async fn serve(
                 RoomError::Log(_) => CloseCode::Internal,
             };
             tracing::info!(%room, %session, %error, "a join was refused");
-            Connection::refused(socket, code, &error.to_string(), now).await
+            Connection::refused(socket, code, &error.to_string(), now).instrument(Span::none())
         }
     }
 }

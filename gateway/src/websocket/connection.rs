@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         connection.phase = Phase::Open;
         if code.code() >= 4400 {
             let denied = Message::whole(yjs::permission_denied(reason));
-            connection.out.push_message(denied);
+            connection.out.push_message(&denied);
         }
         connection.close(code, reason, now);
         connection
@@ -151,7 +151,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for frame in frames.drain(..) {
             self.out.push(frame);
         }
-        self.out.spare = frames;
+        if frames.capacity() <= 4 {
+            self.out.spare = frames;
+        }
         more
     }
 
@@ -194,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             if code == CloseCode::TooLarge {
                 let denied = yjs::permission_denied(&fault.to_string());
-                self.out.push_message(Message::whole(denied));
+                self.out.push_message(&Message::whole(denied));
             }
             self.close(code, &fault.to_string(), now);
         }
@@ -212,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(member) = &mut self.member {
             member.send(output.commands);
         }
-        for message in output.messages {
+        for message in &output.messages {
             self.out.push_message(message);
         }
         if let Some((code, reason)) = output.close {
@@ -422,11 +424,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Connection<S> {
     }
 }
 
-/// Frames that wait to be written, some of them shared with other connections.
+/// What waits to be written: shared frames, and bytes of this connection alone.
 #[derive(Debug, Default)]
 struct OutQueue {
     frames: VecDeque<Bytes>,
-    /// Bytes in `frames`.
+    /// What comes after `frames`: small messages end to end, so that many acks are one slice of
+    /// one write.
+    tail: Vec<u8>,
+    /// Bytes in `frames` and `tail`.
     bytes: usize,
     /// Set when the socket took nothing more; cleared by the next byte it takes.
     stalled: Option<Instant>,
@@ -436,28 +441,43 @@ struct OutQueue {
     spare: Vec<Bytes>,
 }
 
+/// Up to this size a copy is cheaper than a slice of its own in a vectored write.
+const COPIED_BYTES: usize = 512;
+
 impl OutQueue {
-    fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+    const fn is_empty(&self) -> bool {
+        self.bytes == 0
     }
 
+    /// Appends a frame.
     fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len();
-        self.frames.push_back(frame);
+        if frame.len() <= COPIED_BYTES && !self.tail.is_empty() {
+            self.tail.extend_from_slice(&frame);
+        } else {
+            self.flush_tail();
+            self.frames.push_back(frame);
+        }
     }
 
-    /// A dialect's message as one binary frame. A shared body is not copied.
-    fn push_message(&mut self, message: Message) {
-        const COPIED: usize = 1024;
-        let mut head = Vec::with_capacity(14 + message.head.len());
-        frame::put_binary_header(message.len(), &mut head);
-        head.extend_from_slice(&message.head);
-        if message.body.len() <= COPIED {
-            head.extend_from_slice(&message.body);
-            self.push(head.into());
+    /// Appends a dialect's message as one binary frame. A large shared body is not copied.
+    fn push_message(&mut self, message: &Message) {
+        let before = self.tail.len();
+        frame::put_binary_header(message.len(), &mut self.tail);
+        self.tail.extend_from_slice(&message.head);
+        if message.body.len() <= COPIED_BYTES {
+            self.tail.extend_from_slice(&message.body);
+            self.bytes += self.tail.len() - before;
         } else {
-            self.push(head.into());
-            self.push(message.body);
+            self.bytes += self.tail.len() - before + message.body.len();
+            self.flush_tail();
+            self.frames.push_back(message.body.clone());
+        }
+    }
+
+    fn flush_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.frames.push_back(std::mem::take(&mut self.tail).into());
         }
     }
 
@@ -466,24 +486,29 @@ impl OutQueue {
         socket: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        const SLICES: usize = 64;
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let mut count = 0;
-        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-            *slice = IoSlice::new(frame);
-            count += 1;
-        }
-        let written = ready!(Pin::new(socket).poll_write_vectored(cx, &slices[..count]))?;
+        const SLICES: usize = 32;
+        let socket = Pin::new(socket);
+        let written = match (self.frames.len(), self.tail.is_empty()) {
+            (0, _) => ready!(socket.poll_write(cx, &self.tail))?,
+            (1, true) => ready!(socket.poll_write(cx, &self.frames[0]))?,
+            _ => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let mut count = 0;
+                let frames = self.frames.iter().map(|frame| &frame[..]);
+                for (slice, bytes) in slices.iter_mut().zip(frames.chain([&self.tail[..]])) {
+                    *slice = IoSlice::new(bytes);
+                    count += 1;
+                }
+                ready!(socket.poll_write_vectored(cx, &slices[..count]))?
+            }
+        };
         self.advance(written);
         Poll::Ready(Ok(written))
     }
 
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
-        while written > 0 {
-            let Some(front) = self.frames.front_mut() else {
-                return;
-            };
+        while let Some(front) = self.frames.front_mut() {
             if front.len() > written {
                 front.advance(written);
                 return;
@@ -491,8 +516,13 @@ impl OutQueue {
             written -= front.len();
             self.frames.pop_front();
         }
-        if self.frames.is_empty() && self.frames.capacity() > 64 {
-            self.frames = VecDeque::new();
+        self.tail.drain(..written);
+        if self.bytes == 0 {
+            // An idle connection holds no buffer.
+            self.tail = Vec::new();
+            if self.frames.capacity() > 4 {
+                self.frames = VecDeque::new();
+            }
         }
     }
 }

@@ -10,7 +10,6 @@ use gateway::Gateway;
 use observatory::Exporter;
 use storage::Log;
 use storage::memory::MemoryLog;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, ServeArgs, Store};
@@ -49,8 +48,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     });
     let broker = Broker::new(Arc::clone(&log), config.limits, kind_of);
     let gateway = Gateway::new(broker, exporter.clone(), config.spaces);
-    let listener = TcpListener::bind(config.listen)
-        .await
+    let listener = gateway::server::listen(config.listen)
         .with_context(|| format!("{} cannot be listened on", config.listen))?;
     let address = listener.local_addr()?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -201,7 +201,10 @@ fn an_operation_that_was_forgotten_is_looked_up() {
         })
     };
     bench.core.join(A, Role::Editor, None);
-    assert!(bench.core.ops_to_find(&[command(0)]).is_empty(), "surely new");
+    assert!(
+        bench.core.ops_to_find(&[command(0)]).is_empty(),
+        "surely new"
+    );
     for n in 0..=OPS_REMEMBERED as u32 {
         bench.core.command(A, command(n));
     }
@@ -271,7 +274,16 @@ fn a_failed_commit_acks_nobody_and_ends_the_room() {
     assert_eq!(bench.settled(A), 0);
     assert!(bench.published.is_empty());
     let (_, last) = bench.mails.last().unwrap();
-    assert!(matches!(last, Event::Closed { code: CloseCode::TryLater, .. }), "{last:?}");
+    assert!(
+        matches!(
+            last,
+            Event::Closed {
+                code: CloseCode::TryLater,
+                ..
+            }
+        ),
+        "{last:?}"
+    );
     // The second run's result comes too late to matter.
     bench.runs.clear();
     bench.core.committed(Err(AppendError::Closed));
@@ -291,13 +303,25 @@ fn ending_settles_what_is_on_its_way_first() {
     while bench.commit() {}
     assert!(bench.ended);
     let events: Vec<&Event> = bench.mails.iter().map(|(_, event)| event).collect();
-    assert!(matches!(events[events.len() - 2], Event::Settled { count: 1 }));
-    assert!(matches!(events[events.len() - 1], Event::Closed { code: CloseCode::Restart, .. }));
+    assert!(matches!(
+        events[events.len() - 2],
+        Event::Settled { count: 1 }
+    ));
+    assert!(matches!(
+        events[events.len() - 1],
+        Event::Closed {
+            code: CloseCode::Restart,
+            ..
+        }
+    ));
     assert_eq!(bench.records().len(), 1);
     // Whoever comes now is told the same.
     bench.core.join(B, Role::Editor, None);
     bench.collect();
-    assert!(matches!(bench.mails.last(), Some((B, Event::Closed { .. }))));
+    assert!(matches!(
+        bench.mails.last(),
+        Some((B, Event::Closed { .. }))
+    ));
 }
 
 /// `text.insert(0, "a")` by client 1, and the same with "b" after it, as Yjs encodes them.
@@ -320,9 +344,20 @@ fn a_viewer_never_writes() {
     assert!(bench.runs.is_empty());
     assert_eq!(bench.records().len(), 1);
     let refused = |event: &Event| {
-        matches!(event, Event::Refused { submission: 2, refusal: Refusal::ReadOnly })
+        matches!(
+            event,
+            Event::Refused {
+                submission: 2,
+                refusal: Refusal::ReadOnly
+            }
+        )
     };
-    assert!(bench.mails.iter().any(|(to, event)| *to == B && refused(event)));
+    assert!(
+        bench
+            .mails
+            .iter()
+            .any(|(to, event)| *to == B && refused(event))
+    );
 }
 
 #[test]
@@ -335,8 +370,15 @@ fn nothing_malformed_enters_the_log() {
     bench.submit(A, SECOND);
     bench.advance();
     while bench.commit() {}
-    let payloads: Vec<Bytes> = bench.records().into_iter().map(|r| r.draft.payload).collect();
-    assert!(payloads.contains(&Bytes::from_static(FIRST)), "others go on");
+    let payloads: Vec<Bytes> = bench
+        .records()
+        .into_iter()
+        .map(|r| r.draft.payload)
+        .collect();
+    assert!(
+        payloads.contains(&Bytes::from_static(FIRST)),
+        "others go on"
+    );
     assert!(payloads.iter().all(|p| p == FIRST || p == SECOND));
     assert_eq!(bench.settled(A), 0, "nothing is acked after a refusal");
     assert_eq!(bench.settled(B), 1);
@@ -359,10 +401,24 @@ fn a_document_over_its_limit_takes_no_more_and_still_reads() {
     bench.advance();
     assert_eq!(bench.records().len(), 1);
     let too_large = |event: &Event| {
-        matches!(event, Event::Refused { refusal: Refusal::TooLarge { what: "the document", .. }, .. })
+        matches!(
+            event,
+            Event::Refused {
+                refusal: Refusal::TooLarge {
+                    what: "the document",
+                    ..
+                },
+                ..
+            }
+        )
     };
     assert!(bench.mails.iter().any(|(_, event)| too_large(event)));
-    assert!(bench.mails.iter().any(|(_, event)| matches!(event, Event::State { .. })));
+    assert!(
+        bench
+            .mails
+            .iter()
+            .any(|(_, event)| matches!(event, Event::State { .. }))
+    );
 }
 
 #[test]
@@ -385,11 +441,18 @@ fn one_encoding_serves_everyone_who_comes_within_a_while() {
     bench.submit(A, b"a little more");
     bench.advance();
     while bench.commit() {}
-    assert_eq!(state(&mut bench, 2), first, "the feed holds what came after");
+    assert_eq!(
+        state(&mut bench, 2),
+        first,
+        "the feed holds what came after"
+    );
     bench.core.feed_cleared();
     let later = state(&mut bench, 3);
     assert_eq!(later.0, Seq::new(2), "the feed no longer does");
-    bench.core.tick(bench.now + Duration::from_secs(60), Timestamp::from_micros(1));
+    bench.core.tick(
+        bench.now + Duration::from_secs(60),
+        Timestamp::from_micros(1),
+    );
     bench.core.expire();
     assert!(bench.core.state.is_none());
 }
@@ -402,7 +465,11 @@ fn bytes_on_their_way_are_counted_until_they_are_settled() {
     bench.submit(A, FIRST);
     bench.submit(A, &[9]);
     bench.advance();
-    assert_eq!(bench.core.take_released(), FIRST.len() + 1, "known, malformed");
+    assert_eq!(
+        bench.core.take_released(),
+        FIRST.len() + 1,
+        "known, malformed"
+    );
     while bench.commit() {}
     assert_eq!(bench.core.take_released(), FIRST.len());
 }
