@@ -28,7 +28,7 @@ impl Default for Limits {
 }
 
 /// How many bytes of updates a room's feed keeps for readers that are a little behind.
-pub const FEED_BYTES: usize = 1 << 20;
+pub const FEED_BYTES: usize = 256 << 10;
 /// How many batches a room's feed keeps.
 pub const FEED_BATCHES: usize = 1024;
 /// How many commits of one room may be on their way to the log at once: one that syncs and one
@@ -59,7 +59,7 @@ pub const STATE_CACHE_TIME: Duration = Duration::from_secs(10);
 pub const CACHED_STATE_TAIL_BYTES: usize = FEED_BYTES / 4;
 /// How many of a room's commits may follow an encoded state before it is encoded anew.
 pub const CACHED_STATE_TAIL_RUNS: usize = FEED_BATCHES / 4;
-/// From this size on a document is worked on where it does not hold up other rooms.
+/// From this size on a document is encoded where it does not hold up other rooms.
 pub const HEAVY_DOCUMENT_BYTES: usize = 1 << 20;
 /// What waking one member and its client costs, roughly: a room that has woken all of its members
 /// waits for as long as that takes before it does so again, so that what arrives meanwhile shares

@@ -121,11 +121,7 @@ impl Task {
             for input in inputs {
                 self.handle(input).await;
             }
-            if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES {
-                tokio::task::block_in_place(|| self.core.advance());
-            } else {
-                self.core.advance();
-            }
+            self.core.advance();
             self.core.expire();
             self.carry_out(now).await;
             if self.ended {
@@ -160,21 +156,13 @@ impl Task {
             }
             Input::Commands { session, commands } => self.commands(session, commands).await,
             Input::CatchUp(session) => {
-                if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES {
-                    tokio::task::block_in_place(|| self.core.catch_up(session));
-                } else {
-                    self.core.catch_up(session);
-                }
+                self.encoding(|core| core.catch_up(session));
             }
             Input::Leave { session, clean } => self.leave(session, clean),
             Input::Committed(result) => self.core.committed(result),
             Input::ReadState(reply) => {
                 let request = self.request(Pending::State(reply));
-                if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES {
-                    tokio::task::block_in_place(|| self.core.read_state(request));
-                } else {
-                    self.core.read_state(request);
-                }
+                self.encoding(|core| core.read_state(request));
             }
             Input::RecordEvent(kind, reply) => {
                 let request = self.request(Pending::Event(reply));
@@ -215,13 +203,20 @@ impl Task {
                 }
                 // The member's cursor is its own; there is nothing to do for the room.
                 Command::QueryPresence => {}
-                command @ Command::Sync { .. }
-                    if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES =>
-                {
-                    tokio::task::block_in_place(|| self.core.command(session, command));
+                command @ Command::Sync { .. } => {
+                    self.encoding(|core| core.command(session, command));
                 }
-                command => self.core.command(session, command),
+                command @ Command::Submit(_) => self.core.command(session, command),
             }
+        }
+    }
+
+    /// Does what may encode the document; a large one where it holds up no other room.
+    fn encoding(&mut self, work: impl FnOnce(&mut Core)) {
+        if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES {
+            tokio::task::block_in_place(|| work(&mut self.core));
+        } else {
+            work(&mut self.core);
         }
     }
 
