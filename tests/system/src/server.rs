@@ -1,0 +1,228 @@
+//! A server of one's own: the real binary on a free port with a fresh folder.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const START_TIME: Duration = Duration::from_secs(60);
+const STOP_TIME: Duration = Duration::from_secs(30);
+const STDERR_KEPT: usize = 64 << 10;
+
+/// A running server, or one that has been killed and may be started again on the same port with
+/// the same folder. Dropping it kills it and removes the folder.
+#[derive(Debug)]
+pub struct Server {
+    child: Option<Child>,
+    port: u16,
+    folder: TempDir,
+    store: &'static str,
+    stderr: Arc<Mutex<String>>,
+    /// Hears of it when the process has closed its standard error: when it has ended.
+    ended: Option<mpsc::Receiver<()>>,
+}
+
+impl Server {
+    /// Starts a server on the default store and waits until it listens.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_on("sled")
+    }
+
+    /// Starts a server on `store`.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn start_on(store: &'static str) -> Self {
+        let mut server = Self::new(store);
+        server.start_again();
+        server
+    }
+
+    /// A server that has not been started.
+    ///
+    /// # Panics
+    /// If there is no place for its folder.
+    #[must_use]
+    pub fn new(store: &'static str) -> Self {
+        Self {
+            child: None,
+            port: 0,
+            folder: TempDir::with_prefix("well-system-").expect("a temporary folder"),
+            store,
+            stderr: Arc::default(),
+            ended: None,
+        }
+    }
+
+    /// Starts it, or starts it again. Gives how long it took until it listened.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_again(&mut self) -> Duration {
+        self.spawn(Command::new(binary()))
+    }
+
+    /// Starts it with a limit on how large any of its files may grow: past it a write fails, as it
+    /// does on a full disk.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_with_file_limit(&mut self, kib: u64) -> Duration {
+        // A shell's `ulimit -f` counts in 512-byte blocks where it follows POSIX. The signal that
+        // comes with the failed write is ignored, and stays so in the server.
+        let mut shell = Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kib * 2);
+        shell.arg("-c").arg(script).arg("sh").arg(binary());
+        self.spawn(shell)
+    }
+
+    fn spawn(&mut self, mut command: Command) -> Duration {
+        assert!(self.child.is_none(), "it is running already");
+        let began = Instant::now();
+        let mut child = command
+            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .arg("--data")
+            .arg(self.folder.path())
+            .args(["--store", self.store])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} cannot be run: {error}", binary().display()));
+        let stdout = child.stdout.take().expect("a pipe");
+        let mut stderr = child.stderr.take().expect("a pipe");
+        self.child = Some(child);
+        let kept = Arc::clone(&self.stderr);
+        let (ending, ended) = mpsc::channel();
+        self.ended = Some(ended);
+        std::thread::spawn(move || {
+            let _told_when_dropped: mpsc::Sender<()> = ending;
+            let mut chunk = [0; 4096];
+            while let Ok(read @ 1..) = stderr.read(&mut chunk) {
+                let mut kept = kept.lock().expect("nobody panics with it");
+                kept.push_str(&String::from_utf8_lossy(&chunk[..read]));
+                if kept.len() > STDERR_KEPT {
+                    let cut = kept.floor_char_boundary(kept.len() - STDERR_KEPT);
+                    kept.drain(..cut);
+                }
+            }
+        });
+        let (said, listening) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = BufReader::new(stdout).read_line(&mut line);
+            let _ = said.send(line);
+        });
+        let line = listening.recv_timeout(START_TIME).unwrap_or_default();
+        let port = line
+            .trim()
+            .strip_prefix("listening on http://127.0.0.1:")
+            .and_then(|port| port.parse().ok());
+        let Some(port) = port else {
+            panic!("it does not listen but says {line:?}:\n{}", self.stderr());
+        };
+        self.port = port;
+        began.elapsed()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// The end of what it has said on standard error, over all its starts.
+    ///
+    /// # Panics
+    /// Never: nobody panics with the lock.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().expect("nobody panics with it").clone()
+    }
+
+    /// SIGKILL: nothing in the process gets to run again.
+    ///
+    /// # Panics
+    /// If it cannot be waited for.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            child.wait().expect("a child can be waited for");
+        }
+    }
+
+    /// SIGTERM. Gives how it ended.
+    ///
+    /// # Panics
+    /// If it does not end within 30 s.
+    pub fn stop(&mut self) -> ExitStatus {
+        let pid = self.pid();
+        kill_process(pid, Signal::TERM).expect("it can be signalled");
+        self.ends(STOP_TIME)
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// If it does not within `limit`.
+    pub fn ends(&mut self, limit: Duration) -> ExitStatus {
+        let ended = self.ended.take().expect("it was started");
+        let late = ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+        let mut child = self.child.take().expect("it was started");
+        if late {
+            let _ = child.kill();
+            panic!("it has not ended within {limit:?}:\n{}", self.stderr());
+        }
+        child.wait().expect("a child can be waited for")
+    }
+
+    /// Its resident memory, in bytes.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[must_use]
+    pub fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
+        let status = std::fs::read_to_string(path).expect("it is running");
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .and_then(|number| number.trim().parse::<usize>().ok());
+        kib.expect("a line with its resident memory") << 10
+    }
+
+    fn pid(&self) -> Pid {
+        let child = self.child.as_ref().expect("it is running");
+        Pid::from_child(child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log ends with\n{}", self.stderr());
+        }
+    }
+}
+
+/// `WELL_BIN`, or what stands beside the tests in the same build folder.
+fn binary() -> PathBuf {
+    std::env::var_os("WELL_BIN").map_or_else(
+        || {
+            let this = std::env::current_exe().expect("a test has a path");
+            let folder = this.parent().and_then(std::path::Path::parent);
+            folder.expect("target/<profile>/deps").join("well")
+        },
+        PathBuf::from,
+    )
+}
