@@ -1,7 +1,7 @@
 //! How fast is the sled log, beside what the disk itself can do?
 //!
 //! ```text
-//! cargo run --release -p storage --example store_bench [-- FOLDER] [--rounds N]
+//! cargo run --release -p storage --example store_bench [-- FOLDER] [--rounds N] [--group N] [--still]
 //! cargo run --release -p storage --example store_bench -- --big [FOLDER] [--records N]
 //! ```
 //!
@@ -36,6 +36,8 @@ const ROUND: Duration = Duration::from_millis(700);
 fn main() {
     let mut big = None;
     let mut rounds = 5;
+    let mut groups = GROUPS.to_vec();
+    let mut options = SledOptions::default();
     let mut records = 5_000_000;
     let mut folder = std::env::temp_dir();
     let mut args = std::env::args().skip(1);
@@ -45,13 +47,20 @@ fn main() {
             "--big" => big = Some("run"),
             "--big-write" => big = Some("write"),
             "--rounds" => rounds = number(),
+            "--group" => groups = vec![number()],
+            // The pipeline alone: nothing is moved while it runs.
+            "--still" => {
+                options.move_at_bytes = u64::MAX;
+                options.unmoved_limit_bytes = u64::MAX;
+                options.move_after = Duration::from_secs(3600);
+            }
             "--records" => records = number(),
             other => folder = PathBuf::from(other),
         }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio");
     match big {
-        None => runtime.block_on(table(&folder, rounds)),
+        None => runtime.block_on(table(&folder, rounds, &groups, options)),
         Some("write") => runtime.block_on(write_big(&folder, records)),
         Some(_) => runtime.block_on(run_big(&folder, records)),
     }
@@ -164,7 +173,7 @@ impl Row {
         Self {
             records: 0,
             spent: Duration::ZERO,
-            latency: Histogram::new(3).expect("a histogram"),
+            latency: Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("a histogram"),
         }
     }
 
@@ -181,16 +190,16 @@ impl Row {
     }
 }
 
-async fn table(folder: &Path, rounds: usize) {
+async fn table(folder: &Path, rounds: usize, groups: &[usize], options: SledOptions) {
     let folder = folder.join(format!("store-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let mut file = Preallocated::new(&folder.join("preallocated"));
-    let log = SledLog::open(&folder.join("log"), SledOptions::default()).expect("a log");
+    let log = SledLog::open(&folder.join("log"), options).expect("a log");
     println!(
         "{:>7} {:>14} {:>20} {:>14} {:>20} {:>8} {:>20}",
         "records", "file rec/s", "p50/p99 µs", "log rec/s", "p50/p99 µs", "log/file", "lone p50/p99 µs"
     );
-    for group in GROUPS {
+    for &group in groups {
         let mut source = Source::new(ROOMS, &format!("g{group}"));
         let (mut disk, mut ours, mut lone) = (Row::new(), Row::new(), Row::new());
         for _ in 0..rounds {

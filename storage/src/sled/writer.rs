@@ -200,7 +200,7 @@ fn take(shared: &Shared) -> Option<Vec<Queued>> {
     let mut state = shared.state.lock();
     loop {
         let full = state.rooms.unmoved_bytes
-            > shared.options.unmoved_limit_bytes + state.queued_bytes as u64;
+            > shared.options.unmoved_limit_bytes.saturating_add(state.queued_bytes as u64);
         if !state.queue.is_empty() && (!full || state.closing) {
             break;
         }
