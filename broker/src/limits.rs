@@ -22,7 +22,7 @@ impl Default for Limits {
             rooms_loaded: 20_000,
             sessions_per_room: 5_000,
             idle_unload: Duration::from_secs(30),
-            document_bytes: 64 << 20,
+            document_bytes: 256 << 20,
         }
     }
 }
