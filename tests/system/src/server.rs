@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -84,9 +84,45 @@ impl Server {
         self.spawn(shell)
     }
 
-    fn spawn(&mut self, mut command: Command) -> Duration {
-        assert!(self.child.is_none(), "it is running already");
+    /// Starts it on a disk whose syncs can be held up and made to fail.
+    ///
+    /// # Panics
+    /// If it does not come up, or there is no C compiler to build the shim with.
+    pub fn start_with_switches(&mut self, switches: &Switches) -> Duration {
+        let mut command = Command::new(binary());
+        command.env("LD_PRELOAD", switches.folder.path().join("sync.so"));
+        command.env("SYNC_SWITCHES", switches.folder.path());
+        self.spawn(command)
+    }
+
+    /// The folder that holds its log.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it and gives its exit status if it ends before it listens.
+    ///
+    /// # Panics
+    /// If it neither listens nor ends.
+    pub fn try_start(&mut self) -> Result<Duration, ExitStatus> {
         let began = Instant::now();
+        if self.launch(Command::new(binary())) {
+            return Ok(began.elapsed());
+        }
+        let mut child = self.child.take().expect("it was started");
+        Err(child.wait().expect("a child can be waited for"))
+    }
+
+    fn spawn(&mut self, command: Command) -> Duration {
+        let began = Instant::now();
+        assert!(self.launch(command), "it does not listen:\n{}", self.stderr());
+        began.elapsed()
+    }
+
+    /// Starts it. False when it closes its standard output without having said that it listens.
+    fn launch(&mut self, mut command: Command) -> bool {
+        assert!(self.child.is_none(), "it is running already");
         let mut child = command
             .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
             .arg("--data")
@@ -121,16 +157,18 @@ impl Server {
             let _ = BufReader::new(stdout).read_line(&mut line);
             let _ = said.send(line);
         });
-        let line = listening.recv_timeout(START_TIME).unwrap_or_default();
+        let Ok(line) = listening.recv_timeout(START_TIME) else {
+            self.kill();
+            panic!("it neither listens nor ends:\n{}", self.stderr());
+        };
         let port = line
             .trim()
             .strip_prefix("listening on http://127.0.0.1:")
             .and_then(|port| port.parse().ok());
-        let Some(port) = port else {
-            panic!("it does not listen but says {line:?}:\n{}", self.stderr());
-        };
-        self.port = port;
-        began.elapsed()
+        if let Some(port) = port {
+            self.port = port;
+        }
+        port.is_some()
     }
 
     /// Where it listens.
@@ -184,6 +222,15 @@ impl Server {
         child.wait().expect("a child can be waited for")
     }
 
+    /// Whether it is still running.
+    ///
+    /// # Panics
+    /// If it was not started, or cannot be asked.
+    pub fn is_running(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it was started");
+        child.try_wait().expect("a child can be asked").is_none()
+    }
+
     /// Its resident memory, in bytes.
     ///
     /// # Panics
@@ -212,6 +259,57 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("--- the server's log ends with\n{}", self.stderr());
         }
+    }
+}
+
+/// What becomes of a server's syncs.
+#[derive(Debug)]
+pub struct Switches {
+    folder: TempDir,
+}
+
+impl Switches {
+    /// Builds the shim. All syncs go through.
+    ///
+    /// # Panics
+    /// If there is no C compiler; Rust needs one to link with.
+    #[must_use]
+    pub fn new() -> Self {
+        let folder = TempDir::with_prefix("well-switches-").expect("a temporary folder");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/sync.c");
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(folder.path().join("sync.so"))
+            .arg(source)
+            .status();
+        assert!(built.is_ok_and(|status| status.success()), "cc builds the shim");
+        Self { folder }
+    }
+
+    /// Whether syncs are held up.
+    pub fn hold(&self, on: bool) {
+        self.switch("hold", on);
+    }
+
+    /// Whether syncs fail.
+    pub fn fail(&self, on: bool) {
+        self.switch("fail", on);
+    }
+
+    fn switch(&self, name: &str, on: bool) {
+        let path = self.folder.path().join(name);
+        let done = if on {
+            std::fs::write(path, "")
+        } else {
+            std::fs::remove_file(path)
+        };
+        done.expect("a switch can be thrown");
+    }
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,11 +1,11 @@
 //! The house rules that a compiler does not hold.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// The crates, each with those that it may depend on: only ever ones above it.
 const HOUSE: &[(&str, &[&str])] = &[
@@ -80,28 +80,13 @@ fn every_member_has_its_place() {
 
 #[test]
 fn pure_crates_reach_no_clock_and_no_randomness() {
-    let metadata = metadata_with_dependencies();
-    let resolve = metadata.resolve.as_ref().expect("metadata with dependencies");
-    let nodes: HashMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
-    for package in metadata.workspace_packages() {
-        if !PURE.contains(&package.name.as_str()) {
-            continue;
-        }
-        let mut reached = HashSet::from([&package.id]);
-        let mut todo = vec![&package.id];
-        while let Some(id) = todo.pop() {
-            for dependency in &nodes[id].deps {
-                let normal = dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
-                if normal && reached.insert(&dependency.pkg) {
-                    todo.push(&dependency.pkg);
-                }
-            }
-        }
-        let impure: Vec<&str> = reached
-            .iter()
-            .map(|id| metadata[*id].name.as_str())
-            .filter(|name| IMPURE.contains(name))
-            .collect();
+    let metadata = metadata();
+    let members = metadata.workspace_packages();
+    let pure = members.iter().filter(|package| PURE.contains(&package.name.as_str()));
+    for package in pure {
+        let reached = reached_by(package.name.as_str());
+        assert!(reached.contains(package.name.as_str()), "{reached:?}");
+        let impure: Vec<&String> = reached.iter().filter(|name| IMPURE.contains(&name.as_str())).collect();
         assert!(impure.is_empty(), "{} reaches {impure:?}", package.name);
     }
 }
@@ -238,16 +223,18 @@ fn metadata() -> Metadata {
     command.exec().expect("cargo metadata")
 }
 
-/// The members and everything they reach on this platform.
-fn metadata_with_dependencies() -> Metadata {
-    let version = Command::new("rustc").arg("-vV").output().expect("rustc");
-    let version = String::from_utf8_lossy(&version.stdout).into_owned();
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    let host = host.expect("rustc names its host").to_owned();
-    let options = ["--offline", "--locked", "--filter-platform", &host].map(str::to_owned);
-    let mut command = MetadataCommand::new();
-    command.manifest_path(root().join("Cargo.toml")).other_options(options);
-    command.exec().expect("cargo metadata")
+/// The names of all crates that a member reaches outside its tests, on this platform.
+fn reached_by(member: &str) -> BTreeSet<String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["tree", "--offline", "--locked", "--all-features", "--edges", "normal"]);
+    command.args(["--prefix", "none", "--format", "{p}", "--package", member]);
+    let output = command.current_dir(root()).output().expect("cargo tree");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn root() -> PathBuf {

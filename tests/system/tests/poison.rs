@@ -14,7 +14,7 @@ const WRITERS: u64 = 8;
 const PAYLOAD: usize = 4 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_ends_the_process_and_takes_back_no_ack() {
+async fn a_log_that_cannot_grow_ends_the_process_and_takes_back_no_ack() {
     let mut server = Server::new("sled");
     server.start_with_file_limit(16 << 10);
     let address = server.address();
