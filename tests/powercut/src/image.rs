@@ -1,4 +1,14 @@
-//! A file system in a file, mounted through a loop device.
+//! A disk with a volatile cache, made of two file systems one in the other.
+//!
+//! ```text
+//! log ─▶ inner ext4 ─▶ loop ─▶ inner.img in the outer ext4 ─▶ loop ─▶ disk.img
+//!        page cache            page cache = the disk's cache        = the platter
+//! ```
+//!
+//! What the inner file system writes to its device lands in the outer one's page cache, and only a
+//! flush of that device (which `fsync` and `fdatasync` send, and `sync_file_range` does not) makes
+//! the outer one write it to `disk.img`. So a copy of `disk.img` lacks what a real disk would lose
+//! from its own cache, too.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -6,52 +16,79 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const IMAGE_BYTES: u64 = 320 << 20;
+const INNER_BYTES: u64 = 240 << 20;
+const IMAGE_BYTES: u64 = INNER_BYTES + (80 << 20);
 const BLOCK_BYTES: usize = 1 << 20;
 /// Writeback that is under way ends within a few copies.
 const MAX_COPIES: usize = 50;
 
-/// A mounted image; unmounted when dropped.
+/// The two mounted file systems; unmounted when dropped.
 #[derive(Debug)]
 pub(crate) struct Image {
     file: PathBuf,
-    mount: PathBuf,
-    mounted: bool,
+    /// Mount points, the outer one first.
+    mounted: Vec<PathBuf>,
 }
 
 impl Image {
-    /// A fresh ext4 file system.
+    /// A fresh disk.
     pub(crate) fn make(folder: &Path) -> Result<Self, String> {
         let file = folder.join("disk.img");
         let _ = fs::remove_file(&file);
         let made = File::create(&file).and_then(|image| image.set_len(IMAGE_BYTES));
         made.map_err(|error| format!("no image: {error}"))?;
-        // As on a real disk, but for its size: the inode tables are written at once.
-        let image = file.to_string_lossy();
-        let options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", &image];
-        run("mkfs.ext4", &options)?;
-        Self::mount(file, folder)
+        make_file_system(&file)?;
+        let mut image = Self::mount_outer(file, folder)?;
+        let inner = image.inner();
+        let made = File::create(&inner).and_then(|file| {
+            // Allocated, so that the outer file system has nothing to say but data.
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, INNER_BYTES)?;
+            file.sync_all()
+        });
+        made.map_err(|error| format!("no inner image: {error}"))?;
+        make_file_system(&inner)?;
+        image.mount_inner(folder)?;
+        Ok(image)
     }
 
+    /// Mounts a copied disk; both file systems recover by their journals.
     pub(crate) fn mount(file: PathBuf, folder: &Path) -> Result<Self, String> {
-        let mount = folder.join("mnt");
-        fs::create_dir_all(&mount).map_err(|error| format!("no mount point: {error}"))?;
-        run("mount", &["-o", "loop", &file.to_string_lossy(), &mount.to_string_lossy()])?;
+        let mut image = Self::mount_outer(file, folder)?;
+        image.mount_inner(folder)?;
+        Ok(image)
+    }
+
+    fn mount_outer(file: PathBuf, folder: &Path) -> Result<Self, String> {
+        let outer = folder.join("outer");
+        mount(&file, &outer)?;
         Ok(Self {
             file,
-            mount,
-            mounted: true,
+            mounted: vec![outer],
         })
     }
 
+    fn mount_inner(&mut self, folder: &Path) -> Result<(), String> {
+        let at = folder.join("inner");
+        mount(&self.inner(), &at)?;
+        self.mounted.push(at);
+        Ok(())
+    }
+
+    fn inner(&self) -> PathBuf {
+        self.mounted[0].join("inner.img")
+    }
+
     pub(crate) fn log_folder(&self) -> PathBuf {
-        self.mount.join("log")
+        self.mounted[1].join("log")
     }
 
     /// Copies what has reached the device, as of one moment: again until two looks agree, for the
     /// kernel may be in the middle of a write that the frozen process began.
     pub(crate) fn copy(&self, folder: &Path) -> Result<PathBuf, String> {
-        let path = folder.join("copy.img");
+        // Two names take turns: one is mounted while the other is written.
+        let names = ["disk.img", "copy.img"].map(|name| folder.join(name));
+        let [path, other] = names;
+        let path = if path == self.file { other } else { path };
         let _ = fs::remove_file(&path);
         let error = |error| format!("the image could not be copied: {error}");
         let from = File::open(&self.file).map_err(error)?;
@@ -67,10 +104,10 @@ impl Image {
     }
 
     pub(crate) fn unmount(&mut self) {
-        if std::mem::take(&mut self.mounted)
-            && let Err(error) = run("umount", &[&self.mount.to_string_lossy()])
-        {
-            println!("{error}");
+        while let Some(at) = self.mounted.pop() {
+            if let Err(error) = run("umount", &[&at.to_string_lossy()]) {
+                println!("{error}");
+            }
         }
     }
 }
@@ -79,6 +116,17 @@ impl Drop for Image {
     fn drop(&mut self) {
         self.unmount();
     }
+}
+
+/// ext4 as on a real disk, its tables written at once.
+fn make_file_system(file: &Path) -> Result<(), String> {
+    let options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+    run("mkfs.ext4", &[&options[..], &[&file.to_string_lossy()]].concat())
+}
+
+fn mount(file: &Path, at: &Path) -> Result<(), String> {
+    fs::create_dir_all(at).map_err(|error| format!("no mount point: {error}"))?;
+    run("mount", &["-o", "loop", &file.to_string_lossy(), &at.to_string_lossy()])
 }
 
 /// Copies the blocks that differ and counts them. Holes stay holes.

@@ -5,11 +5,11 @@
 //! cargo run --release -p powercut -- --rounds 10 --no-sync       the planted bug must be caught
 //! ```
 //!
-//! A child process appends to a sled log on an ext4 file system that lives in an image, mounted
-//! through a loop device, and reports over a pipe what it is about to append and what was acked.
-//! At a random moment it is frozen and the image is copied. What the copy holds is what the file
-//! system had written to its device; pages that were dirty only in the page cache, and metadata
-//! that was not committed, are not in it. That is the power cut. Then the copy is mounted, the log
+//! A child process appends to a sled log on an ext4 file system that lives on a disk made of an
+//! [`image`], and reports over a pipe what it is about to append and what was acked. At a random
+//! moment it is frozen and the image is copied. What the copy holds is what was flushed to the
+//! disk and what happened to be written back; pages that were dirty in a page cache or in the
+//! disk's own cache, and metadata that was not committed, are not in it. That is the cut. Then the copy is mounted, the log
 //! opened, and every room read and checked by its chain hash. What is there must be exactly what
 //! the first *k* batches made, for one *k* that is no less than the number of acked batches: each
 //! acked record there, in order, once, and each later batch wholly there or not at all. The next
@@ -37,7 +37,7 @@ use verify::{History, Verdict};
 
 /// A fresh file system after so many rounds; in between a round goes on from the last one's copy.
 const ROUNDS_PER_IMAGE: u32 = 12;
-const MAX_RUN: Duration = Duration::from_millis(350);
+const MAX_RUN: Duration = Duration::from_millis(500);
 /// A writer that has not opened its log by then has failed.
 const MAX_START: Duration = Duration::from_secs(20);
 
