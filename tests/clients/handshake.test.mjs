@@ -202,10 +202,8 @@ describe("what ends a session, and only that one", { concurrency: true }, () => 
 
   it("the edits before a malformed message are kept, those after it are not", async () => {
     const raw = await RawClient.open(`${mount}/around`);
-    raw.send(updateMessage(insertion("before")));
-    raw.send(updateMessage(new Uint8Array([9, 9, 9])));
-    raw.send(updateMessage(insertion("after")));
-    raw.send(ackMessage(1));
+    const noise = new Uint8Array([9, 9, 9]);
+    raw.sendTogether([updateMessage(insertion("before")), updateMessage(noise), updateMessage(insertion("after")), ackMessage(1)]);
     assert.equal((await raw.closes()).code, 4400);
     assert.equal(raw.received.map(parse).some((message) => message.type === ACK), false, "no ack past a refusal");
     assert.equal(textOf(await server.snapshot("doc", "around")), "before");

@@ -117,6 +117,17 @@ export class RawClient {
     this.socket.send(message);
   }
 
+  /**
+   * Sends messages in one piece, so that the server finds them together.
+   * @param {Uint8Array[]} messages
+   */
+  sendTogether(messages) {
+    const stream = /** @type {any} */ (this.socket)._socket;
+    stream.cork();
+    for (const message of messages) this.send(message);
+    stream.uncork();
+  }
+
   /** The next message that has not been taken yet. */
   async next() {
     await until("a message", () => this.received.length > this.#read || this.closed);
