@@ -89,6 +89,13 @@ impl YjsDocument {
         self.early.len()
     }
 
+    /// Whether it holds something that yrs 0.28 reads wrong or hangs on: a subdocument, an XML hook
+    /// or values of the old JSON kind. Such a document is never shown to yrs.
+    #[must_use]
+    pub const fn is_foreign(&self) -> bool {
+        self.ledger.foreign
+    }
+
     fn integrate_one(&mut self, payload: &Bytes) -> Result<Checked, DocumentError> {
         let mut sections = std::mem::take(&mut self.sections);
         let taken = self.take(payload, &mut sections);
@@ -108,45 +115,41 @@ impl YjsDocument {
         let deletes = scan::check(payload, sections).map_err(malformed)?;
         // Only what changes nothing leaves the last encoding valid.
         self.settle();
-        let taken = self.ledger.take(payload, sections, deletes);
-        let taken = taken.map_err(malformed)?;
-        let held = match taken.rest {
-            Some(rest) => self.hold(rest)?,
-            None => false,
+        let mut held = None;
+        let (waiting, there) = (self.early.len(), &self.held);
+        let (bytes, parts) = (self.held_bytes, self.held_parts);
+        let admit = |ledger: &Ledger, rest: &Rest| {
+            let mut sections = Vec::new();
+            let deletes = scan::check(&rest.update, &mut sections).map_err(|fault| fault.what)?;
+            if !is_new(ledger, there, &rest.update, &sections, deletes) {
+                return Ok(());
+            }
+            let mut more = 0;
+            for_each_part(&rest.update, &sections, deletes, |_, _, _| more += 1);
+            if waiting == MAX_WAITING
+                || bytes + rest.update.len() > MAX_WAITING_BYTES
+                || parts + more > MAX_WAITING_PARTS
+            {
+                return Err("it builds on updates that have not come, for which too much waits");
+            }
+            held = Some((sections, deletes));
+            Ok(())
         };
+        let taken = self.ledger.take(payload, sections, deletes, admit);
+        let taken = taken.map_err(malformed)?;
+        let holds = held.is_some();
+        if let (Some(rest), Some((sections, deletes))) = (taken.rest, held) {
+            self.woven.take();
+            self.count_held(&rest.update, &sections, deletes);
+            let (update, missing) = (rest.update, rest.missing);
+            self.early.push(Early { update, missing });
+        }
         if taken.adds {
             self.implied.take();
             self.take_early(sections);
             self.compact();
         }
-        Ok(taken.adds || held)
-    }
-
-    /// Keeps what is left of an update until what it builds on has come. Returns whether anything
-    /// in it is new.
-    fn hold(&mut self, rest: Rest) -> Result<bool, DocumentError> {
-        let mut sections = Vec::new();
-        let deletes = scan::check(&rest.update, &mut sections).map_err(malformed)?;
-        if !self.is_new(&rest.update, &sections, deletes) {
-            return Ok(false);
-        }
-        let mut parts = 0;
-        for_each_part(&rest.update, &sections, deletes, |_, _, _| parts += 1);
-        if self.early.len() == MAX_WAITING
-            || self.held_bytes + rest.update.len() > MAX_WAITING_BYTES
-            || self.held_parts + parts > MAX_WAITING_PARTS
-        {
-            return Err(malformed(
-                "it builds on updates that have not come, and too much waits for such already",
-            ));
-        }
-        self.woven.take();
-        self.count_held(&rest.update, &sections, deletes);
-        self.early.push(Early {
-            update: rest.update,
-            missing: rest.missing,
-        });
-        Ok(true)
+        Ok(taken.adds || holds)
     }
 
     fn count_held(&mut self, update: &[u8], sections: &[Section], deletes: usize) {
@@ -183,7 +186,7 @@ impl YjsDocument {
             let Ok(deletes) = scan::check(&early.update, &mut sections) else {
                 continue;
             };
-            match self.ledger.take(&early.update, &sections, deletes) {
+            match self.ledger.take(&early.update, &sections, deletes, |_, _| Ok(())) {
                 Ok(taken) => {
                     if let Some(rest) = taken.rest {
                         let (update, missing) = (rest.update, rest.missing);
@@ -212,26 +215,6 @@ impl YjsDocument {
     fn has_come(&self, early: &Early) -> bool {
         let mut missing = early.missing.iter();
         missing.any(|missing| self.ledger.known(missing.client) > missing.clock)
-    }
-
-    /// Whether an update that has been checked holds something that is neither there nor waiting.
-    fn is_new(&self, payload: &[u8], sections: &[Section], deletes: usize) -> bool {
-        let mut new = false;
-        for_each_part(payload, sections, deletes, |part, client, range| {
-            let held = self.held.get(&client);
-            new |= match part {
-                Part::Struct => {
-                    let known = self.ledger.known(client);
-                    let rest = range.start.max(known)..range.end.max(known);
-                    !rest.is_empty() && !held.is_some_and(|held| held.structs.cover(&rest))
-                }
-                Part::Delete => !walk_over(range, |clock| {
-                    let held = held.and_then(|held| held.deletes.until(clock));
-                    held.or_else(|| self.ledger.deleted_until(client, clock))
-                }),
-            };
-        });
-        new
     }
 
     /// Whether all that is new in an update are deletions of entries that have been replaced,
@@ -312,7 +295,7 @@ impl Document for YjsDocument {
     fn adds_nothing(&self, payload: &Bytes) -> Result<bool, DocumentError> {
         let mut sections = Vec::new();
         let deletes = scan::check(payload, &mut sections).map_err(malformed)?;
-        Ok(!self.is_new(payload, &sections, deletes)
+        Ok(!is_new(&self.ledger, &self.held, payload, &sections, deletes)
             || self.is_implied(payload, &sections, deletes))
     }
 
@@ -361,6 +344,32 @@ impl Document for YjsDocument {
         let held = self.held_bytes + self.held_parts * size_of::<Held>();
         size_of::<Self>() + self.ledger.memory_bytes() + woven + held
     }
+}
+
+/// Whether an update that has been checked holds something that is neither there nor waiting.
+fn is_new(
+    ledger: &Ledger,
+    waiting: &HashMap<u64, Held>,
+    update: &[u8],
+    sections: &[Section],
+    deletes: usize,
+) -> bool {
+    let mut new = false;
+    for_each_part(update, sections, deletes, |part, client, range| {
+        let held = waiting.get(&client);
+        new |= match part {
+            Part::Struct => {
+                let known = ledger.known(client);
+                let rest = range.start.max(known)..range.end.max(known);
+                !rest.is_empty() && !held.is_some_and(|held| held.structs.cover(&rest))
+            }
+            Part::Delete => !walk_over(range, |clock| {
+                let held = held.and_then(|held| held.deletes.until(clock));
+                held.or_else(|| ledger.deleted_until(client, clock))
+            }),
+        };
+    });
+    new
 }
 
 /// What an update is made of.

@@ -131,7 +131,7 @@ pub(super) struct Taken {
 }
 
 /// What was left of an update.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rest {
     /// It, as an update of its own.
     pub(super) update: Vec<u8>,
@@ -187,36 +187,43 @@ impl Ledger {
     }
 
     /// Takes of an update that [`scan::check`] has passed what builds on what is there; or says
-    /// why it makes no sense.
+    /// why it makes no sense. If anything is left, `admit` is asked whether that may be.
     pub(super) fn take(
         &mut self,
         bytes: &[u8],
         sections: &[Section],
         deletes: usize,
+        admit: impl FnOnce(&Self, &Rest) -> Result<(), &'static str>,
     ) -> Result<Taken, &'static str> {
         let (types, clients) = (self.types.len(), self.clients.len());
         let counters = (self.growth, self.kept, self.foreign);
         let mut walks = std::mem::take(&mut self.walks);
         self.marks.clear();
-        let taken = self.take_structs(bytes, sections, &mut walks);
-        if taken.is_err() {
-            self.roll_back(types, clients);
-            (self.growth, self.kept, self.foreign) = counters;
-        }
-        let taken = taken.map(|structs| {
-            let mut rest = Rest::default();
-            let (deletes, late) = self.take_deletes(bytes, deletes, &mut rest);
-            let stuck = walks.iter().any(|walk| walk.structs > 0);
-            if stuck || !late.is_empty() {
-                rest.write(bytes, &walks, &late);
-            }
-            Taken {
-                adds: structs | deletes,
-                rest: (!rest.update.is_empty()).then_some(rest),
-            }
-        });
+        let taken = self
+            .take_structs(bytes, sections, &mut walks)
+            .and_then(|structs| {
+                let deletes = self.read_deletes(bytes, deletes);
+                let rest = Rest::of(self, bytes, &walks, &deletes.late);
+                if let Some(rest) = &rest {
+                    admit(self, rest)?;
+                }
+                let adds = structs || !deletes.new.is_empty();
+                Ok((deletes.new, Taken { adds, rest }))
+            });
         self.walks = walks;
-        taken
+        match taken {
+            Ok((deletes, taken)) => {
+                self.growth += deletes.len() * size_of::<Range<u32>>();
+                self.kept += deletes.len() * size_of::<Range<u32>>();
+                self.delete(&deletes);
+                Ok(taken)
+            }
+            Err(what) => {
+                self.roll_back(types, clients);
+                (self.growth, self.kept, self.foreign) = counters;
+                Err(what)
+            }
+        }
     }
 
     /// Takes the structs of all sections, each as soon as what it builds on is there.
@@ -290,7 +297,7 @@ impl Ledger {
                     client: id,
                     clock: walk.clock,
                 };
-                let home = self.place(at, &item)?;
+                let home = self.place(at, &item, known - walk.clock)?;
                 let client = self.client(id);
                 if !walk.marked {
                     walk.marked = true;
@@ -306,12 +313,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Where an item belongs.
-    fn place(&mut self, at: Id, item: &Struct<'_>) -> Result<Home, Misplaced> {
+    /// Where an item belongs, of which the part from `from` clocks into it on is new.
+    fn place(&mut self, at: Id, item: &Struct<'_>, from: u32) -> Result<Home, Misplaced> {
         if item.kind() == kind::GC {
             return Ok(Home::GONE);
         }
-        let left = item.origin.map(|id| self.home_of(at, id)).transpose()?;
+        let origin = piece::origin(at, item, from);
+        let at = Id {
+            clock: at.clock + from,
+            ..at
+        };
+        let left = origin.map(|id| self.home_of(at, id)).transpose()?;
         let right = item.right.map(|id| self.home_of(at, id)).transpose()?;
         match (left, right) {
             (Some(Home::GONE), _) | (_, Some(Home::GONE)) => Ok(Home::GONE),
@@ -457,16 +469,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes the deletes of an update whose structs have been taken. Gives back whether any were
-    /// new, and those of what has not come.
-    fn take_deletes(
-        &mut self,
-        bytes: &[u8],
-        at: usize,
-        rest: &mut Rest,
-    ) -> (bool, Vec<(u64, Range<u32>)>) {
-        let mut late: Vec<(u64, Range<u32>)> = Vec::new();
-        let mut new: Vec<(u32, Range<u32>)> = Vec::new();
+    /// Sorts the deletes of an update whose structs have been taken.
+    fn read_deletes(&self, bytes: &[u8], at: usize) -> Deletes {
+        let mut deletes = Deletes::default();
         let mut last: Option<(u64, Option<u32>)> = None;
         // They were read once before.
         let _ = scan::for_each_delete(bytes, at, |id, clock, len| {
@@ -478,25 +483,17 @@ impl Ledger {
             let known = index.map_or(0, |index| self.clients[index as usize].known);
             let end = clock + len;
             if end > known {
-                let start = clock.max(known);
-                rest.missing.push(Id {
-                    client: id,
-                    clock: start,
-                });
-                late.push((id, start..end));
+                deletes.late.push((id, clock.max(known)..end));
             }
             let there = clock..end.min(known);
             if let Some(index) = index
                 && there.start < there.end
                 && !self.is_deleted(index, &there)
             {
-                new.push((index, there));
+                deletes.new.push((index, there));
             }
         });
-        self.growth += new.len() * size_of::<Range<u32>>();
-        self.kept += new.len() * size_of::<Range<u32>>();
-        self.delete(&new);
-        (!new.is_empty(), late)
+        deletes
     }
 
     /// Adds deletions of what is there.
@@ -639,31 +636,61 @@ impl Type {
 }
 
 impl Rest {
-    /// Writes what is left of the sections of an update, and deletes of what has not come.
-    fn write(&mut self, bytes: &[u8], walks: &[Walk], late: &[(u64, Range<u32>)]) {
-        let out = &mut self.update;
+    /// What is left of the sections of an update, and deletes of what has not come.
+    fn of(
+        ledger: &Ledger,
+        bytes: &[u8],
+        walks: &[Walk],
+        late: &[(u64, Range<u32>)],
+    ) -> Option<Self> {
         let stuck = walks.iter().filter(|walk| walk.structs > 0);
-        write_var(out, stuck.clone().count() as u64);
+        let sections = stuck.clone().count();
+        if sections == 0 && late.is_empty() {
+            return None;
+        }
+        let mut missing = Vec::new();
+        let mut out = Vec::new();
+        write_var(&mut out, sections as u64);
         for walk in stuck {
-            write_var(out, walk.structs.into());
-            write_var(out, walk.section.client);
-            write_var(out, walk.clock.into());
-            out.extend_from_slice(&bytes[walk.at..walk.section.end]);
-            self.missing.extend(walk.missing);
+            let Section { client, end, .. } = walk.section;
+            write_var(&mut out, walk.structs.into());
+            write_var(&mut out, client);
+            write_var(&mut out, walk.clock.into());
+            out.extend_from_slice(&bytes[walk.at..end]);
+            // Should someone else bring what it is stuck at, the rest of it is to be looked at.
+            let clock = walk.clock.max(ledger.known(client));
+            missing.push(Id { client, clock });
+            missing.extend(walk.missing);
         }
         let of_clients = late.chunk_by(|a, b| a.0 == b.0);
-        write_var(out, of_clients.clone().count() as u64);
+        write_var(&mut out, of_clients.clone().count() as u64);
         for of_client in of_clients {
-            write_var(out, of_client[0].0);
-            write_var(out, of_client.len() as u64);
+            let client = of_client[0].0;
+            write_var(&mut out, client);
+            write_var(&mut out, of_client.len() as u64);
             for (_, range) in of_client {
-                write_var(out, range.start.into());
-                write_var(out, (range.end - range.start).into());
+                write_var(&mut out, range.start.into());
+                write_var(&mut out, (range.end - range.start).into());
+                let clock = range.start;
+                missing.push(Id { client, clock });
             }
         }
-        self.missing.sort_unstable_by_key(|id| (id.client, id.clock));
-        self.missing.dedup();
+        missing.sort_unstable_by_key(|id| (id.client, id.clock));
+        missing.dedup();
+        Some(Self {
+            update: out,
+            missing,
+        })
     }
+}
+
+/// The deletes of an update.
+#[derive(Debug, Default)]
+struct Deletes {
+    /// Of what is there and not deleted, by the index of the client.
+    new: Vec<(u32, Range<u32>)>,
+    /// Of what has not come.
+    late: Vec<(u64, Range<u32>)>,
 }
 
 /// Up to so many deletions of one client are worth no sorting.
