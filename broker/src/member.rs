@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
@@ -68,11 +69,13 @@ pub struct Member {
     catching_up: bool,
     /// A request for the document has not been answered yet.
     awaiting_state: bool,
+    /// When the session came, until it has been handed the document.
+    joining: Option<Instant>,
     left: bool,
 }
 
 impl Member {
-    pub(crate) const fn new(session: SessionId, room: Arc<Room>, mailbox: Arc<Mailbox>) -> Self {
+    pub(crate) fn new(session: SessionId, room: Arc<Room>, mailbox: Arc<Mailbox>) -> Self {
         Self {
             session,
             room,
@@ -85,6 +88,7 @@ impl Member {
             settled: 0,
             catching_up: true,
             awaiting_state: false,
+            joining: Some(Instant::now()),
             left: false,
         }
     }
@@ -144,6 +148,9 @@ impl Member {
         }
         if matches!(mail.event, Event::State { .. }) {
             self.awaiting_state = false;
+            if let Some(since) = self.joining.take() {
+                observatory::joined(since.elapsed());
+            }
         }
         if let Event::Settled { count } = mail.event {
             self.settled = count;

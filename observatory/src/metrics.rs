@@ -10,6 +10,9 @@ use metrics::{
     gauge, histogram,
 };
 
+const CLOSED: &str = "well_closed_total";
+const REFUSED: &str = "well_refused_total";
+
 macro_rules! metrics_table {
     ($($kind:ident $name:ident = $text:literal, $unit:expr, $about:literal;)*) => {
         struct Handles { $($name: metrics_table!(@type $kind),)* }
@@ -19,6 +22,8 @@ macro_rules! metrics_table {
         /// Gives the recorder every metric's unit and meaning.
         pub(crate) fn describe() {
             $(metrics_table!(@describe $kind $text, $unit, $about);)*
+            describe_counter!(CLOSED, Unit::Count, "WebSocket connections closed, by close code; 1006 is one that broke.");
+            describe_counter!(REFUSED, Unit::Count, "Submissions refused, by reason.");
             // A metric is there, at zero, before the first event.
             LazyLock::force(&HANDLES);
         }
@@ -52,7 +57,7 @@ metrics_table! {
     histogram fanout = "well_fanout_seconds", Unit::Seconds, "Time from a commit being durable until a session's writer has taken it, sampled.";
     counter fanout_frames = "well_fanout_bytes_total", Unit::Bytes, "Bytes written to sessions.";
     counter fell_behind = "well_fell_behind_total", Unit::Count, "Sessions brought up to date from the document because they fell off the feed.";
-    histogram join = "well_join_seconds", Unit::Seconds, "Time from a session's first request for the document until it has been handed over.";
+    histogram join = "well_join_seconds", Unit::Seconds, "Time from a session's coming until the document has been handed to it.";
     histogram load = "well_room_load_seconds", Unit::Seconds, "Time to load a room from the log.";
     gauge rooms_loaded = "well_rooms_loaded", Unit::Count, "Rooms held in memory.";
     gauge sessions = "well_sessions", Unit::Count, "Sessions that are members of a room.";
@@ -158,12 +163,12 @@ pub fn connection_opened() {
 /// A WebSocket connection was closed, with this code; 1006 when it broke without one.
 pub fn connection_closed(code: u16) {
     HANDLES.connections.decrement(1.0);
-    counter!("well_closed_total", "code" => code.to_string()).increment(1);
+    counter!(CLOSED, "code" => code.to_string()).increment(1);
 }
 
 /// A submission was refused.
 pub fn refused(reason: &'static str) {
-    counter!("well_refused_total", "reason" => reason).increment(1);
+    counter!(REFUSED, "reason" => reason).increment(1);
 }
 
 /// Presence entries changed.

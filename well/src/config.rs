@@ -32,7 +32,7 @@ pub(crate) struct ServeArgs {
     /// Let anyone who can reach a listener that is not on loopback read and write every room
     #[arg(long, env = "WELL_ALLOW_OPEN")]
     allow_open: bool,
-    /// What is logged, as for RUST_LOG: a level, or levels by target [default: info]
+    /// What is logged, like `RUST_LOG`: a level, or levels by target [default: info]
     #[arg(long, env = "WELL_LOG", value_name = "FILTER")]
     log: Option<String>,
     /// How logs look [default: text]
@@ -241,6 +241,15 @@ mod tests {
         assert_eq!(config.limits.sessions_per_room, 7);
         assert_eq!(config.spaces["blob"], replay::Kind::Opaque);
         assert_eq!(config.spaces["pit"], replay::Kind::Yjs);
+    }
+
+    #[test]
+    fn the_example_says_what_the_defaults_are() {
+        let example = include_str!("../../deploy/well.toml");
+        assert_eq!(
+            resolve(args(), example).unwrap(),
+            resolve(args(), "").unwrap()
+        );
     }
 
     #[test]

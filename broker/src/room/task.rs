@@ -251,6 +251,7 @@ impl Task {
                         });
                 }
                 Output::Publish(durable, updates) => {
+                    tracing::trace!(room = %self.room.name, seq = %durable.get().seq, updates = updates.len(), "durable");
                     self.room.feed.publish(&durable, updates);
                     self.published = Some(now);
                     self.moved = true;
