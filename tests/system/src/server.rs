@@ -16,7 +16,8 @@ const STOP_TIME: Duration = Duration::from_secs(30);
 const STDERR_KEPT: usize = 64 << 10;
 
 /// A running server, or one that has been killed and may be started again on the same port with
-/// the same folder. Dropping it kills it and removes the folder.
+/// the same folder. Dropping it kills it and removes the folder, and fails the test if anything in
+/// it has panicked.
 #[derive(Debug)]
 pub struct Server {
     child: Option<Child>,
@@ -101,7 +102,10 @@ impl Server {
         self.folder.path()
     }
 
-    /// Starts it and gives its exit status if it ends before it listens.
+    /// Starts it and gives how long it took until it listened.
+    ///
+    /// # Errors
+    /// How it ended, if it ends before it listens.
     ///
     /// # Panics
     /// If it neither listens nor ends.
@@ -116,7 +120,11 @@ impl Server {
 
     fn spawn(&mut self, command: Command) -> Duration {
         let began = Instant::now();
-        assert!(self.launch(command), "it does not listen:\n{}", self.stderr());
+        assert!(
+            self.launch(command),
+            "it does not listen:\n{}",
+            self.stderr()
+        );
         began.elapsed()
     }
 
@@ -256,8 +264,15 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        let said = self.stderr();
         if std::thread::panicking() {
-            eprintln!("--- the server's log ends with\n{}", self.stderr());
+            eprintln!("--- the server's log ends with\n{said}");
+        } else {
+            // A panic that a task keeps to itself is a fault all the same.
+            assert!(
+                !said.contains("panicked at"),
+                "the server panicked:\n{said}"
+            );
         }
     }
 }
@@ -282,7 +297,10 @@ impl Switches {
             .arg(folder.path().join("sync.so"))
             .arg(source)
             .status();
-        assert!(built.is_ok_and(|status| status.success()), "cc builds the shim");
+        assert!(
+            built.is_ok_and(|status| status.success()),
+            "cc builds the shim"
+        );
         Self { folder }
     }
 

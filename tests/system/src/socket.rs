@@ -95,6 +95,14 @@ impl Socket {
         self.stream.write_all(bytes).await
     }
 
+    /// Ends the sending side: the server reads to the end of what was sent, and no further.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     /// What the server says next. Pings are answered and not shown.
     ///
     /// # Errors
@@ -110,9 +118,14 @@ impl Socket {
             match opcode {
                 BINARY => return Ok(Heard::Message(wire::parse(&payload))),
                 CLOSE => {
-                    let code = payload.first_chunk().map_or(1005, |two| u16::from_be_bytes(*two));
+                    let code = payload
+                        .first_chunk()
+                        .map_or(1005, |two| u16::from_be_bytes(*two));
                     let reason = payload.get(2..).unwrap_or_default();
-                    return Ok(Heard::Close(code, String::from_utf8_lossy(reason).into_owned()));
+                    return Ok(Heard::Close(
+                        code,
+                        String::from_utf8_lossy(reason).into_owned(),
+                    ));
                 }
                 PING => self.send_raw(&frame(true, PONG, &payload)).await?,
                 PONG => {}
@@ -259,6 +272,11 @@ pub fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
         out.extend((payload.len() as u64).to_be_bytes());
     }
     out.extend(MASK);
-    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    out.extend(
+        payload
+            .iter()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     out
 }

@@ -133,7 +133,9 @@ pub fn keys<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> BTreeSet<String>
     let mut transaction = doc.transact_mut();
     for update in updates {
         let update = Update::decode_v1(update).expect("the server gives valid updates");
-        transaction.apply_update(update).expect("and they can be applied");
+        transaction
+            .apply_update(update)
+            .expect("and they can be applied");
     }
     assert!(!transaction.has_missing_updates(), "nothing is missing");
     map.keys(&transaction).map(str::to_owned).collect()

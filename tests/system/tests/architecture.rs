@@ -14,9 +14,33 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("storage", &["protocol"]),
     ("replay", &["protocol", "crdt", "storage"]),
     ("observatory", &["protocol"]),
-    ("broker", &["protocol", "crdt", "storage", "replay", "observatory"]),
-    ("gateway", &["protocol", "crdt", "storage", "replay", "observatory", "broker"]),
-    ("well", &["protocol", "crdt", "storage", "replay", "observatory", "broker", "gateway"]),
+    (
+        "broker",
+        &["protocol", "crdt", "storage", "replay", "observatory"],
+    ),
+    (
+        "gateway",
+        &[
+            "protocol",
+            "crdt",
+            "storage",
+            "replay",
+            "observatory",
+            "broker",
+        ],
+    ),
+    (
+        "well",
+        &[
+            "protocol",
+            "crdt",
+            "storage",
+            "replay",
+            "observatory",
+            "broker",
+            "gateway",
+        ],
+    ),
 ];
 
 /// Crates that know no clock, no randomness, no network and no disk.
@@ -24,9 +48,28 @@ const PURE: &[&str] = &["protocol", "crdt"];
 
 /// What a pure crate may not reach, however indirectly.
 const IMPURE: &[&str] = &[
-    "async-std", "chrono", "fastrand", "futures-timer", "getrandom", "hyper", "instant", "mio",
-    "oorandom", "quanta", "rand", "rand_core", "reqwest", "rustix", "smol", "socket2", "sled",
-    "time", "tokio", "uuid", "wasm-timer", "web-time",
+    "async-std",
+    "chrono",
+    "fastrand",
+    "futures-timer",
+    "getrandom",
+    "hyper",
+    "instant",
+    "mio",
+    "oorandom",
+    "quanta",
+    "rand",
+    "rand_core",
+    "reqwest",
+    "rustix",
+    "smol",
+    "socket2",
+    "sled",
+    "time",
+    "tokio",
+    "uuid",
+    "wasm-timer",
+    "web-time",
 ];
 
 /// Pure state machines in crates that are not.
@@ -50,7 +93,10 @@ fn dependencies_point_one_way() {
     let metadata = metadata();
     let mut faults = Vec::new();
     for package in metadata.workspace_packages() {
-        let Some((_, allowed)) = HOUSE.iter().find(|(name, _)| package.name.as_str() == *name) else {
+        let Some((_, allowed)) = HOUSE
+            .iter()
+            .find(|(name, _)| package.name.as_str() == *name)
+        else {
             // A member outside the house may use it, and nothing in the house may use that.
             continue;
         };
@@ -73,7 +119,11 @@ fn every_member_has_its_place() {
         let in_tests = folder.starts_with("tests/");
         assert!(in_house != in_tests, "{} lies in {folder}", package.name);
         if in_house {
-            assert_eq!(folder, package.name.as_str(), "a crate lies in a folder of its name");
+            assert_eq!(
+                folder,
+                package.name.as_str(),
+                "a crate lies in a folder of its name"
+            );
         }
     }
 }
@@ -82,11 +132,16 @@ fn every_member_has_its_place() {
 fn pure_crates_reach_no_clock_and_no_randomness() {
     let metadata = metadata();
     let members = metadata.workspace_packages();
-    let pure = members.iter().filter(|package| PURE.contains(&package.name.as_str()));
+    let pure = members
+        .iter()
+        .filter(|package| PURE.contains(&package.name.as_str()));
     for package in pure {
         let reached = reached_by(package.name.as_str());
         assert!(reached.contains(package.name.as_str()), "{reached:?}");
-        let impure: Vec<&String> = reached.iter().filter(|name| IMPURE.contains(&name.as_str())).collect();
+        let impure: Vec<&String> = reached
+            .iter()
+            .filter(|name| IMPURE.contains(&name.as_str()))
+            .collect();
         assert!(impure.is_empty(), "{} reaches {impure:?}", package.name);
     }
 }
@@ -100,10 +155,20 @@ fn pure_code_asks_for_no_time_and_spawns_nothing() {
     }
     for file in files {
         let is_tests = file.ends_with("tests.rs");
-        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        for call in ["::now()", "thread::", "std::fs", "std::net", "tokio::", "rand::", "std::env"] {
-            assert!(is_tests || !code.contains(call), "{} uses {call}", file.display());
+        let text =
+            fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let code = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default();
+        for call in [
+            "::now()", "thread::", "std::fs", "std::net", "tokio::", "rand::", "std::env",
+        ] {
+            assert!(
+                is_tests || !code.contains(call),
+                "{} uses {call}",
+                file.display()
+            );
         }
     }
 }
@@ -125,7 +190,10 @@ fn the_codemap_names_every_member_and_nothing_else() {
         .into_iter()
         .map(|package| folder_of(package, root))
         .collect();
-    assert_eq!(named, members, "ARCHITECTURE.md's codemap, and the workspace");
+    assert_eq!(
+        named, members,
+        "ARCHITECTURE.md's codemap, and the workspace"
+    );
 }
 
 #[test]
@@ -136,24 +204,40 @@ fn the_codemap_says_who_knows_whom() {
     let rows: Vec<(String, String)> = section(&text, "## Codemap")
         .lines()
         .filter_map(|line| {
-            let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
-            let [name, _, knows] = cells[..] else { return None };
+            let cells: Vec<&str> = line
+                .trim()
+                .trim_matches('|')
+                .split('|')
+                .map(str::trim)
+                .collect();
+            let [name, _, knows] = cells[..] else {
+                return None;
+            };
             let name = name.strip_prefix('`')?.split('`').next()?;
             Some((name.trim_end_matches('/').to_owned(), knows.to_owned()))
         })
         .collect();
     let mut above: BTreeSet<&str> = BTreeSet::new();
     for (name, knows) in &rows {
-        let package = metadata.workspace_packages().into_iter().find(|package| package.name.as_str() == name);
+        let package = metadata
+            .workspace_packages()
+            .into_iter()
+            .find(|package| package.name.as_str() == name);
         if let Some(package) = package.filter(|_| HOUSE.iter().any(|(house, _)| house == name)) {
             let known: BTreeSet<&str> = match knows.as_str() {
                 "nothing" => BTreeSet::new(),
                 "the above" | "all" => above.clone(),
                 list => list.split(", ").collect(),
             };
-            assert!(known.is_subset(&above), "{name} knows only what stands above it: {knows}");
+            assert!(
+                known.is_subset(&above),
+                "{name} knows only what stands above it: {knows}"
+            );
             for used in workspace_dependencies(&metadata, package) {
-                assert!(known.contains(used.as_str()), "{name} uses {used}, and the codemap says it knows {knows}");
+                assert!(
+                    known.contains(used.as_str()),
+                    "{name} uses {used}, and the codemap says it knows {knows}"
+                );
             }
         }
         above.insert(name);
@@ -180,7 +264,10 @@ fn each_invariant_has_a_test_of_its_name() {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let mut after_test = false;
         for line in text.lines().map(str::trim) {
-            if line.starts_with("#[test]") || line.starts_with("#[tokio::test") || line.contains("proptest!") {
+            if line.starts_with("#[test]")
+                || line.starts_with("#[tokio::test")
+                || line.contains("proptest!")
+            {
                 after_test = true;
             } else if let Some((_, rest)) = line.split_once("fn ") {
                 if after_test && let Some((name, _)) = rest.split_once('(') {
@@ -193,11 +280,16 @@ fn each_invariant_has_a_test_of_its_name() {
     let missing: Vec<&&str> = INVARIANTS
         .iter()
         .filter(|invariant| {
-            let named = |test: &String| test == *invariant || test.starts_with(&format!("{invariant}_"));
+            let named =
+                |test: &String| test == *invariant || test.starts_with(&format!("{invariant}_"));
             !tests.keys().any(named)
         })
         .collect();
-    assert!(missing.is_empty(), "no test is named after {missing:?}; looked in {}", root.display());
+    assert!(
+        missing.is_empty(),
+        "no test is named after {missing:?}; looked in {}",
+        root.display()
+    );
 }
 
 /// The workspace members that a package uses outside its tests.
@@ -226,10 +318,21 @@ fn metadata() -> Metadata {
 /// The names of all crates that a member reaches outside its tests, on this platform.
 fn reached_by(member: &str) -> BTreeSet<String> {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["tree", "--offline", "--locked", "--all-features", "--edges", "normal"]);
+    command.args([
+        "tree",
+        "--offline",
+        "--locked",
+        "--all-features",
+        "--edges",
+        "normal",
+    ]);
     command.args(["--prefix", "none", "--format", "{p}", "--package", member]);
     let output = command.current_dir(root()).output().expect("cargo tree");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines()
         .filter_map(|line| line.split(' ').next())
@@ -239,19 +342,33 @@ fn reached_by(member: &str) -> BTreeSet<String> {
 
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).expect("tests/system lies in the workspace").to_owned()
+    here.ancestors()
+        .nth(2)
+        .expect("tests/system lies in the workspace")
+        .to_owned()
 }
 
 fn folder_of(package: &Package, root: &Path) -> String {
-    let folder = package.manifest_path.parent().expect("a manifest lies in a folder");
-    let folder = folder.as_std_path().strip_prefix(root).expect("a member lies in the workspace");
+    let folder = package
+        .manifest_path
+        .parent()
+        .expect("a manifest lies in a folder");
+    let folder = folder
+        .as_std_path()
+        .strip_prefix(root)
+        .expect("a member lies in the workspace");
     folder.to_string_lossy().into_owned()
 }
 
 /// The text from a heading to the next of its level.
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
-    let after = text.split_once(heading).unwrap_or_else(|| panic!("no {heading:?}")).1;
-    after.split_once("\n## ").map_or(after, |(section, _)| section)
+    let after = text
+        .split_once(heading)
+        .unwrap_or_else(|| panic!("no {heading:?}"))
+        .1;
+    after
+        .split_once("\n## ")
+        .map_or(after, |(section, _)| section)
 }
 
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {

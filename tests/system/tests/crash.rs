@@ -95,7 +95,9 @@ impl Crowd {
         let begun = Arc::new(AtomicU64::new(0));
         for room in 0..ROOMS {
             let room = format!("doc/crash/{round}/{room}");
-            crowd.readers.spawn(listen(server, room, Arc::clone(&listening)));
+            crowd
+                .readers
+                .spawn(listen(server, room, Arc::clone(&listening)));
         }
         let everyone = listening.acquire_many(ROOMS as u32).await;
         drop(everyone.expect("it is never closed"));
@@ -103,12 +105,16 @@ impl Crowd {
             for writer in 0..WRITERS_PER_ROOM {
                 let client = (round * ROOMS + room) * WRITERS_PER_ROOM + writer + 1;
                 let room = format!("doc/crash/{round}/{room}");
-                crowd.writers.spawn(write(server, room, client, Arc::clone(&begun)));
+                crowd
+                    .writers
+                    .spawn(write(server, room, client, Arc::clone(&begun)));
             }
         }
-        until(Duration::from_secs(60), "everyone has been acked once", || async {
-            (begun.load(Ordering::Relaxed) == ROOMS * WRITERS_PER_ROOM).then_some(())
-        })
+        until(
+            Duration::from_secs(60),
+            "everyone has been acked once",
+            || async { (begun.load(Ordering::Relaxed) == ROOMS * WRITERS_PER_ROOM).then_some(()) },
+        )
         .await;
         crowd
     }

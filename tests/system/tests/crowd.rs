@@ -55,16 +55,24 @@ async fn a_thousand_in_one_room_hear_everything_in_time() {
             Ok::<_, std::io::Error>((socket, delays))
         });
     }
-    let mut writer = Socket::connect(address, "/yjs/doc/crowd").await.expect("a writer");
+    let mut writer = Socket::connect(address, "/yjs/doc/crowd")
+        .await
+        .expect("a writer");
     within(Duration::from_secs(60), "everyone is in", all_in.wait()).await;
-    eprintln!("{READERS} readers were in sync after {:.1?}", began.elapsed());
+    eprintln!(
+        "{READERS} readers were in sync after {:.1?}",
+        began.elapsed()
+    );
     let mut ticks = tokio::time::interval(PACE);
     for clock in 0..UPDATES {
         ticks.tick().await;
         let now = began.elapsed().as_micros() as u64;
         sent[clock as usize].store(now, Ordering::Release);
         let update = wire::update(1, clock, 100);
-        writer.send(&wire::update_message(&update)).await.expect("it is taken");
+        writer
+            .send(&wire::update_message(&update))
+            .await
+            .expect("it is taken");
     }
     writer.settle(1).await.expect("it is acked");
     let heard = within(Duration::from_secs(60), "all hear all", readers.join_all()).await;
@@ -106,11 +114,13 @@ async fn thousands_over_many_rooms_are_held_without_an_error() {
     let mut members = JoinSet::new();
     for room in 0..rooms {
         for place in 0..PER_ROOM {
-            let (door, all_in, rounds) = (Arc::clone(&door), Arc::clone(&all_in), Arc::clone(&rounds));
+            let (door, all_in, rounds) =
+                (Arc::clone(&door), Arc::clone(&all_in), Arc::clone(&rounds));
             members.spawn(async move {
                 let mut socket = {
                     let _turn = door.acquire().await.expect("it stays open");
-                    let mut socket = Socket::connect(address, &format!("/yjs/doc/many/{room}")).await?;
+                    let mut socket =
+                        Socket::connect(address, &format!("/yjs/doc/many/{room}")).await?;
                     socket.sync().await?;
                     socket
                 };
@@ -127,7 +137,10 @@ async fn thousands_over_many_rooms_are_held_without_an_error() {
                         loop {
                             match socket.message().await? {
                                 Message::Update(update) => {
-                                    assert_eq!(wire::author_of(&update), Some((client, clock as u64)));
+                                    assert_eq!(
+                                        wire::author_of(&update),
+                                        Some((client, clock as u64))
+                                    );
                                     break;
                                 }
                                 Message::Step1(_) | Message::Awareness(_) => {}
@@ -159,8 +172,13 @@ async fn thousands_over_many_rooms_are_held_without_an_error() {
     );
     let metrics = http::get(address, "/metrics").await.expect("metrics");
     let text = String::from_utf8_lossy(&metrics.body).into_owned();
-    let held = text.lines().find_map(|line| line.strip_prefix("well_connections "));
-    assert_eq!(held.and_then(|n| n.parse().ok()), Some((rooms * PER_ROOM) as f64));
+    let held = text
+        .lines()
+        .find_map(|line| line.strip_prefix("well_connections "));
+    assert_eq!(
+        held.and_then(|n| n.parse().ok()),
+        Some((rooms * PER_ROOM) as f64)
+    );
     let status = server.stop();
     assert!(status.success(), "{status}: {}", server.stderr());
     for mut socket in sockets {

@@ -52,12 +52,17 @@ impl Honest {
         let began = Instant::now();
         let clock = self.written;
         let update = wire::update(self.client, clock, 20);
-        self.writer.send(&wire::update_message(&update)).await.expect("it is taken");
+        self.writer
+            .send(&wire::update_message(&update))
+            .await
+            .expect("it is taken");
         self.written += 1;
         self.writer.settle(self.written).await.expect("it is acked");
         loop {
             match self.reader.message().await.expect("it is seen") {
-                Message::Update(seen) if wire::author_of(&seen) == Some((self.client, clock)) => break,
+                Message::Update(seen) if wire::author_of(&seen) == Some((self.client, clock)) => {
+                    break;
+                }
                 Message::Update(_) | Message::Awareness(_) | Message::Step1(_) => {}
                 other => panic!("{other:?}"),
             }
@@ -67,8 +72,12 @@ impl Honest {
 
     /// The log holds what the honest wrote, and nothing else.
     async fn alone_in_the_log(&self) {
-        let document = http::snapshot(self.server, &self.room).await.expect("the room");
-        let expected: BTreeSet<String> = (0..self.written).map(|clock| format!("{}:{clock}", self.client)).collect();
+        let document = http::snapshot(self.server, &self.room)
+            .await
+            .expect("the room");
+        let expected: BTreeSet<String> = (0..self.written)
+            .map(|clock| format!("{}:{clock}", self.client))
+            .collect();
         assert_eq!(wire::keys([&*document]), expected);
         let shown = http::room(self.server, &self.room).await.expect("the room");
         assert_eq!(shown["seq"].as_u64(), Some(self.written), "{shown}");
@@ -84,29 +93,91 @@ async fn each_broken_frame_has_its_own_end() {
     let oversized_claim = [0x82, 0xff, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 1, 2, 3, 4];
     let cases: &[(&str, Vec<u8>, u16, &str)] = &[
         ("not masked", unmasked, 1002, "masked"),
-        ("a reserved bit", vec![0xc2, 0x80, 0, 0, 0, 0], 1002, "reserved"),
-        ("an opcode that is none", vec![0x83, 0x80, 0, 0, 0, 0], 1002, "opcode 3"),
-        ("a long ping", vec![0x89, 0xfe, 0, 200, 0, 0, 0, 0], 1002, "control"),
-        ("a ping in pieces", vec![0x09, 0x80, 0, 0, 0, 0], 1002, "control"),
-        ("a length that is not short", vec![0x82, 0xfe, 0, 5, 0, 0, 0, 0], 1002, "shortest"),
-        ("a negative length", vec![0x82, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0], 1002, "shortest"),
+        (
+            "a reserved bit",
+            vec![0xc2, 0x80, 0, 0, 0, 0],
+            1002,
+            "reserved",
+        ),
+        (
+            "an opcode that is none",
+            vec![0x83, 0x80, 0, 0, 0, 0],
+            1002,
+            "opcode 3",
+        ),
+        (
+            "a long ping",
+            vec![0x89, 0xfe, 0, 200, 0, 0, 0, 0],
+            1002,
+            "control",
+        ),
+        (
+            "a ping in pieces",
+            vec![0x09, 0x80, 0, 0, 0, 0],
+            1002,
+            "control",
+        ),
+        (
+            "a length that is not short",
+            vec![0x82, 0xfe, 0, 5, 0, 0, 0, 0],
+            1002,
+            "shortest",
+        ),
+        (
+            "a negative length",
+            vec![0x82, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0],
+            1002,
+            "shortest",
+        ),
         ("an orphan", frame(true, CONTINUATION, b"x"), 1002, "order"),
-        ("a beginning inside", [frame(false, BINARY, b"a"), frame(true, BINARY, b"b")].concat(), 1002, "order"),
+        (
+            "a beginning inside",
+            [frame(false, BINARY, b"a"), frame(true, BINARY, b"b")].concat(),
+            1002,
+            "order",
+        ),
         ("text", frame(true, TEXT, b"hello"), 1003, "binary"),
-        ("a claim of two gigabytes", oversized_claim.to_vec(), 4413, "at most"),
+        (
+            "a claim of two gigabytes",
+            oversized_claim.to_vec(),
+            4413,
+            "at most",
+        ),
         ("no message", frame(true, BINARY, b""), 4400, "malformed"),
         ("noise", frame(true, BINARY, &[0xff; 40]), 4400, "malformed"),
-        ("an update of noise", frame(true, BINARY, &wire::update_message(&[7; 30])), 4400, "malformed"),
-        ("a cut update", frame(true, BINARY, &wire::update_message(&wire::update(9, 0, 50)[..40])), 4400, "malformed"),
+        (
+            "an update of noise",
+            frame(true, BINARY, &wire::update_message(&[7; 30])),
+            4400,
+            "malformed",
+        ),
+        (
+            "a cut update",
+            frame(
+                true,
+                BINARY,
+                &wire::update_message(&wire::update(9, 0, 50)[..40]),
+            ),
+            4400,
+            "malformed",
+        ),
     ];
     for (what, bytes, code, word) in cases {
-        let mut rude = Socket::connect(honest.server, &path).await.expect("a socket");
+        let mut rude = Socket::connect(honest.server, &path)
+            .await
+            .expect("a socket");
         rude.send_raw(bytes).await.expect("it is sent");
         let (closed, reason, denied) = rude.closing().await;
         assert_eq!(closed, *code, "{what}: {reason}");
-        assert!(reason.contains(word), "{what}: {reason:?} does not speak of {word:?}");
+        assert!(
+            reason.contains(word),
+            "{what}: {reason:?} does not speak of {word:?}"
+        );
         if closed >= 4400 {
-            assert!(denied.iter().any(|told| told.contains(word)), "{what}: {denied:?}");
+            assert!(
+                denied.iter().any(|told| told.contains(word)),
+                "{what}: {denied:?}"
+            );
         }
         honest.go_on().await;
     }
@@ -117,7 +188,9 @@ async fn each_broken_frame_has_its_own_end() {
 async fn a_message_in_crumbs_is_still_a_message() {
     let server = Server::start();
     let mut honest = Honest::meet(server.address(), "crumbs", 1).await;
-    let mut slow = Socket::connect(honest.server, "/yjs/doc/slow").await.expect("a socket");
+    let mut slow = Socket::connect(honest.server, "/yjs/doc/slow")
+        .await
+        .expect("a socket");
     // Byte by byte, and in fragments of one byte with pings between them.
     for byte in frame(true, BINARY, &wire::update_message(&wire::update(5, 0, 30))) {
         slow.send_raw(&[byte]).await.expect("it is taken");
@@ -126,14 +199,20 @@ async fn a_message_in_crumbs_is_still_a_message() {
     let message = wire::update_message(&wire::update(5, 1, 30));
     for (i, byte) in message.iter().enumerate() {
         let opcode = if i == 0 { BINARY } else { CONTINUATION };
-        slow.send_raw(&frame(i + 1 == message.len(), opcode, &[*byte])).await.expect("it is taken");
-        slow.send_raw(&frame(true, PING, b"still here")).await.expect("it is taken");
+        slow.send_raw(&frame(i + 1 == message.len(), opcode, &[*byte]))
+            .await
+            .expect("it is taken");
+        slow.send_raw(&frame(true, PING, b"still here"))
+            .await
+            .expect("it is taken");
         if i % 10 == 0 {
             honest.go_on().await;
         }
     }
     slow.settle(1).await.expect("both are acked");
-    let document = http::snapshot(honest.server, "doc/slow").await.expect("the room");
+    let document = http::snapshot(honest.server, "doc/slow")
+        .await
+        .expect("the room");
     assert_eq!(wire::keys([&*document]).len(), 2);
     honest.alone_in_the_log().await;
 }
@@ -153,13 +232,20 @@ async fn bytes_from_disk_and_network_are_hostile_on_the_wire() {
             let mut socket = Socket::connect(honest.server, &format!("/yjs/{room}")).await?;
             // The server may close in the middle of it.
             let _ = socket.send_raw(&stream).await;
-            let _ = socket.send_raw(&frame(true, CLOSE, &1000_u16.to_be_bytes())).await;
+            let _ = socket
+                .send_raw(&frame(true, CLOSE, &1000_u16.to_be_bytes()))
+                .await;
+            // A frame that was cut short has swallowed the close.
+            let _ = socket.finish().await;
             Ok::<_, std::io::Error>(socket.closing().await)
         };
-        let (code, reason, _) = within(Duration::from_secs(40), "it ends", rude).await.expect("a socket");
-        let typed = matches!(code, 1000..=1003 | 1005 | 1006 | 1009 | 4400 | 4413);
-        assert!(typed, "case {case}: {code} {reason}");
-        assert!(code != 4500, "case {case}: a fault of the server's own: {reason}");
+        let (code, reason, _) = within(Duration::from_secs(40), "it ends", rude)
+            .await
+            .expect("a socket");
+        // A close is answered with its own code, whatever that has become, and with no reason.
+        let answer = reason.is_empty();
+        let typed = matches!(code, 1002 | 1003 | 4400 | 4413);
+        assert!(answer || typed, "case {case}: {code} {reason}");
         if case % 20 == 0 {
             honest.go_on().await;
             assert!(server.is_running());
@@ -174,12 +260,18 @@ async fn bytes_from_disk_and_network_are_hostile_on_the_wire() {
     // Whatever has got into the log folds to the same document again.
     let mut before = Vec::new();
     for room in &rooms {
-        before.push(http::snapshot(server.address(), room).await.map(|document| wire::keys([&*document])));
+        before.push(
+            http::snapshot(server.address(), room)
+                .await
+                .map(|document| wire::keys([&*document])),
+        );
     }
     server.kill();
     server.start_again();
     for (room, before) in rooms.iter().zip(before) {
-        let after = http::snapshot(server.address(), room).await.map(|document| wire::keys([&*document]));
+        let after = http::snapshot(server.address(), room)
+            .await
+            .map(|document| wire::keys([&*document]));
         assert_eq!(after, before, "{room}");
     }
 }
@@ -218,7 +310,9 @@ fn mangle(random: &mut StdRng, bytes: &mut Vec<u8>) {
         1 => bytes.truncate(place),
         2 => bytes[place] = random.random(),
         3 => {
-            let noise: Vec<u8> = (0..random.random_range(1..20)).map(|_| random.random()).collect();
+            let noise: Vec<u8> = (0..random.random_range(1..20))
+                .map(|_| random.random())
+                .collect();
             bytes.splice(place..place, noise);
         }
         _ => {
@@ -235,12 +329,20 @@ async fn noise_at_the_door_disturbs_nobody() {
     let mut random = StdRng::seed_from_u64(seed());
     let mut honest = Honest::meet(server.address(), "door", 1).await;
     for case in 0..100 {
-        let mut stream = TcpStream::connect(honest.server).await.expect("a connection");
+        let mut stream = TcpStream::connect(honest.server)
+            .await
+            .expect("a connection");
         let mut bytes = match case % 4 {
-            0 => (0..random.random_range(1..2000)).map(|_| random.random()).collect(),
+            0 => (0..random.random_range(1..2000))
+                .map(|_| random.random())
+                .collect(),
             1 => socket::handshake(honest.server, "/yjs/doc/door").into_bytes(),
             2 => format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(20_000)).into_bytes(),
-            _ => format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(5_000)).into_bytes(),
+            _ => format!(
+                "GET / HTTP/1.1\r\nhost: x\r\n{}\r\n",
+                "a: b\r\n".repeat(5_000)
+            )
+            .into_bytes(),
         };
         if case % 4 == 1 {
             mangle(&mut random, &mut bytes);
@@ -250,7 +352,9 @@ async fn noise_at_the_door_disturbs_nobody() {
             honest.go_on().await;
         }
     }
-    let head = http::get(honest.server, &format!("/{}", "y".repeat(20_000))).await.expect("an answer");
+    let head = http::get(honest.server, &format!("/{}", "y".repeat(20_000)))
+        .await
+        .expect("an answer");
     assert!(matches!(head.status, 414 | 431), "{}", head.head);
     honest.go_on().await;
     honest.alone_in_the_log().await;
@@ -271,7 +375,11 @@ async fn the_silent_are_let_go_in_time() {
             let mut head = head.as_bytes().iter().cycle();
             let mut byte = [0];
             loop {
-                let pause = if i % 3 == 0 { Duration::from_millis(500) } else { Duration::from_secs(60) };
+                let pause = if i % 3 == 0 {
+                    Duration::from_millis(500)
+                } else {
+                    Duration::from_secs(60)
+                };
                 if i % 3 == 1 && began.elapsed() < Duration::from_millis(100) {
                     let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost:").await;
                 } else if i % 3 == 0 {
@@ -282,7 +390,10 @@ async fn the_silent_are_let_go_in_time() {
                 match tokio::time::timeout(pause, stream.read(&mut byte)).await {
                     Ok(Ok(1..)) => {} // A last word, such as 408.
                     Ok(_) => return began.elapsed(),
-                    Err(_) => assert!(began.elapsed() < Duration::from_secs(60), "it is still held"),
+                    Err(_) => assert!(
+                        began.elapsed() < Duration::from_secs(60),
+                        "it is still held"
+                    ),
                 }
             }
         });
@@ -290,27 +401,60 @@ async fn the_silent_are_let_go_in_time() {
     // A WebSocket whose client has gone without a word: pings go unanswered.
     let gone = tokio::spawn(async move {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
-        stream.write_all(socket::handshake(address, "/yjs/doc/half-open").as_bytes()).await.expect("it is sent");
+        stream
+            .write_all(socket::handshake(address, "/yjs/doc/half-open").as_bytes())
+            .await
+            .expect("it is sent");
         let began = Instant::now();
         let mut sink = [0; 4096];
         while let Ok(1..) = stream.read(&mut sink).await {}
         began.elapsed()
     });
-    let slowest = within(Duration::from_secs(60), "they are let go", silent.join_all()).await;
+    let slowest = within(
+        Duration::from_secs(60),
+        "they are let go",
+        silent.join_all(),
+    )
+    .await;
     let slowest = slowest.into_iter().max().expect("some");
-    assert!(slowest < Duration::from_secs(15), "an unfinished head was held for {slowest:.1?}");
-    honest.go_on().await;
-    let held = within(Duration::from_secs(80), "the half-open one is let go", gone).await.expect("no panic");
-    assert!(held > Duration::from_secs(30) && held < Duration::from_secs(60), "held for {held:.1?}");
-    eprintln!("unfinished heads were held for {slowest:.1?} at most, a half-open session for {held:.1?}");
+    assert!(
+        slowest < Duration::from_secs(15),
+        "an unfinished head was held for {slowest:.1?}"
+    );
+    // The honest are not let go meanwhile: they have something to say now and then.
+    let held = within(
+        Duration::from_secs(80),
+        "the half-open one is let go",
+        async {
+            let mut ticks = tokio::time::interval(Duration::from_secs(5));
+            let mut gone = gone;
+            loop {
+                tokio::select! {
+                    held = &mut gone => return held.expect("no panic"),
+                    _ = ticks.tick() => drop(honest.go_on().await),
+                }
+            }
+        },
+    )
+    .await;
+    assert!(
+        held > Duration::from_secs(30) && held < Duration::from_secs(60),
+        "held for {held:.1?}"
+    );
+    eprintln!(
+        "unfinished heads were held for {slowest:.1?} at most, a half-open session for {held:.1?}"
+    );
     // Nobody counts the dead.
     until(Duration::from_secs(10), "they are not counted", || async {
         let metrics = http::get(address, "/metrics").await.ok()?;
         let text = String::from_utf8_lossy(&metrics.body).into_owned();
-        (text.contains("\nwell_connections 2\n")).then_some(())
+        let held = text
+            .lines()
+            .find_map(|line| line.strip_prefix("well_connections "));
+        (held == Some("2")).then_some(())
     })
     .await;
-    // The honest have been silent for most of a minute, and answer pings only when they are read.
+    honest.go_on().await;
     honest.alone_in_the_log().await;
 }
 
@@ -324,21 +468,31 @@ async fn memory_is_bounded_whoever_does_not_read() {
     let mut honest = Honest::meet(address, "other", 1).await;
     let mut deaf = Vec::new();
     for _ in 0..DEAF {
-        let mut socket = Socket::connect(address, "/yjs/doc/loud").await.expect("a socket");
+        let mut socket = Socket::connect(address, "/yjs/doc/loud")
+            .await
+            .expect("a socket");
         socket.sync().await.expect("the document");
         deaf.push(socket);
     }
-    let mut writer = Socket::connect(address, "/yjs/doc/loud").await.expect("a writer");
+    let mut writer = Socket::connect(address, "/yjs/doc/loud")
+        .await
+        .expect("a writer");
     let before = server.resident_bytes();
     let mut most = before;
     for clock in 0..UPDATES {
         let update = wire::update(7, clock, BYTES);
-        writer.send(&wire::update_message(&update)).await.expect("it is taken");
+        writer
+            .send(&wire::update_message(&update))
+            .await
+            .expect("it is taken");
         if clock % 50 == 49 {
             writer.settle(clock).await.expect("it is acked");
             most = most.max(server.resident_bytes());
             let took = honest.go_on().await;
-            assert!(took < Duration::from_secs(5), "another room waits for {took:.1?}");
+            assert!(
+                took < Duration::from_secs(5),
+                "another room waits for {took:.1?}"
+            );
         }
     }
     let written = UPDATES as usize * BYTES;
@@ -350,7 +504,11 @@ async fn memory_is_bounded_whoever_does_not_read() {
     );
     // The document, the log's cache of it and the feed; and no queue for each who does not read,
     // which would be fifty times what was written.
-    assert!(grown < 6 * written + DEAF * (1 << 20), "grown by {} MiB", grown >> 20);
+    assert!(
+        grown < 6 * written + DEAF * (1 << 20),
+        "grown by {} MiB",
+        grown >> 20
+    );
 
     // Whoever begins to listen again is brought up to date.
     let mut one = deaf.swap_remove(0);
@@ -386,7 +544,9 @@ async fn memory_is_bounded_whatever_is_claimed() {
     let mut claims = Vec::new();
     for _ in 0..200 {
         // A message of 16 MiB is announced, and a few bytes of it are sent.
-        let mut socket = Socket::connect(address, "/yjs/doc/claimed").await.expect("a socket");
+        let mut socket = Socket::connect(address, "/yjs/doc/claimed")
+            .await
+            .expect("a socket");
         let mut head = vec![0x82, 0xff];
         head.extend((16_u64 << 20).to_be_bytes());
         head.extend([0; 4]);
@@ -396,8 +556,14 @@ async fn memory_is_bounded_whatever_is_claimed() {
     }
     honest.go_on().await;
     let grown = server.resident_bytes().saturating_sub(before);
-    eprintln!("200 claims of 16 MiB each: the server grew by {} KiB", grown >> 10);
-    assert!(grown < 64 << 20, "memory is taken for what is there, not for what is claimed: {grown}");
+    eprintln!(
+        "200 claims of 16 MiB each: the server grew by {} KiB",
+        grown >> 10
+    );
+    assert!(
+        grown < 64 << 20,
+        "memory is taken for what is there, not for what is claimed: {grown}"
+    );
     drop(claims);
     honest.go_on().await;
     honest.alone_in_the_log().await;

@@ -22,7 +22,12 @@ async fn a_log_that_cannot_grow_ends_the_process_and_takes_back_no_ack() {
     for client in 1..=WRITERS {
         writers.spawn(write(address, client));
     }
-    let acked = within(Duration::from_secs(90), "the disk fills up", writers.join_all()).await;
+    let acked = within(
+        Duration::from_secs(90),
+        "the disk fills up",
+        writers.join_all(),
+    )
+    .await;
     let status = server.ends(Duration::from_secs(30));
     let said = server.stderr();
     assert!(
@@ -40,7 +45,9 @@ async fn a_log_that_cannot_grow_ends_the_process_and_takes_back_no_ack() {
     for (client, acked) in acked {
         let room = format!("doc/full/{client}");
         let document = http::snapshot(server.address(), &room).await;
-        let keys = document.map(|document| wire::keys([&*document])).unwrap_or_default();
+        let keys = document
+            .map(|document| wire::keys([&*document]))
+            .unwrap_or_default();
         for clock in 0..acked {
             assert!(
                 keys.contains(&format!("{client}:{clock}")),
@@ -50,11 +57,19 @@ async fn a_log_that_cannot_grow_ends_the_process_and_takes_back_no_ack() {
         }
         total += acked;
     }
-    assert!(total > 100, "the disk was not full from the beginning: {total} acks");
+    assert!(
+        total > 100,
+        "the disk was not full from the beginning: {total} acks"
+    );
     // With space again it goes on where it stopped.
-    let mut socket = Socket::connect(server.address(), "/yjs/doc/full/1").await.expect("a socket");
+    let mut socket = Socket::connect(server.address(), "/yjs/doc/full/1")
+        .await
+        .expect("a socket");
     let update = wire::update(1_000, 0, 10);
-    socket.send(&wire::update_message(&update)).await.expect("it is taken");
+    socket
+        .send(&wire::update_message(&update))
+        .await
+        .expect("it is taken");
     socket.settle(1).await.expect("and acked");
 }
 
