@@ -221,8 +221,10 @@ pub(crate) struct ChunkWriter {
     next_body: u64,
     prepared: u64,
     zstd: zstd::bulk::Compressor<'static>,
-    /// Bytes handed to sled since the last look.
+    /// Bytes handed to sled so far.
     pub(crate) written: u64,
+    /// Bytes of bodies removed so far.
+    pub(crate) removed: u64,
 }
 
 /// Records to be written as one chunk: runs that follow each other, and their marks.
@@ -243,6 +245,7 @@ impl ChunkWriter {
             prepared: prepared.max(next_body),
             zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
             written: 0,
+            removed: 0,
         })
     }
 
@@ -316,6 +319,7 @@ impl ChunkWriter {
     }
 
     pub(crate) fn remove_body(&mut self, chunk: &Chunk) -> Result<(), sled::Error> {
+        self.removed += u64::from(chunk.stored_bytes);
         for part in 0..u64::from(chunk.parts) {
             self.chunks.bodies.remove((chunk.body + part).to_be_bytes())?;
         }

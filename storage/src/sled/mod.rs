@@ -13,6 +13,7 @@
 //! - [`rooms`] holds in memory what has not been moved yet, and answers most reads.
 //! - [`chunk`] and [`catalogue`] are where records and rooms stay on disk.
 //! - [`writer`] has the two threads of the pipeline, [`mover`] the third one.
+//! - [`ahead`] keeps written zeros in front of sled, so that syncs are short.
 //! - [`open`] makes, locks and opens the folder; [`recover`] replays what had not been moved.
 //!
 //! # What happens to space
@@ -23,6 +24,7 @@
 //! system only as far as live data does not stand behind it. It takes further writes, or a moment
 //! of quiet in which the mover nudges the collector, before the file shrinks.
 
+mod ahead;
 mod catalogue;
 mod chunk;
 mod commit;
@@ -187,6 +189,9 @@ struct Shared {
     /// Wakes the mover, and what waits for it.
     idle: Condvar,
     poison: watch::Sender<Option<String>>,
+    /// Whether zeros are to be appended, and what says so.
+    ahead_wanted: Mutex<bool>,
+    ahead: Condvar,
     /// How many syncs have begun: the mover need not sync what the syncer did.
     syncs: AtomicU64,
 }
@@ -199,6 +204,8 @@ struct Disk {
     chunks: Chunks,
     /// Our own handle to sled's file, to sync it and to know its size.
     file: File,
+    /// Another one, that appends.
+    append: File,
     path: PathBuf,
     /// Held as long as the store is open.
     _lock: File,
@@ -257,6 +264,8 @@ impl SledLog {
             work: Condvar::new(),
             idle: Condvar::new(),
             poison: watch::Sender::new(None),
+            ahead_wanted: Mutex::new(true),
+            ahead: Condvar::new(),
             syncs: AtomicU64::new(0),
             options,
         });
@@ -272,9 +281,7 @@ impl SledLog {
 impl Drop for SledLog {
     /// What was handed over is finished by the log's threads, which then let go of the store.
     fn drop(&mut self) {
-        self.shared.state.lock().closing = true;
-        self.shared.work.notify_all();
-        self.shared.idle.notify_all();
+        self.shared.begin_closing();
     }
 }
 
@@ -479,18 +486,29 @@ impl Shared {
         for batch in queue {
             let _ = batch.done.send(Err(AppendError::Poisoned(why.to_owned())));
         }
-        self.work.notify_all();
-        self.idle.notify_all();
+        self.wake_all();
     }
 
     fn is_poisoned(&self) -> bool {
         self.poison.borrow().is_some()
     }
 
-    fn close(&self, threads: &Mutex<Vec<JoinHandle<()>>>) {
+    fn begin_closing(&self) {
         self.state.lock().closing = true;
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         self.work.notify_all();
         self.idle.notify_all();
+        // The thread that waits for this one looks at the state while it holds the lock.
+        let wanted = self.ahead_wanted.lock();
+        self.ahead.notify_all();
+        drop(wanted);
+    }
+
+    fn close(&self, threads: &Mutex<Vec<JoinHandle<()>>>) {
+        self.begin_closing();
         let mut threads = threads.lock();
         for thread in threads.drain(..) {
             if thread.join().is_err() {
@@ -504,6 +522,13 @@ impl Shared {
             if let Err(error) = synced {
                 tracing::error!(error, "closing the log: the last flush failed");
             }
+        }
+        let path = disk.path.join("sled").join("db");
+        // The folder stays locked until sled is gone and its file in order.
+        let Disk { db, rooms, chunks, _lock, .. } = disk;
+        drop((db, rooms, chunks));
+        if let Err(error) = ahead::cut_off(&path) {
+            tracing::warn!(%error, "closing the log: zeros at its end stay");
         }
     }
 

@@ -19,8 +19,9 @@ use protocol::{Head, Record, RoomName, Run, Seq};
 
 use super::catalogue::Moved as Watermark;
 use super::chunk::{CHUNK_BYTES, Chunk, ChunkWriter, Draft, damaged, mark};
+use super::commit::MAX_VALUE_BYTES;
 use super::writer::Commits;
-use super::{Disk, Moved, Shared};
+use super::{Disk, Moved, SEGMENT_BYTES, Shared};
 use crate::log::{ReadError, RoomState};
 
 /// Between syncs the mover writes no more than this, so that sled never reuses a segment whose
@@ -31,6 +32,12 @@ const SYNC_BYTES: u64 = 2 << 20;
 const FLUSH_BYTES: u64 = 256 << 10;
 /// A room's last chunk is taken up again while it is smaller than this, or than twice what comes.
 const SMALL_BYTES: u32 = 2 << 10;
+/// The file is shrunk once this much was removed, and a fifth of it.
+const SHRINK_FROM_BYTES: u64 = 64 << 20;
+/// … until so many segments were written in vain.
+const SHRINK_TRIES: u32 = 8;
+/// The tree of values that only make sled's log go on.
+pub(super) const BALLAST: &str = "ballast";
 /// How long the mover works before it rests.
 const WORK: Duration = Duration::from_millis(4);
 
@@ -56,6 +63,8 @@ struct Mover<'a> {
     shared: &'a Shared,
     disk: &'a Disk,
     writer: ChunkWriter,
+    /// What had been removed when the file was last shrunk.
+    shrunk: u64,
     work_began: Instant,
     flushed: u64,
     synced: u64,
@@ -69,6 +78,7 @@ pub(super) fn run(shared: &Shared, commits: &Mutex<Commits>, writer: ChunkWriter
         shared,
         disk,
         writer,
+        shrunk: 0,
         work_began: Instant::now(),
         flushed: 0,
         synced: 0,
@@ -139,6 +149,7 @@ impl Mover<'_> {
         }
         self.sync()?;
         self.drop_commits(commits)?;
+        self.shrink()?;
         {
             let mut state = self.shared.state.lock();
             if !state.rooms.dirty.is_empty() {
@@ -276,6 +287,41 @@ impl Mover<'_> {
             self.writer.remove(room, &chunk)?;
             self.breathe()?;
         }
+        Ok(())
+    }
+
+    /// After much was removed: has sled give the file system back what it no longer needs.
+    ///
+    /// sled collects only as its log goes on, segment by segment, and cuts the file only at its
+    /// end. So the log is made to go on, with values that mean nothing, as long as that helps.
+    fn shrink(&mut self) -> Result<(), Stop> {
+        let removed = self.writer.removed - self.shrunk;
+        let before = self.disk.bytes();
+        if removed < SHRINK_FROM_BYTES || removed < before / 5 {
+            return Ok(());
+        }
+        self.shrunk = self.writer.removed;
+        let ballast = self.disk.db.open_tree(BALLAST)?;
+        let value = vec![0; MAX_VALUE_BYTES];
+        let per_segment = (SEGMENT_BYTES / MAX_VALUE_BYTES) as u64;
+        let mut best = before;
+        let mut in_vain = 0;
+        for n in 0..removed / MAX_VALUE_BYTES as u64 {
+            ballast.insert([(n % 8) as u8], &value[..])?;
+            self.writer.written += MAX_VALUE_BYTES as u64;
+            self.breathe()?;
+            if (n + 1) % per_segment == 0 {
+                let now = self.disk.bytes();
+                in_vain = if now < best { 0 } else { in_vain + 1 };
+                best = best.min(now);
+                if in_vain == SHRINK_TRIES {
+                    break;
+                }
+            }
+        }
+        self.disk.db.drop_tree(BALLAST)?;
+        self.sync()?;
+        tracing::info!(removed, before, after = self.disk.bytes(), "space was given back");
         Ok(())
     }
 

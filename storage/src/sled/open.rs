@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use super::chunk::Chunks;
-use super::{Disk, FLUSH_EVERY_MS, SEGMENT_BYTES, SledOptions};
+use super::mover::BALLAST;
+use super::{Disk, FLUSH_EVERY_MS, SEGMENT_BYTES, SledOptions, ahead};
 
 const FORMAT: &str = "the-well sled log, format 1\n";
 /// sled lets go of its own lock when its last thread has ended, a moment after it was closed.
@@ -126,11 +127,16 @@ pub(super) fn open(folder: &Path, options: &SledOptions) -> Result<Disk, OpenErr
         });
     }
     remove_unfinished_snapshots(&store)?;
+    let path = store.join("db");
+    ahead::cut_off(&path).map_err(|error| OpenError::io("shorten", &path, &error))?;
     let db = open_sled(&store, options)?;
+    // Left by a mover that stopped while it shrank the file.
+    db.drop_tree(BALLAST).map_err(|error| OpenError::sled("open", &store, &error))?;
     // Opening writes too: a torn end is cut off, a snapshot of sled's is renewed.
     sync_tree(&store)?;
-    let path = store.join("db");
     let file = File::open(&path).map_err(|error| OpenError::io("open", &path, &error))?;
+    let append = File::options().append(true).open(&path);
+    let append = append.map_err(|error| OpenError::io("open", &path, &error))?;
     let tree = |name: &str| {
         db.open_tree(name).map_err(|error| OpenError::sled("open", &store, &error))
     };
@@ -142,6 +148,7 @@ pub(super) fn open(folder: &Path, options: &SledOptions) -> Result<Disk, OpenErr
         },
         db,
         file,
+        append,
         path: folder.to_owned(),
         _lock: lock,
     })

@@ -21,12 +21,14 @@ use tokio::sync::oneshot;
 use super::chunk::{ChunkWriter, Chunks, damaged};
 use super::commit::{Change, PREPARED, Stream};
 use super::rooms::Waiting;
-use super::{Committed, Disk, Queued, Shared, State, mover};
+use super::{Committed, Disk, Queued, Shared, State, ahead, mover};
 use crate::log::{AppendError, Appended, Durable, ReadError};
 use protocol::envelope::Damage;
 
 /// How many bytes of batches one commit gathers, unless a single batch is larger.
 const COMMIT_BYTES: usize = 1 << 20;
+/// How many bytes are committed between two looks at the space ahead.
+const LOOK_AHEAD_BYTES: u64 = 1 << 20;
 
 /// Where commits are written: one tree for all since the mover last took them.
 #[derive(Debug)]
@@ -147,7 +149,8 @@ pub(super) fn spawn(
         move |shared| run_writer(shared, &commits, &send)
     })?;
     let mover = guarded(shared, "log-mover", move |shared| mover::run(shared, &commits, chunks))?;
-    Ok(vec![writer, syncer, mover])
+    let ahead = guarded(shared, "log-ahead", ahead::run)?;
+    Ok(vec![writer, syncer, mover, ahead])
 }
 
 /// A thread whose panic poisons the log, for it leaves the disk's state unknown.
@@ -391,6 +394,7 @@ fn refuse(shared: &Shared, batches: Vec<Queued>, why: &str) {
 fn run_syncer(shared: &Shared, commits: &Mutex<Commits>, receive: &Receiver<Flushed>) {
     let disk = shared.disk.read();
     let Some(disk) = disk.as_ref() else { return };
+    let mut unlooked = 0;
     while let Ok(first) = receive.recv() {
         // Whatever else has been flushed by now is covered by the same sync.
         let mut flushed = vec![first];
@@ -409,7 +413,12 @@ fn run_syncer(shared: &Shared, commits: &Mutex<Commits>, receive: &Receiver<Flus
                     commits.synced = commits.synced.max(last.entry);
                 }
                 for commit in flushed {
+                    unlooked += commit.bytes;
                     publish(shared, commit, sync);
+                }
+                if unlooked >= LOOK_AHEAD_BYTES {
+                    unlooked = 0;
+                    ahead::look(shared, disk);
                 }
             }
             Err(why) => {
