@@ -59,6 +59,10 @@ fn nothing_malformed_enters() {
         assert!(again.encode() == encoding, "seed {}", seed + round);
         assert!(folded(&[encoding.clone()]).encode() == encoding, "seed {}", seed + round);
         assert!(document.memory_bytes() >= encoding.len());
+        if let Some(dir) = std::env::var_os("WELL_ENCODINGS") {
+            let path = std::path::Path::new(&dir).join(format!("{}.survivor", seed + round));
+            std::fs::write(path, &encoding).unwrap();
+        }
         if document.waiting() == 0 && !document.is_foreign() {
             whole += 1;
             match oracle::seen(&[encoding]) {
