@@ -71,7 +71,8 @@ fn theirs(updates: &[Bytes], batch: usize) {
     for batch in updates.chunks(batch) {
         let mut txn = doc.transact_mut();
         for update in batch {
-            txn.apply_update(Update::decode_v1(update).unwrap()).unwrap();
+            txn.apply_update(Update::decode_v1(update).unwrap())
+                .unwrap();
         }
     }
 }
@@ -151,7 +152,10 @@ fn large(updates: &[Bytes]) {
 fn timed<T>(what: &str, run: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let made = run();
-    println!("    {what:<32}{:>10.3} ms", start.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "    {what:<32}{:>10.3} ms",
+        start.elapsed().as_secs_f64() * 1e3
+    );
     made
 }
 

@@ -20,8 +20,12 @@ use crate::document::{self, Document, DocumentError, Kind};
 /// Folds the records of `room` up to and with `up_to`, or to the head there is when the fold
 /// reaches it, into a document of `kind`.
 ///
+/// A room that never was folds to an empty document. One that was deleted and is back begins with
+/// the event that brought it back; where another record stands first, those before it have been
+/// trimmed, and the fold says so.
+///
 /// # Errors
-/// [`FoldError`]; a room that never was folds to an empty document.
+/// [`FoldError`].
 pub async fn fold(
     log: &dyn Log,
     room: &RoomName,
@@ -29,10 +33,6 @@ pub async fn fold(
     up_to: Option<Seq>,
 ) -> Result<Folded, FoldError> {
     let state = log.state(room).await?;
-    if state.start != Head::EMPTY && !state.deleted {
-        let start = state.start.seq;
-        return Err(ReadError::Trimmed { start }.into());
-    }
     let mut folder = Folder::new(room.clone(), kind, up_to.unwrap_or(Seq::MAX), state);
     while folder.wants_more() {
         let page = log.read(room, folder.head.seq, PAGE_BYTES).await?;
@@ -98,7 +98,12 @@ impl RoomFacts {
     pub fn take(&mut self, kind: RecordKind, payload: &[u8]) {
         match kind {
             RecordKind::Titled => self.title = Some(String::from_utf8_lossy(payload).into_owned()),
-            RecordKind::Deleted => *self = Self { title: None, deleted: true },
+            RecordKind::Deleted => {
+                *self = Self {
+                    title: None,
+                    deleted: true,
+                }
+            }
             RecordKind::Update
             | RecordKind::Created
             | RecordKind::Restored
@@ -147,6 +152,14 @@ pub const MAX_OPS: usize = 1 << 16;
 
 const _: () = assert!(INLINE_BYTES < PAGE_BYTES);
 
+/// Whether a record may be the first of a room.
+const fn begins(kind: RecordKind) -> bool {
+    match kind {
+        RecordKind::Created | RecordKind::Restored | RecordKind::Forked => true,
+        RecordKind::Update | RecordKind::Titled | RecordKind::Deleted => false,
+    }
+}
+
 struct Folder {
     room: RoomName,
     up_to: Seq,
@@ -167,7 +180,7 @@ impl Folder {
             up_to,
             state,
             document: document::new(kind),
-            // A deleted room begins again after its head.
+            // A deleted room begins again after its head; a trimmed one is found out below.
             head: state.start,
             ops: VecDeque::new(),
             ops_complete: true,
@@ -189,6 +202,9 @@ impl Folder {
         let mut seqs = Vec::new();
         let mut payloads: Vec<Bytes> = Vec::new();
         for run in page {
+            if !self.wants_more() {
+                break;
+            }
             if run.before() != self.head {
                 return Err(self.damaged(Damage::Content));
             }
@@ -198,6 +214,11 @@ impl Folder {
                 }
                 let record = record.map_err(|damage| self.damaged(damage))?;
                 let (seq, at) = (record.seq, record.at);
+                let first = self.head.seq == self.state.start.seq;
+                if first && self.head != Head::EMPTY && !begins(record.draft.kind) {
+                    let start = self.head.seq;
+                    return Err(ReadError::Trimmed { start }.into());
+                }
                 let chain = self.head.chain.extend(seq, at, &record.draft);
                 if at < self.head.at || chain != record.chain {
                     return Err(self.damaged(Damage::Content));

@@ -114,7 +114,10 @@ mod tests {
         part.integrate(&all[..150]);
         let diff = whole.diff(&part.version()).unwrap();
         assert_eq!([part.encode(), diff].concat(), whole.encode());
-        assert_eq!(whole.diff(&Bytes::from_static(&[0])).unwrap(), whole.encode());
+        assert_eq!(
+            whole.diff(&Bytes::from_static(&[0])).unwrap(),
+            whole.encode()
+        );
         assert_eq!(part.diff(&whole.version()).unwrap(), Bytes::new());
         assert!(!part.is_empty_version(&part.version()));
     }
@@ -123,7 +126,10 @@ mod tests {
     fn a_version_is_one_number() {
         let document = OpaqueDocument::new();
         for bad in [&[][..], &[0x80], &[0, 0], &[0xff; 9]] {
-            assert!(document.diff(&Bytes::copy_from_slice(bad)).is_err(), "{bad:?}");
+            assert!(
+                document.diff(&Bytes::copy_from_slice(bad)).is_err(),
+                "{bad:?}"
+            );
         }
     }
 

@@ -186,7 +186,10 @@ impl YjsDocument {
             let Ok(deletes) = scan::check(&early.update, &mut sections) else {
                 continue;
             };
-            match self.ledger.take(&early.update, &sections, deletes, |_, _| Ok(())) {
+            match self
+                .ledger
+                .take(&early.update, &sections, deletes, |_, _| Ok(()))
+            {
                 Ok(taken) => {
                     if let Some(rest) = taken.rest {
                         let (update, missing) = (rest.update, rest.missing);
@@ -295,13 +298,16 @@ impl Document for YjsDocument {
     fn adds_nothing(&self, payload: &Bytes) -> Result<bool, DocumentError> {
         let mut sections = Vec::new();
         let deletes = scan::check(payload, &mut sections).map_err(malformed)?;
-        Ok(!is_new(&self.ledger, &self.held, payload, &sections, deletes)
-            || self.is_implied(payload, &sections, deletes))
+        Ok(
+            !is_new(&self.ledger, &self.held, payload, &sections, deletes)
+                || self.is_implied(payload, &sections, deletes),
+        )
     }
 
     fn version(&self) -> Bytes {
         let clients = self.ledger.clients.iter();
-        let mut clients: Vec<(u64, u32)> = clients.map(|client| (client.id, client.known)).collect();
+        let mut clients: Vec<(u64, u32)> =
+            clients.map(|client| (client.id, client.known)).collect();
         clients.sort_unstable_by(|a, b| b.cmp(a));
         let mut out = Vec::with_capacity(clients.len() * 8 + 4);
         write_var(&mut out, clients.len() as u64);

@@ -49,6 +49,7 @@ pub(super) struct Ledger {
     /// Whether something is in it that yrs reads wrong.
     pub(super) foreign: bool,
     walks: Vec<Walk>,
+    stack: Vec<usize>,
     marks: Vec<Mark>,
 }
 
@@ -152,6 +153,8 @@ enum Misplaced {
 #[derive(Debug, Clone, Copy)]
 struct Walk {
     section: Section,
+    /// The index of its client, if it has come before.
+    index: Option<u32>,
     /// What is left of it.
     at: usize,
     clock: u32,
@@ -236,6 +239,7 @@ impl Ledger {
         walks.clear();
         walks.extend(sections.iter().map(|section| Walk {
             section: *section,
+            index: self.by_id.get(&section.client).copied(),
             at: section.at,
             clock: section.clock,
             structs: section.structs,
@@ -244,7 +248,8 @@ impl Ledger {
             marked: false,
         }));
         let mut adds = false;
-        let mut stack = Vec::new();
+        let mut stack = std::mem::take(&mut self.stack);
+        stack.clear();
         for first in 0..walks.len() {
             if walks[first].tried {
                 continue;
@@ -272,6 +277,7 @@ impl Ledger {
                 }
             }
         }
+        self.stack = stack;
         Ok(adds)
     }
 
@@ -284,7 +290,9 @@ impl Ledger {
                 .structure::<false>()
                 .map_err(|fault| Misplaced::Malformed(fault.what))?;
             let end = walk.clock + item.len;
-            let known = self.known(id);
+            let known = walk
+                .index
+                .map_or(0, |index| self.clients[index as usize].known);
             if item.kind() != kind::SKIP && end > known {
                 if walk.clock > known {
                     let missing = Id {
@@ -297,13 +305,14 @@ impl Ledger {
                     client: id,
                     clock: walk.clock,
                 };
-                let home = self.place(at, &item, known - walk.clock)?;
-                let client = self.client(id);
+                let home = self.place(walk.index, at, &item, known - walk.clock)?;
+                let index = walk.index.unwrap_or_else(|| self.client(id));
+                walk.index = Some(index);
                 if !walk.marked {
                     walk.marked = true;
-                    self.mark(client);
+                    self.mark(index);
                 }
-                self.append(client, at, &item, home)?;
+                self.append(index, at, &item, home)?;
                 *adds = true;
             }
             walk.at = reader.at;
@@ -314,7 +323,13 @@ impl Ledger {
     }
 
     /// Where an item belongs, of which the part from `from` clocks into it on is new.
-    fn place(&mut self, at: Id, item: &Struct<'_>, from: u32) -> Result<Home, Misplaced> {
+    fn place(
+        &mut self,
+        own: Option<u32>,
+        at: Id,
+        item: &Struct<'_>,
+        from: u32,
+    ) -> Result<Home, Misplaced> {
         if item.kind() == kind::GC {
             return Ok(Home::GONE);
         }
@@ -323,8 +338,9 @@ impl Ledger {
             clock: at.clock + from,
             ..at
         };
-        let left = origin.map(|id| self.home_of(at, id)).transpose()?;
-        let right = item.right.map(|id| self.home_of(at, id)).transpose()?;
+        let home_of = |id| Ok(self.lookup(own, at, id)?.1);
+        let left = origin.map(home_of).transpose()?;
+        let right = item.right.map(home_of).transpose()?;
         match (left, right) {
             (Some(Home::GONE), _) | (_, Some(Home::GONE)) => Ok(Home::GONE),
             (Some(left), Some(right)) if left != right => Err(Misplaced::Malformed(
@@ -334,7 +350,7 @@ impl Ledger {
             (None, None) => {
                 let parent = match item.parent {
                     Some(Parent::Root(name)) => self.root(name),
-                    Some(Parent::Item(id)) => match self.type_at(at, id)? {
+                    Some(Parent::Item(id)) => match self.type_at(own, at, id)? {
                         Some(parent) => parent,
                         None => return Ok(Home::GONE),
                     },
@@ -346,12 +362,20 @@ impl Ledger {
         }
     }
 
-    /// The index of the client of `id` and, if it has come, where the item `id` belongs.
-    fn lookup(&self, at: Id, id: Id) -> Result<(u32, Home), Misplaced> {
-        if id.client == at.client && id.clock >= at.clock {
-            return Err(Misplaced::Malformed("an item refers to itself or a later one"));
-        }
-        let index = *self.by_id.get(&id.client).ok_or(Misplaced::Early(id))?;
+    /// The index of the client of `id` and, if it has come, where the item `id` belongs. Asked by
+    /// an item at `at`, whose client has the index `own`.
+    fn lookup(&self, own: Option<u32>, at: Id, id: Id) -> Result<(u32, Home), Misplaced> {
+        let index = if id.client == at.client {
+            if id.clock >= at.clock {
+                return Err(Misplaced::Malformed(
+                    "an item refers to itself or a later one",
+                ));
+            }
+            own
+        } else {
+            self.by_id.get(&id.client).copied()
+        };
+        let index = index.ok_or(Misplaced::Early(id))?;
         let client = &self.clients[index as usize];
         if id.clock >= client.known {
             return Err(Misplaced::Early(id));
@@ -359,13 +383,9 @@ impl Ledger {
         Ok((index, client.home(id.clock)))
     }
 
-    fn home_of(&self, at: Id, id: Id) -> Result<Home, Misplaced> {
-        Ok(self.lookup(at, id)?.1)
-    }
-
     /// The type that the item `id` holds; `None` if it has been collected.
-    fn type_at(&self, at: Id, id: Id) -> Result<Option<u32>, Misplaced> {
-        let (index, home) = self.lookup(at, id)?;
+    fn type_at(&self, own: Option<u32>, at: Id, id: Id) -> Result<Option<u32>, Misplaced> {
+        let (index, home) = self.lookup(own, at, id)?;
         if let Some(found) = self.nested.get(&(index, id.clock)) {
             return Ok(Some(*found));
         }
@@ -546,7 +566,10 @@ impl Ledger {
         }
         client.deleted.until(clock).or_else(|| {
             let run = client.home_run(clock);
-            let end = client.homes.get(run + 1).map_or(client.known, |next| next.clock);
+            let end = client
+                .homes
+                .get(run + 1)
+                .map_or(client.known, |next| next.clock);
             self.is_dead(client.home(clock).parent).then_some(end)
         })
     }

@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
-use super::scan::{HAS_KEY, HAS_ORIGIN, HAS_RIGHT, Id, KIND_BITS, Parent, Reader, Struct, kind, write_var};
+use super::scan::{
+    HAS_KEY, HAS_ORIGIN, HAS_RIGHT, Id, KIND_BITS, Parent, Reader, Struct, kind, write_var,
+};
 
 /// Appends everything of a part but its content: the part of `whole`, which stands at `id`, that
 /// begins `from` clocks into it, as content of `kind`.
@@ -184,7 +186,10 @@ mod tests {
         let text = "aü女😀b";
         let bytes = string(text);
         let whole = Reader::new(&bytes, 0).structure::<true>().unwrap();
-        let id = Id { client: 5, clock: 10 };
+        let id = Id {
+            client: 5,
+            clock: 10,
+        };
         for at in 1..whole.len {
             let mut parts = Vec::new();
             for clocks in [0..at, at..whole.len] {
@@ -194,12 +199,19 @@ mod tests {
                 assert_eq!(read.len, clocks.end - clocks.start, "{at}");
                 assert_eq!(read.raw.len(), part.len());
                 if clocks.start > 0 {
-                    let origin = Id { client: 5, clock: 9 + at };
+                    let origin = Id {
+                        client: 5,
+                        clock: 9 + at,
+                    };
                     assert_eq!((read.origin, read.parent), (Some(origin), None));
                 }
                 parts.extend_from_slice(Reader::new(read.content, 0).run().unwrap());
             }
-            let expected = if at == 4 { "aü女\u{fffd}\u{fffd}b" } else { text };
+            let expected = if at == 4 {
+                "aü女\u{fffd}\u{fffd}b"
+            } else {
+                text
+            };
             assert_eq!(String::from_utf8(parts).unwrap(), expected, "{at}");
         }
     }
@@ -210,7 +222,10 @@ mod tests {
         let bytes = [&[kind::ANY | HAS_ORIGIN, 7, 3, 4], &values.concat()[..]].concat();
         let whole = Reader::new(&bytes, 0).structure::<true>().unwrap();
         assert_eq!(whole.len, 4);
-        let id = Id { client: 5, clock: 0 };
+        let id = Id {
+            client: 5,
+            clock: 0,
+        };
         for from in 0..4 {
             for to in from + 1..=4 {
                 let mut part = Vec::new();

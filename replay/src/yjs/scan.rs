@@ -544,9 +544,8 @@ mod tests {
     #[test]
     fn clocks_stay_below_the_limit() {
         let max = [0xff, 0xff, 0xff, 0xff, 0x07];
-        let with_len = |clock: &[u8], len: &[u8]| {
-            [&[1, 1, 5][..], clock, &[kind::GC], len, &[0]].concat()
-        };
+        let with_len =
+            |clock: &[u8], len: &[u8]| [&[1, 1, 5][..], clock, &[kind::GC], len, &[0]].concat();
         assert!(check(&with_len(&[0], &max), &mut Vec::new()).is_ok());
         assert_eq!(fault(&with_len(&[1], &max)), "a clock is over the limit");
         let over = [0x80, 0x80, 0x80, 0x80, 0x08];

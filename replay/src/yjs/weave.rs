@@ -48,7 +48,10 @@ pub(super) fn weave(
         collected: Vec::new(),
         dead: dead_count,
     };
-    let mut out = Vec::with_capacity(ledger.base.len() + ledger.growth + 64);
+    let mut out = match peer {
+        None => Vec::with_capacity(ledger.base.len() + ledger.growth + 64),
+        Some(_) => Vec::new(),
+    };
     let mut writer = Writer::default();
 
     let mut order: Vec<(u64, Option<u32>)> = Vec::with_capacity(ledger.clients.len());
@@ -276,7 +279,11 @@ impl Writer {
                 let end = clock + item.len;
                 if end > from {
                     let start = clock.max(from);
-                    while client.homes.get(run + 1).is_some_and(|next| next.clock <= start) {
+                    while client
+                        .homes
+                        .get(run + 1)
+                        .is_some_and(|next| next.clock <= start)
+                    {
                         run += 1;
                     }
                     let home = client.homes.get(run).map_or(Home::GONE, |run| run.home);
@@ -314,7 +321,13 @@ impl Writer {
                 break;
             }
             if deleted.start > clock {
-                self.write_part(id, item, clock - id.clock..deleted.start - id.clock, false, keyed);
+                self.write_part(
+                    id,
+                    item,
+                    clock - id.clock..deleted.start - id.clock,
+                    false,
+                    keyed,
+                );
                 clock = deleted.start;
             }
             let until = deleted.end.min(end);

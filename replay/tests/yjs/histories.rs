@@ -27,17 +27,24 @@ fn what_real_clients_send_is_taken() {
             let checked = document.integrate(std::slice::from_ref(update)).remove(0);
             let checked = checked.unwrap_or_else(|error| panic!("{name} {n}: {error}"));
             assert_eq!(checked.adds, document.encode() != before, "{name} {n}");
-            assert!(nothing != checked.adds || (nothing && implied(&before, update)), "{name} {n}");
+            assert!(
+                nothing != checked.adds || (nothing && implied(&before, update)),
+                "{name} {n}"
+            );
         }
         assert_eq!(document.waiting(), 0, "{name}");
-        let site = |update: &Bytes| YjsDocument::new().integrate(&[update.clone()]).remove(0);
+        let site = |update: &Bytes| {
+            YjsDocument::new()
+                .integrate(std::slice::from_ref(update))
+                .remove(0)
+        };
         assert!(site(&updates[0]).unwrap().site.is_some(), "{name}");
     }
 }
 
 /// Whether an update only says what was so already: it changes nothing that yrs shows.
 fn implied(before: &Bytes, update: &Bytes) -> bool {
-    let without = oracle::seen(&[before.clone()]);
+    let without = oracle::seen(std::slice::from_ref(before));
     without.is_ok() && without == oracle::seen(&[before.clone(), update.clone()])
 }
 
@@ -101,11 +108,17 @@ fn what_waits_is_in_the_encoding_once() {
         shuffled.shuffle(&mut random);
         let mut document = YjsDocument::new();
         for update in &shuffled {
-            document.integrate(std::slice::from_ref(update)).remove(0).unwrap();
+            document
+                .integrate(std::slice::from_ref(update))
+                .remove(0)
+                .unwrap();
             waited += document.waiting();
             let encoding = document.encode();
             let again = document.integrate(&[update.clone(), encoding.clone()]);
-            assert!(again.iter().all(|again| !again.as_ref().unwrap().adds), "{name}");
+            assert!(
+                again.iter().all(|again| !again.as_ref().unwrap().adds),
+                "{name}"
+            );
             assert!(document.adds_nothing(&encoding).unwrap(), "{name}");
             assert_same(&document.encode(), &encoding, format_args!("{name}"));
         }
@@ -134,13 +147,23 @@ fn a_difference_is_what_a_peer_lacks() {
             let have = random.random_range(0..updates.len());
             let mut peer = folded(&updates[..have]);
             let diff = whole.diff(&peer.version()).unwrap();
-            assert!(!diff.is_empty() && diff.len() <= whole.encode().len() + 16, "{name}");
+            assert!(
+                !diff.is_empty() && diff.len() <= whole.encode().len() + 16,
+                "{name}"
+            );
             peer.integrate(&[diff]).remove(0).unwrap();
-            assert_same(&peer.encode(), &whole.encode(), format_args!("{name} {have}"));
+            assert_same(
+                &peer.encode(),
+                &whole.encode(),
+                format_args!("{name} {have}"),
+            );
         }
         let nothing = whole.diff(&whole.version()).unwrap();
         assert!(whole.adds_nothing(&nothing).unwrap(), "{name}");
-        assert_eq!(whole.diff(&Bytes::from_static(&[0])).unwrap(), whole.encode());
+        assert_eq!(
+            whole.diff(&Bytes::from_static(&[0])).unwrap(),
+            whole.encode()
+        );
     }
 }
 
@@ -180,7 +203,10 @@ fn assert_same(left: &Bytes, right: &Bytes, what: std::fmt::Arguments<'_>) {
 fn version(document: &YjsDocument) -> BTreeMap<u64, u32> {
     use yrs::updates::decoder::Decode;
     let version = yrs::StateVector::decode_v1(&document.version()).unwrap();
-    version.iter().map(|(client, clock)| (client.get(), *clock)).collect()
+    version
+        .iter()
+        .map(|(client, clock)| (client.get(), *clock))
+        .collect()
 }
 
 /// With `WELL_ENCODINGS=DIR`, writes what `tests/fixtures/make.mjs check DIR` compares in Yjs.

@@ -20,7 +20,10 @@ fn nothing_malformed_enters() {
         value.map_or(default, |value| value.parse().unwrap())
     };
     let (mutants, seed) = (number("WELL_MUTANTS", MUTANTS), number("WELL_SEED", 1));
-    let mut corpus: Vec<Vec<Bytes>> = histories().into_iter().map(|(_, updates)| updates).collect();
+    let mut corpus: Vec<Vec<Bytes>> = histories()
+        .into_iter()
+        .map(|(_, updates)| updates)
+        .collect();
     for updates in &mut corpus {
         let half = folded(&updates[..updates.len() / 2]);
         updates.push(half.encode());
@@ -39,7 +42,7 @@ fn nothing_malformed_enters() {
                 // Where something waits, yrs is no oracle: most documents are to be whole.
                 continue;
             }
-            match document.integrate(&[mutant.clone()]).remove(0) {
+            match document.integrate(std::slice::from_ref(&mutant)).remove(0) {
                 Ok(checked) => {
                     let after = document.encode();
                     assert_eq!(checked.adds, after != encoding, "seed {}", seed + round);
@@ -57,7 +60,11 @@ fn nothing_malformed_enters() {
         }
         let again = folded(&log);
         assert!(again.encode() == encoding, "seed {}", seed + round);
-        assert!(folded(&[encoding.clone()]).encode() == encoding, "seed {}", seed + round);
+        assert!(
+            folded(std::slice::from_ref(&encoding)).encode() == encoding,
+            "seed {}",
+            seed + round
+        );
         assert!(document.memory_bytes() >= encoding.len());
         if let Some(dir) = std::env::var_os("WELL_ENCODINGS") {
             let path = std::path::Path::new(&dir).join(format!("{}.survivor", seed + round));
@@ -84,7 +91,7 @@ fn nothing_malformed_enters() {
 /// Whether anything would wait in a document if it took an update.
 fn waits(document: &YjsDocument, update: &Bytes) -> bool {
     let mut trial = folded(&[document.encode()]);
-    let _ = trial.integrate(&[update.clone()]);
+    let _ = trial.integrate(std::slice::from_ref(update));
     trial.waiting() > 0
 }
 
@@ -95,7 +102,9 @@ impl YjsVersion<'_> {
         use yrs::updates::decoder::Decode;
         let version = yrs::StateVector::decode_v1(self.0).unwrap();
         let clocks = version.iter();
-        clocks.map(|(client, clock)| (client.get(), *clock)).collect()
+        clocks
+            .map(|(client, clock)| (client.get(), *clock))
+            .collect()
     }
 }
 
@@ -143,14 +152,20 @@ fn random_bytes_are_refused_or_harmless() {
         let len = random.random_range(0..40);
         // Small numbers get further.
         let bytes: Vec<u8> = (0..len)
-            .map(|_| if random.random() { random.random_range(0..9) } else { random.random() })
+            .map(|_| {
+                if random.random() {
+                    random.random_range(0..9)
+                } else {
+                    random.random()
+                }
+            })
             .collect();
         let _ = document.integrate(&[bytes.clone().into()]);
         let _ = document.adds_nothing(&bytes.clone().into());
         let _ = document.diff(&bytes.into());
     }
     let encoding = document.encode();
-    assert!(folded(&[encoding.clone()]).encode() == encoding);
+    assert!(folded(std::slice::from_ref(&encoding)).encode() == encoding);
 }
 
 /// An update of one client, from clock 0 on, without deletes.
@@ -232,7 +247,12 @@ fn what_waits_is_bounded() {
     }
     assert_eq!(document.waiting() + refusals, 3000);
     assert_eq!(document.waiting(), 1024);
-    let large = [&[1, 1, 7, 0, 0x83, 1, 9, 0x80, 0x80, 0x80, 4][..], &vec![0; 8 << 20], &[0]].concat();
+    let large = [
+        &[1, 1, 7, 0, 0x83, 1, 9, 0x80, 0x80, 0x80, 4][..],
+        &vec![0; 8 << 20],
+        &[0],
+    ]
+    .concat();
     assert!(refused(&mut document, large.into()).contains("waits"));
     // What they wait for lets all of them in.
     let all = update(1, &[&[&[8, 1, 1, b'r', 10][..], &[126; 10]].concat()]);
@@ -258,7 +278,11 @@ fn many_clients_that_wait_for_one_another_are_one_walk() {
     // Client n's item stands after client n - 1's: written by falling client, each is reached
     // through all the others.
     let clients = 20_000_u32;
-    let mut bytes = vec![0x80 | clients as u8, 0x80 | (clients >> 7) as u8, (clients >> 14) as u8];
+    let mut bytes = vec![
+        0x80 | clients as u8,
+        0x80 | (clients >> 7) as u8,
+        (clients >> 14) as u8,
+    ];
     let var = |bytes: &mut Vec<u8>, n: u32| {
         bytes.extend([n as u8 | 0x80, (n >> 7) as u8 | 0x80, (n >> 14) as u8]);
     };

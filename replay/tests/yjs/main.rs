@@ -15,7 +15,10 @@ fn histories() -> Vec<(String, Vec<Bytes>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "history") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "history")
+        {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             found.push((name, split(&std::fs::read(path).unwrap())));
         }
