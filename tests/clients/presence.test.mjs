@@ -93,27 +93,62 @@ describe("presence", { concurrency: true }, () => {
     ["is cut", (old) => old.cut()],
     ["is closed", (old) => old.close()],
   ])) {
-    for (const clock of [1, 2]) {
-      it(`one that is back before its old connection ${how} keeps its place (clock 1, then ${clock})`, async () => {
-        const room = `hangs-${how}-${clock}`;
-        const { raw, observer, client } = await pair(room);
-        /** @type {number[]} */
-        const removed = [];
-        observer.awareness.on("change", (/** @type {{ removed: number[] }} */ change) => removed.push(...change.removed));
-        const again = await RawClient.open(`${mount}/${room}`);
-        again.send(awarenessMessage(client, clock, { name: "raw" }));
-        // What one connection sends is taken in order: after this the room has heard it.
-        again.send(updateMessage(insertion("x")));
-        await again.settle();
-        end(raw);
-        await pause(6_000);
-        assert.deepEqual(removed, []);
-        assert.ok(observer.seen().includes(client));
-        again.close();
-        await until("and it is gone when it leaves", () => !observer.seen().includes(client), 1_000);
-        observer.destroy();
-      });
-    }
+    it(`one that is back, with a newer clock, before its old connection ${how} keeps its place`, async () => {
+      const room = `hangs-${how}`;
+      const { raw, observer, client } = await pair(room);
+      /** @type {number[]} */
+      const removed = [];
+      observer.awareness.on("change", (/** @type {{ removed: number[] }} */ change) => removed.push(...change.removed));
+      const again = await RawClient.open(`${mount}/${room}`);
+      again.send(awarenessMessage(client, 2, { name: "raw" }));
+      // What one connection sends is taken in order: after this the room has heard it.
+      again.send(updateMessage(insertion("x")));
+      await again.settle();
+      end(raw);
+      await pause(6_000);
+      assert.deepEqual(removed, []);
+      assert.ok(observer.seen().includes(client));
+      again.close();
+      await until("and it is gone when it leaves", () => !observer.seen().includes(client), 1_000);
+      observer.destroy();
+    });
+
+    it(`a library's client that is back before its old connection ${how} is seen`, async () => {
+      const room = `overlaps-${how}`;
+      const old = await new Client(Library, mount, room).synced();
+      const { awareness, doc } = old;
+      awareness.setLocalStateField("user", { name: "Ada" });
+      const observer = await new Client(Library, mount, room).synced();
+      await until("it is seen", () => observer.seen().includes(doc.clientID));
+      // The same page, on a second connection; the first one ends only then.
+      const again = await new Client(Library, mount, room, { doc, awareness }).synced();
+      old.provider.shouldConnect = false;
+      end(/** @type {any} */ ({ cut: () => /** @type {any} */ (old.provider.ws).terminate(), close: () => old.provider.ws?.close() }));
+      await pause(6_000);
+      await until("it is still seen", () => observer.seen().includes(doc.clientID), 1_000);
+      again.destroy();
+      observer.destroy();
+    });
+  }
+
+  for (const [name, Each] of Object.entries(LIBRARIES)) {
+    it(`one that disconnects and connects again is soon seen again (${name})`, async () => {
+      const room = `reconnects-${name}`;
+      const a = await new Client(Each, mount, room).synced();
+      const b = await new Client(Each, mount, room).synced();
+      a.awareness.setLocalStateField("user", { name: "Ada" });
+      const sees = () => b.awareness.getStates().get(a.doc.clientID)?.user?.name === "Ada";
+      await until("it is seen", sees);
+      for (let round = 1; round <= 3; round += 1) {
+        a.provider.disconnect();
+        await until("it is gone", () => !sees());
+        a.provider.connect();
+        await a.synced();
+        await until(`it is seen again, round ${round}`, sees, 3_000);
+      }
+      a.destroy();
+      b.destroy();
+    });
   }
 
   it("nobody can speak for someone who is there", async () => {
