@@ -20,12 +20,16 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use hdrhistogram::Histogram;
 use protocol::record::RunBuilder;
 use protocol::{Author, Draft, Head, Kind, RoomName, Run, SessionId, Timestamp};
+use storage::sled::{Committed, Moved, Observer};
 use storage::{AppendError, Appended, Batch, Entry, Log, SledLog, SledOptions};
 
 const GROUPS: [usize; 5] = [1, 8, 64, 512, 4096];
@@ -58,11 +62,47 @@ fn main() {
             other => folder = PathBuf::from(other),
         }
     }
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio");
     match big {
         None => runtime.block_on(table(&folder, rounds, &groups, options)),
         Some("write") => runtime.block_on(write_big(&folder, records)),
         Some(_) => runtime.block_on(run_big(&folder, records)),
+    }
+}
+
+/// What the log's own threads spent, and what the mover did.
+#[derive(Default)]
+struct Watch {
+    commits: AtomicU64,
+    write_micros: AtomicU64,
+    sync_micros: AtomicU64,
+    moved_bytes: AtomicU64,
+    move_written_bytes: AtomicU64,
+}
+
+impl Observer for Watch {
+    fn committed(&self, commit: &Committed) {
+        self.commits.fetch_add(1, Relaxed);
+        self.write_micros.fetch_add(commit.write.as_micros() as u64, Relaxed);
+        self.sync_micros.fetch_add(commit.sync.as_micros() as u64, Relaxed);
+    }
+
+    fn moved(&self, moved: &Moved) {
+        self.moved_bytes.fetch_add(moved.bytes, Relaxed);
+        self.move_written_bytes.fetch_add(moved.written_bytes, Relaxed);
+    }
+}
+
+impl Watch {
+    /// Since the last time.
+    fn take(&self) -> String {
+        let commits = self.commits.swap(0, Relaxed).max(1);
+        let mean = |micros: &AtomicU64| micros.swap(0, Relaxed) / commits;
+        let (write, sync) = (mean(&self.write_micros), mean(&self.sync_micros));
+        let moved = self.moved_bytes.swap(0, Relaxed) >> 20;
+        let written = self.move_written_bytes.swap(0, Relaxed) >> 20;
+        format!("write {write} + sync {sync} µs; {moved} MB moved as {written}")
     }
 }
 
@@ -190,14 +230,16 @@ impl Row {
     }
 }
 
-async fn table(folder: &Path, rounds: usize, groups: &[usize], options: SledOptions) {
+async fn table(folder: &Path, rounds: usize, groups: &[usize], mut options: SledOptions) {
+    let watch = Arc::new(Watch::default());
+    options.observer = Some(watch.clone());
     let folder = folder.join(format!("store-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let mut file = Preallocated::new(&folder.join("preallocated"));
     let log = SledLog::open(&folder.join("log"), options).expect("a log");
     println!(
-        "{:>7} {:>14} {:>20} {:>14} {:>20} {:>8} {:>20}",
-        "records", "file rec/s", "p50/p99 µs", "log rec/s", "p50/p99 µs", "log/file", "lone p50/p99 µs"
+        "{:>7} {:>14} {:>20} {:>14} {:>20} {:>8}  {}",
+        "records", "file rec/s", "p50/p99 µs", "log rec/s", "p50/p99 µs", "log/file", "in the log, on average"
     );
     for &group in groups {
         let mut source = Source::new(ROOMS, &format!("g{group}"));
@@ -224,13 +266,9 @@ async fn table(folder: &Path, rounds: usize, groups: &[usize], options: SledOpti
                 append_in_flight(&log, &mut source, group, 1, &mut lone).await;
             }
         }
-        let lone_text = if group == 1 {
-            format!("{:.0} / {:.0}", lone.micros(0.5), lone.micros(0.99))
-        } else {
-            String::new()
-        };
+        let inside = watch.take();
         println!(
-            "{group:>7} {:>14.0} {:>20} {:>14.0} {:>20} {:>7.0}% {lone_text:>20}",
+            "{group:>7} {:>14.0} {:>20} {:>14.0} {:>20} {:>7.0}%  {inside}",
             disk.rate(),
             format!("{:.0} / {:.0}", disk.micros(0.5), disk.micros(0.99)),
             ours.rate(),
@@ -238,7 +276,12 @@ async fn table(folder: &Path, rounds: usize, groups: &[usize], options: SledOpti
             100.0 * ours.rate() / disk.rate(),
         );
         if group == 1 {
-            println!("        a lone update takes {:.2} × the file's commit (p50)", lone.micros(0.5) / disk.micros(0.5));
+            println!(
+                "        a lone update takes {:.0} µs (p99 {:.0}), {:.2} × the file's commit (p50)",
+                lone.micros(0.5),
+                lone.micros(0.99),
+                lone.micros(0.5) / disk.micros(0.5)
+            );
         }
     }
     log.close().await;
@@ -331,6 +374,12 @@ async fn run_big(folder: &Path, records: usize) {
         tokio::time::sleep(Duration::from_secs(10)).await;
         println!("{seconds} s after deleting 90 %: {} MB on disk", log.stats().disk_bytes >> 20);
     }
+    // New records take the place of the deleted ones.
+    let mut source = Source::new(100, "new");
+    for _ in 0..500 {
+        log.append(source.batch(1000)).await.expect("appended");
+    }
+    println!("after 500000 new records: {} MB on disk", log.stats().disk_bytes >> 20);
     log.close().await;
     let begun = Instant::now();
     let log = SledLog::open(&folder.join("log"), SledOptions::default()).expect("a log");

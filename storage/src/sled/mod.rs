@@ -447,8 +447,10 @@ impl Shared {
         let number = state.last_batch + 1;
         let (changes, heads) = state.rooms.admit(number, batch);
         state.last_batch = number;
-        if !changes.is_empty() {
-            state.dirty_since.get_or_insert_with(Instant::now);
+        if !changes.is_empty() && state.dirty_since.is_none() {
+            state.dirty_since = Some(Instant::now());
+            // The mover begins to count.
+            self.idle.notify_all();
         }
         let (done, receive) = oneshot::channel();
         state.queued_bytes += bytes;
