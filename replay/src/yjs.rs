@@ -341,6 +341,9 @@ impl Document for YjsDocument {
     }
 
     fn encode(&self) -> Bytes {
+        if self.ledger.is_settled() && self.early.is_empty() {
+            return self.ledger.base.clone();
+        }
         let woven = self.woven.get_or_init(|| self.weave(None));
         woven.bytes.clone()
     }

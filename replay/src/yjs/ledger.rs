@@ -44,7 +44,7 @@ pub(super) struct Ledger {
     pub(super) dead_in_base: usize,
     /// Bytes of structs and deleted ranges that have come since.
     pub(super) growth: usize,
-    /// Bytes of everything else that has ever been kept, for the memory bound.
+    /// Bytes of everything else, for the memory bound; counted again whenever the base is written.
     kept: usize,
     /// Whether something is in it that yrs reads wrong.
     pub(super) foreign: bool,
@@ -621,6 +621,29 @@ impl Ledger {
         for client in self.clients.drain(clients..) {
             self.by_id.remove(&client.id);
         }
+    }
+
+    /// Whether nothing has changed since the base was written.
+    pub(super) fn is_settled(&self) -> bool {
+        self.growth == 0 && !self.base.is_empty()
+    }
+
+    /// Takes the encoding of all that is here as the base.
+    pub(super) fn settle(&mut self, base: Bytes, parts: Vec<Part>, dead: usize) {
+        self.kept = self.types.len() * TYPE_BYTES;
+        self.kept += self.roots.keys().map(|name| name.len()).sum::<usize>();
+        for (client, part) in self.clients.iter_mut().zip(parts) {
+            client.base = part;
+            client.tail = Vec::new();
+            client.tail_structs = 0;
+            client.dirty = false;
+            self.kept += CLIENT_BYTES
+                + client.homes.len() * size_of::<HomeRun>()
+                + client.deleted.len() * size_of::<Range<u32>>();
+        }
+        self.base = base;
+        self.dead_in_base = dead;
+        self.growth = 0;
     }
 
     /// A bound on the memory that all this takes.

@@ -124,15 +124,7 @@ impl Woven {
     /// Makes this the base of the ledger that it is the whole encoding of.
     pub(super) fn settle(self, ledger: &mut Ledger) {
         ledger.delete(&self.collected);
-        for (client, part) in ledger.clients.iter_mut().zip(self.parts) {
-            client.base = part;
-            client.tail = Vec::new();
-            client.tail_structs = 0;
-            client.dirty = false;
-        }
-        ledger.base = self.bytes;
-        ledger.growth = 0;
-        ledger.dead_in_base = self.dead;
+        ledger.settle(self.bytes, self.parts, self.dead);
     }
 }
 
