@@ -62,8 +62,13 @@ fn main() {
             other => folder = PathBuf::from(other),
         }
     }
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio");
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("tokio");
     match big {
         None => runtime.block_on(table(&folder, rounds, &groups, options)),
         Some("write") => runtime.block_on(write_big(&folder, records)),
@@ -84,13 +89,16 @@ struct Watch {
 impl Observer for Watch {
     fn committed(&self, commit: &Committed) {
         self.commits.fetch_add(1, Relaxed);
-        self.write_micros.fetch_add(commit.write.as_micros() as u64, Relaxed);
-        self.sync_micros.fetch_add(commit.sync.as_micros() as u64, Relaxed);
+        self.write_micros
+            .fetch_add(commit.write.as_micros() as u64, Relaxed);
+        self.sync_micros
+            .fetch_add(commit.sync.as_micros() as u64, Relaxed);
     }
 
     fn moved(&self, moved: &Moved) {
         self.moved_bytes.fetch_add(moved.bytes, Relaxed);
-        self.move_written_bytes.fetch_add(moved.written_bytes, Relaxed);
+        self.move_written_bytes
+            .fetch_add(moved.written_bytes, Relaxed);
     }
 }
 
@@ -123,7 +131,12 @@ impl Source {
                 (bits >> 56) as u8
             })
             .collect();
-        let room = |i| (RoomName::new("doc", &format!("{name}-{i}")).expect("a name"), Head::EMPTY);
+        let room = |i| {
+            (
+                RoomName::new("doc", &format!("{name}-{i}")).expect("a name"),
+                Head::EMPTY,
+            )
+        };
         Self {
             rooms: (0..rooms).map(room).collect(),
             payloads,
@@ -226,7 +239,8 @@ impl Row {
     }
 
     fn took(&mut self, since: Instant) {
-        self.latency.saturating_record(since.elapsed().as_nanos() as u64);
+        self.latency
+            .saturating_record(since.elapsed().as_nanos() as u64);
     }
 }
 
@@ -239,7 +253,13 @@ async fn table(folder: &Path, rounds: usize, groups: &[usize], mut options: Sled
     let log = SledLog::open(&folder.join("log"), options).expect("a log");
     println!(
         "{:>7} {:>14} {:>20} {:>14} {:>20} {:>8}  {}",
-        "records", "file rec/s", "p50/p99 µs", "log rec/s", "p50/p99 µs", "log/file", "in the log, on average"
+        "records",
+        "file rec/s",
+        "p50/p99 µs",
+        "log rec/s",
+        "p50/p99 µs",
+        "log/file",
+        "in the log, on average"
     );
     for &group in groups {
         let mut source = Source::new(ROOMS, &format!("g{group}"));
@@ -249,7 +269,11 @@ async fn table(folder: &Path, rounds: usize, groups: &[usize], mut options: Sled
             // rooms are others.
             let mut other = Source::new(ROOMS, "file");
             let sealed: Vec<Vec<u8>> = (0..16)
-                .map(|_| runs(&other.batch(group)).flat_map(|run| run.bytes().to_vec()).collect())
+                .map(|_| {
+                    runs(&other.batch(group))
+                        .flat_map(|run| run.bytes().to_vec())
+                        .collect()
+                })
                 .collect();
             let begun = Instant::now();
             let mut nth = 0;
@@ -341,7 +365,10 @@ async fn run_big(folder: &Path, records: usize) {
     let log = SledLog::open(&folder.join("log"), SledOptions::default()).expect("a log");
     let opened = begun.elapsed();
     let unmoved = log.stats().unmoved_bytes;
-    println!("reopened after kill -9 in {opened:.2?}, {} MB were not moved", unmoved >> 20);
+    println!(
+        "reopened after kill -9 in {opened:.2?}, {} MB were not moved",
+        unmoved >> 20
+    );
     let mut found = 0;
     let mut after = None;
     loop {
@@ -363,27 +390,43 @@ async fn run_big(folder: &Path, records: usize) {
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let disk = log.stats().disk_bytes;
-        println!("after the move: {} MB on disk, {:.2} × the payload", disk >> 20, disk as f64 / payload);
+        println!(
+            "after the move: {} MB on disk, {:.2} × the payload",
+            disk >> 20,
+            disk as f64 / payload
+        );
     }
     // What deleting gives back.
     let room = |i| RoomName::new("doc", &format!("big-{i}")).expect("a name");
     let deletes = (0..900).map(|i| Entry::Delete(room(i)));
-    let batch = Batch { entries: deletes.collect() };
+    let batch = Batch {
+        entries: deletes.collect(),
+    };
     log.append(batch).await.expect("deleted");
     for seconds in [10, 20, 30] {
         tokio::time::sleep(Duration::from_secs(10)).await;
-        println!("{seconds} s after deleting 90 %: {} MB on disk", log.stats().disk_bytes >> 20);
+        println!(
+            "{seconds} s after deleting 90 %: {} MB on disk",
+            log.stats().disk_bytes >> 20
+        );
     }
     // New records take the place of the deleted ones.
     let mut source = Source::new(100, "new");
     for _ in 0..500 {
         log.append(source.batch(1000)).await.expect("appended");
     }
-    println!("after 500000 new records: {} MB on disk", log.stats().disk_bytes >> 20);
+    println!(
+        "after 500000 new records: {} MB on disk",
+        log.stats().disk_bytes >> 20
+    );
     log.close().await;
     let begun = Instant::now();
     let log = SledLog::open(&folder.join("log"), SledOptions::default()).expect("a log");
-    println!("reopened in {:.2?}: {} MB on disk", begun.elapsed(), log.stats().disk_bytes >> 20);
+    println!(
+        "reopened in {:.2?}: {} MB on disk",
+        begun.elapsed(),
+        log.stats().disk_bytes >> 20
+    );
     log.close().await;
     let _ = std::fs::remove_dir_all(&folder);
 }
@@ -428,7 +471,12 @@ async fn write_big(folder: &Path, records: usize) {
     while !in_flight.is_empty() {
         finish(&mut in_flight, &mut row).await;
     }
-    println!("peak {peak} MB resident; commits p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs", row.micros(0.5), row.micros(0.99), row.micros(1.0));
+    println!(
+        "peak {peak} MB resident; commits p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
+        row.micros(0.5),
+        row.micros(0.99),
+        row.micros(1.0)
+    );
     let me = rustix::process::getpid();
     let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
 }

@@ -178,7 +178,10 @@ impl<L: Log> Log for FaultyLog<L> {
     }
 
     fn poisoned(&self) -> Option<String> {
-        self.poison.borrow().clone().or_else(|| self.inner.poisoned())
+        self.poison
+            .borrow()
+            .clone()
+            .or_else(|| self.inner.poisoned())
     }
 
     fn until_poisoned(&self) -> BoxFuture<'static, String> {

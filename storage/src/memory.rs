@@ -182,7 +182,9 @@ impl Inner {
         for entry in &batch.entries {
             let (Entry::Run(name, _) | Entry::Trim(name, _) | Entry::Delete(name)) = entry;
             let head = heads.entry(name).or_insert_with(|| {
-                self.rooms.get(name).map_or(Head::EMPTY, |room| room.state.head)
+                self.rooms
+                    .get(name)
+                    .map_or(Head::EMPTY, |room| room.state.head)
             });
             let conflict = |expected| AppendError::Conflict {
                 room: name.clone(),
@@ -232,12 +234,7 @@ impl Room {
         self.state.clear();
     }
 
-    fn read(
-        &self,
-        name: &RoomName,
-        after: Seq,
-        max_bytes: usize,
-    ) -> Result<Vec<Run>, ReadError> {
+    fn read(&self, name: &RoomName, after: Seq, max_bytes: usize) -> Result<Vec<Run>, ReadError> {
         let start = self.state.start.seq;
         if after < start {
             return Err(ReadError::Trimmed { start });

@@ -117,7 +117,10 @@ mod tests {
         let segment = SEGMENT_BYTES as u64;
         file.set_len(4 * segment + 5).unwrap();
         file.write_all_at(&[7], segment + 3).unwrap();
-        assert_eq!(zeros_ahead(&File::open(&path).unwrap()).unwrap(), 2 * segment + 5);
+        assert_eq!(
+            zeros_ahead(&File::open(&path).unwrap()).unwrap(),
+            2 * segment + 5
+        );
         cut_off(&path).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 2 * segment);
         cut_off(&path).unwrap();

@@ -188,7 +188,9 @@ impl Chunks {
         if raw.len() != chunk.raw_bytes as usize {
             return Err(bad(Damage::Torn));
         }
-        Run::from_stored(chunk.before, chunk.after, Bytes::from(raw)).map(Some).map_err(bad)
+        Run::from_stored(chunk.before, chunk.after, Bytes::from(raw))
+            .map(Some)
+            .map_err(bad)
     }
 }
 
@@ -280,7 +282,9 @@ impl ChunkWriter {
                 out.extend_from_slice(piece);
             });
             self.prepare()?;
-            self.chunks.bodies.insert(self.next_body.to_be_bytes(), &value[..])?;
+            self.chunks
+                .bodies
+                .insert(self.next_body.to_be_bytes(), &value[..])?;
             self.written += value.len() as u64;
             self.next_body += 1;
             parts += 1;
@@ -299,7 +303,9 @@ impl ChunkWriter {
 
     fn prepare(&mut self) -> Result<(), sled::Error> {
         while self.prepared <= self.next_body + PREPARED {
-            self.chunks.bodies.insert(self.prepared.to_be_bytes(), &[])?;
+            self.chunks
+                .bodies
+                .insert(self.prepared.to_be_bytes(), &[])?;
             self.prepared += 1;
         }
         Ok(())
@@ -308,7 +314,9 @@ impl ChunkWriter {
     pub(crate) fn put(&mut self, room: &RoomName, chunk: &Chunk) -> Result<(), sled::Error> {
         let value = chunk.seal();
         self.written += value.len() as u64;
-        self.chunks.index.insert(key(room, chunk.after.seq), value)?;
+        self.chunks
+            .index
+            .insert(key(room, chunk.after.seq), value)?;
         Ok(())
     }
 
@@ -321,14 +329,18 @@ impl ChunkWriter {
     pub(crate) fn remove_body(&mut self, chunk: &Chunk) -> Result<(), sled::Error> {
         self.removed += u64::from(chunk.stored_bytes);
         for part in 0..u64::from(chunk.parts) {
-            self.chunks.bodies.remove((chunk.body + part).to_be_bytes())?;
+            self.chunks
+                .bodies
+                .remove((chunk.body + part).to_be_bytes())?;
         }
         Ok(())
     }
 }
 
 fn open_at(room: &RoomName, key: &[u8], value: &[u8]) -> Result<Chunk, ReadError> {
-    let seq = key.last_chunk().map_or(Seq::ZERO, |last| Seq::new(u64::from_be_bytes(*last)));
+    let seq = key
+        .last_chunk()
+        .map_or(Seq::ZERO, |last| Seq::new(u64::from_be_bytes(*last)));
     let chunk = Chunk::open(value).map_err(|damage| damaged(room, seq, damage))?;
     if chunk.after.seq == seq && chunk.before.seq < seq {
         Ok(chunk)

@@ -270,7 +270,14 @@ mod tests {
     #[test]
     fn a_commit_is_read_as_it_was_packed() {
         let room = RoomName::parse("doc/a").unwrap();
-        for len in [0, 10, MAX_PIECE_BYTES - 300, MAX_PIECE_BYTES, 200_000, 1 << 20] {
+        for len in [
+            0,
+            10,
+            MAX_PIECE_BYTES - 300,
+            MAX_PIECE_BYTES,
+            200_000,
+            1 << 20,
+        ] {
             let one = run(Head::EMPTY, len);
             let two = run(one.after(), 3);
             let changes = vec![
@@ -296,7 +303,14 @@ mod tests {
         let room = RoomName::parse("doc/a").unwrap();
         let good = joined(&parts(&[
             Change::Run(room.clone(), run(Head::EMPTY, 40)),
-            Change::Trim(room, Head { seq: Seq::new(1), ..Head::EMPTY }, 1),
+            Change::Trim(
+                room,
+                Head {
+                    seq: Seq::new(1),
+                    ..Head::EMPTY
+                },
+                1,
+            ),
         ]));
         let mut rng = Rng::new(1);
         for _ in 0..20_000 {

@@ -291,7 +291,9 @@ impl Log for SledLog {
             Ok(done) => done
                 .map(|result| {
                     result.unwrap_or_else(|_| {
-                        Err(AppendError::Unknown("the log's writer has ended".to_owned()))
+                        Err(AppendError::Unknown(
+                            "the log's writer has ended".to_owned(),
+                        ))
                     })
                 })
                 .boxed(),
@@ -375,7 +377,11 @@ impl Log for SledLog {
     }
 
     fn stats(&self) -> Stats {
-        let disk_bytes = self.shared.disk.try_read().and_then(|disk| disk.as_ref().map(Disk::bytes));
+        let disk_bytes = self
+            .shared
+            .disk
+            .try_read()
+            .and_then(|disk| disk.as_ref().map(Disk::bytes));
         Stats {
             disk_bytes: disk_bytes.unwrap_or_default(),
             unmoved_bytes: self.shared.state.lock().rooms.unmoved_bytes,
@@ -388,7 +394,10 @@ impl Log for SledLog {
         let finish = move || shared.close(&threads);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => runtime.spawn_blocking(finish).map(|_| ()).boxed(),
-            Err(_) => future::ready(finish()).boxed(),
+            Err(_) => {
+                finish();
+                future::ready(()).boxed()
+            }
         }
     }
 }
@@ -424,7 +433,9 @@ impl Shared {
             if state.closing {
                 return Err(AppendError::Closed);
             }
-            let Some(room) = state.rooms.missing(&batch).cloned() else { break };
+            let Some(room) = state.rooms.missing(&batch).cloned() else {
+                break;
+            };
             let evictions = state.rooms.evictions;
             drop(state);
             let row = self.row(&room).map_err(|error| match error {
@@ -441,7 +452,9 @@ impl Shared {
         let full = state.queue.len() >= MAX_WAITING_BATCHES
             || (state.queued_bytes > 0 && state.queued_bytes + bytes > MAX_WAITING_BYTES);
         if full {
-            return Err(AppendError::NotWritten("too many batches wait to be written".to_owned()));
+            return Err(AppendError::NotWritten(
+                "too many batches wait to be written".to_owned(),
+            ));
         }
         state.rooms.check(&batch)?;
         let number = state.last_batch + 1;
@@ -517,7 +530,9 @@ impl Shared {
                 tracing::error!("a thread of the log panicked");
             }
         }
-        let Some(disk) = self.disk.write().take() else { return };
+        let Some(disk) = self.disk.write().take() else {
+            return;
+        };
         if !self.is_poisoned() {
             let flushed = disk.db.flush().map_err(|error| error.to_string());
             let synced = flushed.and_then(|_| self.sync(&disk).map_err(|error| error.to_string()));
@@ -527,7 +542,13 @@ impl Shared {
         }
         let path = disk.path.join("sled").join("db");
         // The folder stays locked until sled is gone and its file in order.
-        let Disk { db, rooms, chunks, _lock, .. } = disk;
+        let Disk {
+            db,
+            rooms,
+            chunks,
+            _lock,
+            ..
+        } = disk;
         drop((db, rooms, chunks));
         if let Err(error) = ahead::cut_off(&path) {
             tracing::warn!(%error, "closing the log: zeros at its end stay");
@@ -566,7 +587,9 @@ fn entry_bytes(entry: &crate::log::Entry) -> usize {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 

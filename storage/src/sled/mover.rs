@@ -35,7 +35,9 @@ const SMALL_BYTES: u32 = 2 << 10;
 /// The file is shrunk once this much was removed, and a fifth of it.
 const SHRINK_FROM_BYTES: u64 = 64 << 20;
 /// … until so many segments were written in vain.
-const SHRINK_TRIES: u32 = 8;
+const SHRINK_TRIES: u32 = 16;
+/// Between two of them sled's collector is given this long.
+const SHRINK_PAUSE: Duration = Duration::from_millis(250);
 /// The tree of values that only make sled's log go on.
 pub(super) const BALLAST: &str = "ballast";
 /// How long the mover works before it rests.
@@ -114,7 +116,9 @@ fn wait_for_work(shared: &Shared) -> bool {
             state.dirty_since = None;
             return true;
         }
-        shared.idle.wait_for(&mut state, shared.options.move_after - waited);
+        shared
+            .idle
+            .wait_for(&mut state, shared.options.move_after - waited);
     }
 }
 
@@ -126,7 +130,15 @@ impl Mover<'_> {
         // Empty when only what was refused made rooms dirty.
         let (entry, batch) = rotated.unwrap_or_default();
         self.wait_until_durable(batch)?;
-        let names: Vec<RoomName> = self.shared.state.lock().rooms.dirty.iter().cloned().collect();
+        let names: Vec<RoomName> = self
+            .shared
+            .state
+            .lock()
+            .rooms
+            .dirty
+            .iter()
+            .cloned()
+            .collect();
         let written = self.writer.written;
         let mut report = Moved {
             rooms: 0,
@@ -170,7 +182,9 @@ impl Mover<'_> {
             if state.closing || self.shared.is_poisoned() {
                 return Err(Stop::Closing);
             }
-            self.shared.idle.wait_for(&mut state, Duration::from_millis(1));
+            self.shared
+                .idle
+                .wait_for(&mut state, Duration::from_millis(1));
         }
         Ok(())
     }
@@ -181,7 +195,9 @@ impl Mover<'_> {
             let state = self.shared.state.lock();
             state.rooms.to_move(room, state.durable, state.applied)
         };
-        let Some((row, moved, runs)) = found else { return Ok(()) };
+        let Some((row, moved, runs)) = found else {
+            return Ok(());
+        };
         let bad = |(seq, damage)| damaged(room, seq, damage);
         let runs = after_start(runs, row.state.start).map_err(bad)?;
         report.rooms += 1;
@@ -311,6 +327,8 @@ impl Mover<'_> {
             self.writer.written += MAX_VALUE_BYTES as u64;
             self.breathe()?;
             if (n + 1) % per_segment == 0 {
+                self.disk.db.flush()?;
+                self.pause(SHRINK_PAUSE);
                 let now = self.disk.bytes();
                 in_vain = if now < best { 0 } else { in_vain + 1 };
                 best = best.min(now);
@@ -321,7 +339,12 @@ impl Mover<'_> {
         }
         self.disk.db.drop_tree(BALLAST)?;
         self.sync()?;
-        tracing::info!(removed, before, after = self.disk.bytes(), "space was given back");
+        tracing::info!(
+            removed,
+            before,
+            after = self.disk.bytes(),
+            "space was given back"
+        );
         Ok(())
     }
 
@@ -363,12 +386,18 @@ impl Mover<'_> {
     /// Leaves the machine to the callers: longer the fewer unmoved bytes there are, not at all
     /// when these near their limit.
     fn rest(&self, worked: Duration) {
-        let mut state = self.shared.state.lock();
+        let state = self.shared.state.lock();
         let fullness = state.rooms.unmoved_bytes as f64
             / self.shared.options.unmoved_limit_bytes.max(1) as f64;
-        let rest = worked.mul_f64((2.0 - 3.0 * fullness).clamp(0.0, 2.0));
-        if !rest.is_zero() && !state.closing {
-            self.shared.idle.wait_for(&mut state, rest);
+        drop(state);
+        self.pause(worked.mul_f64((2.0 - 3.0 * fullness).clamp(0.0, 2.0)));
+    }
+
+    /// Waits, unless the log closes or the writer is out of room.
+    fn pause(&self, time: Duration) {
+        let mut state = self.shared.state.lock();
+        if !time.is_zero() && !state.closing {
+            self.shared.idle.wait_for(&mut state, time);
         }
     }
 
@@ -395,7 +424,9 @@ impl Filling {
 
     /// Takes one record; gives the chunk before it when that is full.
     fn push(&mut self, before: Head, record: &Record, sealed: &[u8]) -> Option<Draft> {
-        let full = self.0.take_if(|draft| draft.raw.len() + sealed.len() > CHUNK_BYTES);
+        let full = self
+            .0
+            .take_if(|draft| draft.raw.len() + sealed.len() > CHUNK_BYTES);
         let draft = self.begin(before);
         draft.raw.extend_from_slice(sealed);
         draft.marks.extend(record.draft.op_id.map(mark));

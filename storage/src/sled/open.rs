@@ -131,14 +131,16 @@ pub(super) fn open(folder: &Path, options: &SledOptions) -> Result<Disk, OpenErr
     ahead::cut_off(&path).map_err(|error| OpenError::io("shorten", &path, &error))?;
     let db = open_sled(&store, options)?;
     // Left by a mover that stopped while it shrank the file.
-    db.drop_tree(BALLAST).map_err(|error| OpenError::sled("open", &store, &error))?;
+    db.drop_tree(BALLAST)
+        .map_err(|error| OpenError::sled("open", &store, &error))?;
     // Opening writes too: a torn end is cut off, a snapshot of sled's is renewed.
     sync_tree(&store)?;
     let file = File::open(&path).map_err(|error| OpenError::io("open", &path, &error))?;
     let append = File::options().append(true).open(&path);
     let append = append.map_err(|error| OpenError::io("open", &path, &error))?;
     let tree = |name: &str| {
-        db.open_tree(name).map_err(|error| OpenError::sled("open", &store, &error))
+        db.open_tree(name)
+            .map_err(|error| OpenError::sled("open", &store, &error))
     };
     Ok(Disk {
         rooms: tree("rooms")?,
@@ -161,7 +163,11 @@ fn make_folder(folder: &Path) -> Result<(), OpenError> {
     fs::create_dir_all(folder).map_err(|error| OpenError::io("create", folder, &error))?;
     // Every folder above may be new; syncing one that is not costs nothing.
     for above in folder.ancestors().skip(1) {
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
         match File::open(above).and_then(|above| above.sync_all()) {
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
                 return Err(OpenError::io("sync", above, &error));
@@ -174,7 +180,12 @@ fn make_folder(folder: &Path) -> Result<(), OpenError> {
 
 fn take_lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join("lock");
-    let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let opened = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
     let mut lock = opened.map_err(|error| OpenError::io("open", &path, &error))?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
@@ -192,7 +203,9 @@ fn take_lock(folder: &Path) -> Result<File, OpenError> {
         Err(error) => return Err(OpenError::io("lock", &path, &error.into())),
     }
     // Only for people who wonder who has it; the lock itself is the kernel's.
-    let noted = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    let noted = lock
+        .set_len(0)
+        .and_then(|()| writeln!(lock, "{}", std::process::id()));
     noted.map_err(|error| OpenError::io("write", &path, &error))?;
     Ok(lock)
 }
@@ -207,9 +220,11 @@ fn create(folder: &Path, store: &Path, options: &SledOptions) -> Result<(), Open
     fs::write(&format, FORMAT).map_err(|error| OpenError::io("write", &format, &error))?;
     let db = open_sled(&new, options)?;
     for name in ["rooms", "chunks", "bodies"] {
-        db.open_tree(name).map_err(|error| OpenError::sled("create", &new, &error))?;
+        db.open_tree(name)
+            .map_err(|error| OpenError::sled("create", &new, &error))?;
     }
-    db.flush().map_err(|error| OpenError::sled("create", &new, &error))?;
+    db.flush()
+        .map_err(|error| OpenError::sled("create", &new, &error))?;
     drop(db);
     sync_tree(&new)?;
     fs::rename(&new, store).map_err(|error| OpenError::io("rename", &new, &error))?;

@@ -40,11 +40,13 @@ impl Shared {
         }
         let state = self.row(room)?;
         // It may have come back to memory while the row was read; then that is newer.
-        Ok(self.view_from_memory(room, after, max_bytes)?.unwrap_or(View {
-            state,
-            moved: state.head,
-            runs: Vec::new(),
-        }))
+        Ok(self
+            .view_from_memory(room, after, max_bytes)?
+            .unwrap_or(View {
+                state,
+                moved: state.head,
+                runs: Vec::new(),
+            }))
     }
 
     fn view_from_memory(
@@ -58,7 +60,10 @@ impl Shared {
             return Err(ReadError::Closed);
         }
         let durable = state.durable;
-        Ok(state.rooms.get(room).map(|found| found.view(durable, after, max_bytes)))
+        Ok(state
+            .rooms
+            .get(room)
+            .map(|found| found.view(durable, after, max_bytes)))
     }
 
     pub(super) fn state_from_memory(
@@ -195,9 +200,8 @@ impl Shared {
                 return Ok((seq > start).then_some(seq));
             }
         }
-        let kept = |chunk: &chunk::Chunk| {
-            chunk.after.seq > start && chunk.before.seq < view.moved.seq
-        };
+        let kept =
+            |chunk: &chunk::Chunk| chunk.after.seq > start && chunk.before.seq < view.moved.seq;
         if view.moved.seq <= start {
             return Ok(None);
         }
@@ -249,7 +253,9 @@ impl Shared {
                         return Ok(());
                     }
                 }
-                let newer = dirty.next_if(|(name, _)| *name == room).map(|(_, state)| state);
+                let newer = dirty
+                    .next_if(|(name, _)| *name == room)
+                    .map(|(_, state)| state);
                 if !take(room, newer.unwrap_or(row.state)) {
                     return Ok(());
                 }
@@ -264,16 +270,17 @@ impl Shared {
         Ok(rows)
     }
 
-    fn dirty_after(
-        &self,
-        from: Bound<&RoomName>,
-    ) -> Result<Vec<(RoomName, RoomState)>, ReadError> {
+    fn dirty_after(&self, from: Bound<&RoomName>) -> Result<Vec<(RoomName, RoomState)>, ReadError> {
         let mut state = self.state.lock();
         if state.closing {
             return Err(ReadError::Closed);
         }
-        let names: Vec<RoomName> =
-            state.rooms.dirty.range((from, Bound::Unbounded)).cloned().collect();
+        let names: Vec<RoomName> = state
+            .rooms
+            .dirty
+            .range((from, Bound::Unbounded))
+            .cloned()
+            .collect();
         let mut dirty = Vec::with_capacity(names.len());
         for name in names {
             if let Some(room) = state.rooms.get(&name) {
@@ -303,7 +310,8 @@ fn open_row(key: &[u8], value: &[u8]) -> Result<(RoomName, Row), ReadError> {
 
 fn pick_runs(pick: &mut Pick, room: &RoomName, runs: &[Run]) -> Result<(), ReadError> {
     for run in runs {
-        pick.offer(run).map_err(|damage| damaged(room, run.first(), damage))?;
+        pick.offer(run)
+            .map_err(|damage| damaged(room, run.first(), damage))?;
     }
     Ok(())
 }

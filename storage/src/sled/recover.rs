@@ -26,7 +26,10 @@ pub(super) struct Recovered {
 }
 
 pub(super) fn recover(disk: &Disk, options: &SledOptions) -> Result<Recovered, OpenError> {
-    let moved = disk.db.get(Moved::KEY).map_err(|error| sled_error(disk, &error))?;
+    let moved = disk
+        .db
+        .get(Moved::KEY)
+        .map_err(|error| sled_error(disk, &error))?;
     let moved = match moved {
         Some(value) => {
             let at = || "in the mover's mark".to_owned();
@@ -75,7 +78,10 @@ impl Replay<'_> {
         let mut parts: Vec<sled::IVec> = Vec::new();
         let mut entries = Vec::new();
         for name in trees {
-            let tree = disk.db.open_tree(name).map_err(|error| sled_error(disk, &error))?;
+            let tree = disk
+                .db
+                .open_tree(name)
+                .map_err(|error| sled_error(disk, &error))?;
             for row in &tree {
                 let (key, value) = row.map_err(|error| sled_error(disk, &error))?;
                 if value.is_empty() {
@@ -206,16 +212,24 @@ impl Replay<'_> {
 
     fn change(&mut self, entry: u64, batch: u64, change: &Change) -> Result<(), OpenError> {
         let (Change::Run(room, _) | Change::Trim(room, ..) | Change::Delete(room)) = change;
-        let row = self.disk.row(room).map_err(|error| read_error(self.disk, room, error))?;
+        let row = self
+            .disk
+            .row(room)
+            .map_err(|error| read_error(self.disk, room, &error))?;
         if batch <= row.applied {
             return Ok(());
         }
         if self.rooms.get(room).is_none() {
             // Dirty rooms are never evicted, so what has been replayed stays.
-            self.rooms.load(room, row.state, u64::MAX, &Batch::default());
+            self.rooms
+                .load(room, row.state, u64::MAX, &Batch::default());
         }
         if let Change::Run(_, run) = change {
-            let head = self.rooms.get(room).map(|room| room.seen.head).unwrap_or_default();
+            let head = self
+                .rooms
+                .get(room)
+                .map(|room| room.seen.head)
+                .unwrap_or_default();
             if run.before() != head {
                 let what = format!(
                     "{room} ends at seq {}, and a run continues after seq {}",
@@ -253,7 +267,7 @@ fn chunk_writer(disk: &Disk, mark: u64) -> Result<ChunkWriter, OpenError> {
         let at = || format!("at body {number} of its chunks");
         let body = Body::open(&value).map_err(|damage| damaged(disk, at(), damage))?;
         let chunk = disk.chunks.after(&body.room, body.last.previous());
-        let chunk = chunk.map_err(|error| read_error(disk, &body.room, error))?;
+        let chunk = chunk.map_err(|error| read_error(disk, &body.room, &error))?;
         let used = chunk.is_some_and(|chunk| {
             chunk.after.seq == body.last
                 && (chunk.body..chunk.body + u64::from(chunk.parts)).contains(&number)
@@ -281,7 +295,7 @@ fn damaged(disk: &Disk, at: String, damage: Damage) -> OpenError {
     }
 }
 
-fn read_error(disk: &Disk, room: &RoomName, error: ReadError) -> OpenError {
+fn read_error(disk: &Disk, room: &RoomName, error: &ReadError) -> OpenError {
     OpenError::Damaged {
         folder: disk.path.clone(),
         at: format!("at room {room}"),

@@ -89,13 +89,21 @@ impl Room {
 
     /// Every run in memory that reaches past `after`, readable or not.
     pub(crate) fn all_runs(&self, after: Seq) -> Vec<Run> {
-        self.runs.iter().map(|(_, run)| run).filter(|run| run.last() > after).cloned().collect()
+        self.runs
+            .iter()
+            .map(|(_, run)| run)
+            .filter(|run| run.last() > after)
+            .cloned()
+            .collect()
     }
 
     /// What is readable after `after`; no more runs than hold `max_bytes`.
     pub(crate) fn view(&self, durable: u64, after: Seq, max_bytes: usize) -> View {
         let readable = self.runs.partition_point(|(batch, _)| *batch <= durable);
-        let from = self.runs.partition_point(|(_, run)| run.last() <= after).min(readable);
+        let from = self
+            .runs
+            .partition_point(|(_, run)| run.last() <= after)
+            .min(readable);
         let mut bytes = 0;
         let mut runs = Vec::new();
         for (_, run) in self.runs.range(from..readable) {
@@ -173,7 +181,11 @@ impl Rooms {
 
     /// The first room of a batch that is not in memory.
     pub(crate) fn missing<'a>(&self, batch: &'a Batch) -> Option<&'a RoomName> {
-        batch.entries.iter().map(name_of).find(|room| !self.rooms.contains_key(*room))
+        batch
+            .entries
+            .iter()
+            .map(name_of)
+            .find(|room| !self.rooms.contains_key(*room))
     }
 
     /// Takes a room in from its row, and lets others go for it, but none that `batch` needs.
@@ -181,7 +193,9 @@ impl Rooms {
         if self.rooms.len() >= self.limit {
             self.evict(durable, batch);
         }
-        self.rooms.entry(room.clone()).or_insert_with(|| Room::new(row));
+        self.rooms
+            .entry(room.clone())
+            .or_insert_with(|| Room::new(row));
     }
 
     /// Drops clean rooms that were not used since the last time, and more if these were too few.
@@ -190,7 +204,8 @@ impl Rooms {
         let limit = self.limit - self.limit / 8;
         let needed: HashSet<&RoomName> = batch.entries.iter().map(name_of).collect();
         let free = |name: &RoomName, room: &Room| room.is_clean(durable) && !needed.contains(name);
-        self.rooms.retain(|name, room| !free(name, room) || std::mem::take(&mut room.used));
+        self.rooms
+            .retain(|name, room| !free(name, room) || std::mem::take(&mut room.used));
         let mut excess = self.rooms.len().saturating_sub(limit);
         self.rooms.retain(|name, room| {
             let drop = excess > 0 && free(name, room);
@@ -248,7 +263,11 @@ impl Rooms {
                     let from = room.next.start;
                     if room.next.head != Head::EMPTY && up_to > from {
                         room.next.start = up_to;
-                        waiting.push(Waiting::Trim { room: name, from, up_to });
+                        waiting.push(Waiting::Trim {
+                            room: name,
+                            from,
+                            up_to,
+                        });
                     }
                 }
                 Entry::Delete(name) => {
@@ -264,12 +283,12 @@ impl Rooms {
         for change in &waiting {
             let (Waiting::Run(name, _) | Waiting::Trim { room: name, .. } | Waiting::Delete(name)) =
                 change;
-            if let Some(room) = self.rooms.get_mut(name) {
-                if room.last_batch != number {
-                    room.last_batch = number;
-                    if !self.dirty.contains(name) {
-                        self.dirty.insert(name.clone());
-                    }
+            if let Some(room) = self.rooms.get_mut(name)
+                && room.last_batch != number
+            {
+                room.last_batch = number;
+                if !self.dirty.contains(name) {
+                    self.dirty.insert(name.clone());
                 }
             }
         }
@@ -288,7 +307,9 @@ impl Rooms {
     pub(crate) fn forget_after(&mut self, durable: u64) {
         let names: Vec<RoomName> = self.dirty.iter().cloned().collect();
         for name in names {
-            let Some(room) = self.rooms.get_mut(&name) else { continue };
+            let Some(room) = self.rooms.get_mut(&name) else {
+                continue;
+            };
             if room.last_batch <= durable {
                 continue;
             }
@@ -329,7 +350,11 @@ impl Rooms {
     ) -> Option<(Row, RoomState, Vec<Run>)> {
         let room = self.rooms.get(room)?;
         let readable = room.runs.partition_point(|(batch, _)| *batch <= durable);
-        let runs = room.runs.range(..readable).map(|(_, run)| run.clone()).collect();
+        let runs = room
+            .runs
+            .range(..readable)
+            .map(|(_, run)| run.clone())
+            .collect();
         let row = Row {
             state: room.seen,
             applied,
@@ -347,7 +372,11 @@ impl Rooms {
     }
 
     fn settle(&mut self, name: &RoomName, durable: u64) {
-        if self.rooms.get(name).is_none_or(|room| room.is_clean(durable)) {
+        if self
+            .rooms
+            .get(name)
+            .is_none_or(|room| room.is_clean(durable))
+        {
             self.dirty.remove(name);
         }
     }

@@ -93,6 +93,250 @@ fn lazy() -> SledOptions {
     }
 }
 
+fn batch_of(room: &str, head: Head, payload: &[u8]) -> (Batch, Head) {
+    let draft = protocol::Draft {
+        author: protocol::Author {
+            user: None,
+            session: protocol::SessionId::new(1),
+            site: None,
+        },
+        op_id: None,
+        base: None,
+        kind: protocol::Kind::Update,
+        payload: payload.to_vec().into(),
+    };
+    let mut builder = protocol::record::RunBuilder::new(head);
+    builder.push(Timestamp::from_micros(1), &draft);
+    let run = builder.finish().unwrap();
+    let head = run.after();
+    let entries = vec![crate::Entry::Run(RoomName::parse(room).unwrap(), run)];
+    (Batch { entries }, head)
+}
+
+/// A log of one room with so many records, each a commit of its own, closed again.
+async fn written(path: &Path, options: SledOptions, records: usize) -> Vec<Head> {
+    let log = SledLog::open(path, options).unwrap();
+    let mut heads = vec![Head::EMPTY];
+    for _ in 0..records {
+        let (batch, head) = batch_of("doc/a", heads[heads.len() - 1], &[7; 90_000]);
+        log.append(batch).await.unwrap();
+        heads.push(head);
+    }
+    log.close().await;
+    heads
+}
+
+/// The store below the log, to spoil it.
+fn with_sled(path: &Path, spoil: impl FnOnce(&sled::Db)) {
+    let options = SledOptions::default();
+    let disk = open::open(path, &options).unwrap();
+    spoil(&disk.db);
+    disk.db.flush().unwrap();
+}
+
+fn entries(db: &sled::Db) -> Vec<(sled::Tree, sled::IVec, sled::IVec)> {
+    let trees = writer::commit_trees(db)
+        .into_iter()
+        .map(|name| db.open_tree(name).unwrap());
+    trees
+        .flat_map(|tree| {
+            let rows: Vec<_> = tree.iter().map(Result::unwrap).collect();
+            rows.into_iter()
+                .map(move |(key, value)| (tree.clone(), key, value))
+        })
+        .filter(|(_, _, value)| !value.is_empty())
+        .collect()
+}
+
+async fn head_of(path: &Path) -> Result<Head, OpenError> {
+    let log = SledLog::open(path, lazy())?;
+    let state = log.state(&RoomName::parse("doc/a").unwrap()).await.unwrap();
+    log.close().await;
+    Ok(state.head)
+}
+
+#[tokio::test]
+async fn a_torn_last_commit_is_cut_off_and_the_log_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let heads = written(folder.path(), lazy(), 3).await;
+    // Each commit has two parts; the last one loses its second.
+    with_sled(folder.path(), |db| {
+        let (tree, key, _) = entries(db).pop().unwrap();
+        tree.insert(key, &[]).unwrap();
+    });
+    assert_eq!(head_of(folder.path()).await.unwrap(), heads[2]);
+    let log = SledLog::open(folder.path(), lazy()).unwrap();
+    let (batch, head) = batch_of("doc/a", heads[2], &[8; 70_000]);
+    log.append(batch).await.unwrap();
+    log.close().await;
+    assert_eq!(head_of(folder.path()).await.unwrap(), head);
+}
+
+#[tokio::test]
+async fn damage_before_the_end_refuses_to_open_and_says_where() {
+    for spoil in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path(), lazy(), 4).await;
+        with_sled(folder.path(), |db| {
+            let (tree, key, value) = entries(db).swap_remove(2);
+            let mut value = value.to_vec();
+            value[500] ^= 1;
+            tree.insert(key, if spoil { value } else { Vec::new() })
+                .unwrap();
+        });
+        let error = head_of(folder.path()).await.unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert!(
+            error.to_string().contains("at entry 3 of its commits"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_chunk_is_named_and_the_records_before_it_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), eager(), 6).await;
+    let room = RoomName::parse("doc/a").unwrap();
+    // Let the mover finish, whatever it left at closing.
+    let log = SledLog::open(folder.path(), eager()).unwrap();
+    while log.stats().unmoved_bytes > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    log.close().await;
+    let mut damaged = Seq::ZERO;
+    with_sled(folder.path(), |db| {
+        let bodies = db.open_tree("bodies").unwrap();
+        let rows: Vec<_> = bodies
+            .iter()
+            .map(Result::unwrap)
+            .filter(|(_, v)| !v.is_empty())
+            .collect();
+        let (key, value) = &rows[rows.len() - 1];
+        damaged = chunk::Body::open(value).unwrap().last;
+        let mut value = value.to_vec();
+        let last = value.len() - 1;
+        value[last] ^= 1;
+        bodies.insert(key, value).unwrap();
+    });
+    let log = SledLog::open(folder.path(), lazy()).unwrap();
+    let read = log.read(&room, damaged.previous(), 1 << 20).await;
+    let expected = ReadError::Damaged {
+        room: room.clone(),
+        seq: damaged,
+        damage: protocol::envelope::Damage::Checksum,
+    };
+    assert_eq!(read, Err(expected));
+    assert_eq!(
+        log.read(&room, Seq::ZERO, 1).await.unwrap()[0].last(),
+        Seq::FIRST
+    );
+    log.close().await;
+}
+
+#[tokio::test]
+async fn each_way_of_not_opening_says_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), lazy(), 1).await;
+    let log = SledLog::open(folder.path(), lazy()).unwrap();
+    let locked = SledLog::open(folder.path(), lazy()).unwrap_err();
+    assert!(matches!(locked, OpenError::Locked { .. }), "{locked}");
+    assert!(
+        locked
+            .to_string()
+            .contains(&format!("process {}", std::process::id())),
+        "{locked}"
+    );
+    log.close().await;
+
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let not_a_folder = SledLog::open(&file.join("log"), lazy()).unwrap_err();
+    assert!(
+        not_a_folder.to_string().contains("could not create"),
+        "{not_a_folder}"
+    );
+
+    std::fs::write(
+        folder.path().join("sled").join("FORMAT"),
+        "the-well sled log, format 9\n",
+    )
+    .unwrap();
+    let version = SledLog::open(folder.path(), lazy()).unwrap_err();
+    assert!(matches!(version, OpenError::Version { .. }), "{version}");
+}
+
+#[tokio::test]
+async fn an_unfinished_snapshot_and_an_unfinished_store_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let half_made = folder.path().join("sled.new");
+    std::fs::create_dir(&half_made).unwrap();
+    std::fs::write(half_made.join("db"), "half").unwrap();
+    let heads = written(folder.path(), lazy(), 1).await;
+    let stale = folder
+        .path()
+        .join("sled")
+        .join("snap.00000000000FFFFF.generating");
+    std::fs::write(&stale, "torn").unwrap();
+    assert_eq!(head_of(folder.path()).await.unwrap(), heads[1]);
+    assert!(!half_made.exists() && !stale.exists());
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_harms_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let heads = written(folder.path(), lazy(), 2).await;
+    let full = SledOptions {
+        min_free_bytes: u64::MAX / 2,
+        ..lazy()
+    };
+    let log = SledLog::open(folder.path(), full).unwrap();
+    let (batch, _) = batch_of("doc/a", heads[2], b"x");
+    for _ in 0..2 {
+        let refused = log.append(batch.clone()).await;
+        assert!(matches!(&refused, Err(AppendError::NotWritten(why)) if why.contains("full")));
+    }
+    assert_eq!(log.poisoned(), None);
+    log.close().await;
+    assert_eq!(head_of(folder.path()).await.unwrap(), heads[2]);
+}
+
+/// A tree of commits that was begun and stayed empty is dropped with the old ones; its successor,
+/// which begins at the same entry, must not be.
+#[tokio::test]
+async fn what_follows_an_idle_restart_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut head = written(folder.path(), eager(), 1).await[1];
+    for _ in 0..3 {
+        for append in [false, true, false] {
+            let log = SledLog::open(folder.path(), eager()).unwrap();
+            while log.stats().unmoved_bytes > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            if append {
+                let (batch, next) = batch_of("doc/a", head, b"x");
+                log.append(batch).await.unwrap();
+                head = next;
+            }
+            log.close().await;
+            assert_eq!(head_of(folder.path()).await.unwrap(), head);
+        }
+    }
+}
+
+/// What does not fit a message of sled's goes to files that sled never syncs: nothing may.
+#[tokio::test]
+async fn no_page_ever_lands_in_an_unsynced_blob() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SledOptions {
+        move_at_bytes: 1 << 20,
+        ..eager()
+    };
+    written(folder.path(), options, 80).await;
+    let blobs = std::fs::read_dir(folder.path().join("sled").join("blobs")).unwrap();
+    assert_eq!(blobs.count(), 0);
+}
+
 #[tokio::test]
 async fn sled_keeps_the_contract_with_an_eager_mover() {
     suite::conformance(&Folders::new(eager(), SOUND)).await;

@@ -56,7 +56,7 @@ impl Commits {
         next_entry: u64,
         batch: u64,
     ) -> sled::Result<Self> {
-        let name = tree_name(next_entry, old.len());
+        let name = new_tree_name(db, next_entry);
         Ok(Self {
             tree: db.open_tree(&name)?,
             old,
@@ -73,7 +73,7 @@ impl Commits {
     /// entry and the last batch in them. `None` when there is nothing in them.
     pub(super) fn rotate(&mut self, db: &sled::Db) -> sled::Result<Option<(u64, u64)>> {
         if !self.empty {
-            let name = tree_name(self.next_entry, self.old.len());
+            let name = new_tree_name(db, self.next_entry);
             let tree = db.open_tree(&name)?;
             self.old.push(std::mem::replace(&mut self.name, name));
             self.tree = tree;
@@ -99,12 +99,15 @@ impl Commits {
     }
 }
 
-/// A tree of commits is named by its first entry, and so that two with the same one differ.
-fn tree_name(first: u64, nth: usize) -> Vec<u8> {
-    let mut name = TREE_PREFIX.to_vec();
-    name.extend_from_slice(&first.to_be_bytes());
-    name.extend_from_slice(&(nth as u64).to_be_bytes());
-    name
+/// A tree of commits is named by its first entry, and a number that no tree has yet: one that was
+/// begun and stayed empty must not be taken for its successor, and dropped.
+fn new_tree_name(db: &sled::Db, first: u64) -> Vec<u8> {
+    let taken = commit_trees(db);
+    let name = |nth: u64| [TREE_PREFIX, &first.to_be_bytes(), &nth.to_be_bytes()].concat();
+    (0..)
+        .map(name)
+        .find(|name| !taken.contains(name))
+        .unwrap_or_default()
 }
 
 /// The trees of commits, the oldest first.
@@ -148,7 +151,9 @@ pub(super) fn spawn(
         let commits = Arc::clone(&commits);
         move |shared| run_writer(shared, &commits, &send)
     })?;
-    let mover = guarded(shared, "log-mover", move |shared| mover::run(shared, &commits, chunks))?;
+    let mover = guarded(shared, "log-mover", move |shared| {
+        mover::run(shared, &commits, chunks)
+    })?;
     let ahead = guarded(shared, "log-ahead", ahead::run)?;
     Ok(vec![writer, syncer, mover, ahead])
 }
@@ -203,7 +208,10 @@ fn take(shared: &Shared) -> Option<Vec<Queued>> {
     let mut state = shared.state.lock();
     loop {
         let full = state.rooms.unmoved_bytes
-            > shared.options.unmoved_limit_bytes.saturating_add(state.queued_bytes as u64);
+            > shared
+                .options
+                .unmoved_limit_bytes
+                .saturating_add(state.queued_bytes as u64);
         if !state.queue.is_empty() && (!full || state.closing) {
             break;
         }
@@ -287,7 +295,11 @@ fn measure(
 ) -> Result<(Head, u64), ReadError> {
     let runs = {
         let mut state = shared.state.lock();
-        state.rooms.get(room).map(|room| room.all_runs(from)).unwrap_or_default()
+        state
+            .rooms
+            .get(room)
+            .map(|room| room.all_runs(from))
+            .unwrap_or_default()
     };
     let mut at = from;
     let mut head = Head::EMPTY;
@@ -308,7 +320,9 @@ fn measure(
         }
         let run = match from_memory {
             Some(run) => Some(run),
-            None => chunks.run_after(room, at)?.filter(|run| run.before().seq <= at),
+            None => chunks
+                .run_after(room, at)?
+                .filter(|run| run.before().seq <= at),
         };
         let missing = || damaged(room, at.next(), Damage::Torn);
         let run = run.ok_or_else(missing)?;
@@ -387,7 +401,9 @@ fn refuse(shared: &Shared, batches: Vec<Queued>, why: &str) {
     state.durable = state.last_batch;
     drop(state);
     for batch in refused {
-        let _ = batch.done.send(Err(AppendError::NotWritten(why.to_owned())));
+        let _ = batch
+            .done
+            .send(Err(AppendError::NotWritten(why.to_owned())));
     }
 }
 
@@ -403,7 +419,9 @@ fn run_syncer(shared: &Shared, commits: &Mutex<Commits>, receive: &Receiver<Flus
         let synced = if shared.is_poisoned() {
             Err("an earlier failure".to_owned())
         } else {
-            shared.sync(disk).map_err(|error| format!("the disk could not be synced: {error}"))
+            shared
+                .sync(disk)
+                .map_err(|error| format!("the disk could not be synced: {error}"))
         };
         let sync = begun.elapsed();
         match synced {
@@ -435,10 +453,16 @@ fn run_syncer(shared: &Shared, commits: &Mutex<Commits>, receive: &Receiver<Flus
 
 /// Makes a durable commit readable, and gives its callers their proof.
 fn publish(shared: &Shared, commit: Flushed, sync: Duration) {
-    let Some(last) = commit.batches.last().map(|batch| batch.number) else { return };
+    let Some(last) = commit.batches.last().map(|batch| batch.number) else {
+        return;
+    };
     {
         let mut state = shared.state.lock();
-        for batch in commit.batches.iter().filter(|batch| !batch.changes.is_empty()) {
+        for batch in commit
+            .batches
+            .iter()
+            .filter(|batch| !batch.changes.is_empty())
+        {
             for change in &batch.changes {
                 state.rooms.publish(change);
             }
