@@ -252,14 +252,8 @@ async fn table(folder: &Path, rounds: usize, groups: &[usize], mut options: Sled
     let mut file = Preallocated::new(&folder.join("preallocated"));
     let log = SledLog::open(&folder.join("log"), options).expect("a log");
     println!(
-        "{:>7} {:>14} {:>20} {:>14} {:>20} {:>8}  {}",
-        "records",
-        "file rec/s",
-        "p50/p99 µs",
-        "log rec/s",
-        "p50/p99 µs",
-        "log/file",
-        "in the log, on average"
+        "{:>7} {:>14} {:>20} {:>14} {:>20} {:>8}  in the log, on average",
+        "records", "file rec/s", "p50/p99 µs", "log rec/s", "p50/p99 µs", "log/file"
     );
     for &group in groups {
         let mut source = Source::new(ROOMS, &format!("g{group}"));
@@ -453,7 +447,7 @@ async fn write_big(folder: &Path, records: usize) {
         if n % 50 == 0 {
             peak = peak.max(resident_mb());
         }
-        if done % step == 0 {
+        if done.is_multiple_of(step) {
             let stats = log.stats();
             println!(
                 "{:>8} records: {:>5.2} µs a record ({:.2} of it sealing), {:>4} MB resident, {:>5} MB on disk, {:>3} MB not moved",

@@ -152,7 +152,7 @@ pub(super) fn spawn(
         move |shared| run_writer(shared, &commits, &send)
     })?;
     let mover = guarded(shared, "log-mover", move |shared| {
-        mover::run(shared, &commits, chunks)
+        mover::run(shared, &commits, chunks);
     })?;
     let ahead = guarded(shared, "log-ahead", ahead::run)?;
     Ok(vec![writer, syncer, mover, ahead])

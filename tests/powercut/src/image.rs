@@ -92,7 +92,11 @@ impl Image {
         let _ = fs::remove_file(&path);
         let error = |error| format!("the image could not be copied: {error}");
         let from = File::open(&self.file).map_err(error)?;
-        let to = File::options().read(true).write(true).create_new(true).open(&path);
+        let to = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path);
         let to = to.map_err(error)?;
         to.set_len(IMAGE_BYTES).map_err(error)?;
         for _ in 0..MAX_COPIES {
@@ -121,12 +125,18 @@ impl Drop for Image {
 /// ext4 as on a real disk, its tables written at once.
 fn make_file_system(file: &Path) -> Result<(), String> {
     let options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
-    run("mkfs.ext4", &[&options[..], &[&file.to_string_lossy()]].concat())
+    run(
+        "mkfs.ext4",
+        &[&options[..], &[&file.to_string_lossy()]].concat(),
+    )
 }
 
 fn mount(file: &Path, at: &Path) -> Result<(), String> {
     fs::create_dir_all(at).map_err(|error| format!("no mount point: {error}"))?;
-    run("mount", &["-o", "loop", &file.to_string_lossy(), &at.to_string_lossy()])
+    run(
+        "mount",
+        &["-o", "loop", &file.to_string_lossy(), &at.to_string_lossy()],
+    )
 }
 
 /// Copies the blocks that differ and counts them. Holes stay holes.

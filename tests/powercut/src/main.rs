@@ -219,7 +219,9 @@ fn cut(
     let copied = image.copy(folder);
     signal(&child, rustix::process::Signal::KILL)?;
     let _ = child.wait();
-    let lines = reader.join().map_err(|_| "the reader of the pipe panicked")?;
+    let lines = reader
+        .join()
+        .map_err(|_| "the reader of the pipe panicked")?;
     let copy = copied?;
     image.unmount();
     if !started {
@@ -232,7 +234,10 @@ fn cut(
 fn spawn(image: &Image, options: &Options, seed: u64) -> Result<Child, String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(this);
-    command.arg("--writer").arg(image.log_folder()).args(["--seed", &seed.to_string()]);
+    command
+        .arg("--writer")
+        .arg(image.log_folder())
+        .args(["--seed", &seed.to_string()]);
     if !options.sync {
         command.arg("--no-sync");
     }

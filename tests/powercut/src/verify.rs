@@ -108,7 +108,10 @@ fn parse(word: &str) -> Option<(usize, RoomIs)> {
 }
 
 pub(crate) fn verify(folder: &Path, history: &mut History) -> Verdict {
-    let verdict = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let verdict = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(look(folder, history)),
         Err(error) => Verdict::Unopened(error.to_string()),
     };
@@ -168,13 +171,17 @@ async fn read_room(log: &SledLog, i: usize) -> Result<Option<RoomIs>, String> {
             if run.before() != head {
                 return Err(format!("{name}: a run does not follow seq {}", head.seq));
             }
-            run.verify().map_err(|(seq, damage)| format!("{name} at {seq}: {damage}"))?;
+            run.verify()
+                .map_err(|(seq, damage)| format!("{name} at {seq}: {damage}"))?;
             bytes += run.bytes().len() as u64;
             head = Run::after(&run);
         }
     }
     if head != state.head || bytes != state.bytes {
-        return Err(format!("{name}: the records end at {}, the room at {}", head.seq, state.head.seq));
+        return Err(format!(
+            "{name}: the records end at {}, the room at {}",
+            head.seq, state.head.seq
+        ));
     }
     Ok(Some(RoomIs {
         seq: head.seq.get(),

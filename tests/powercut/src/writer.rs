@@ -44,10 +44,14 @@ struct Ends {
 }
 
 pub(crate) fn run(folder: &Path, seed: u64, sync: bool) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    match runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-        runtime.block_on(write(folder, seed, sync))
-    }) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    match runtime
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(write(folder, seed, sync)))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("failed {error}\n"));
@@ -64,7 +68,10 @@ async fn write(folder: &Path, seed: u64, sync: bool) -> Result<(), String> {
     let log = SledLog::open(folder, options).map_err(|error| error.to_string())?;
     let mut rooms = BTreeMap::new();
     for i in 0..ROOMS {
-        let state = log.state(&room(i)).await.map_err(|error| error.to_string())?;
+        let state = log
+            .state(&room(i))
+            .await
+            .map_err(|error| error.to_string())?;
         let ends = Ends {
             head: state.head,
             start: state.start.seq,
@@ -109,7 +116,9 @@ fn batch(rng: &mut Rng, rooms: &mut BTreeMap<usize, Ends>) -> (Batch, String) {
     let mut touched = BTreeMap::new();
     for _ in 0..=rng.below(6) {
         let i = rng.below(ROOMS);
-        let Some(ends) = rooms.get_mut(&i) else { continue };
+        let Some(ends) = rooms.get_mut(&i) else {
+            continue;
+        };
         match rng.below(40) {
             0 if ends.head != Head::EMPTY => {
                 ends.start = ends.head.seq;
@@ -128,7 +137,9 @@ fn batch(rng: &mut Rng, rooms: &mut BTreeMap<usize, Ends>) -> (Batch, String) {
                     let draft = draft(rng);
                     builder.push(Timestamp::from_micros(rng.next() >> 40), &draft);
                 }
-                let Some(run) = builder.finish() else { continue };
+                let Some(run) = builder.finish() else {
+                    continue;
+                };
                 ends.head = run.after();
                 ends.deleted = false;
                 entries.push(Entry::Run(room(i), run));
@@ -160,7 +171,10 @@ fn draft(rng: &mut Rng) -> Draft {
         op_id: None,
         base: None,
         kind: Kind::Update,
-        payload: (0..len).map(|_| rng.next() as u8).collect::<Vec<u8>>().into(),
+        payload: (0..len)
+            .map(|_| rng.next() as u8)
+            .collect::<Vec<u8>>()
+            .into(),
     }
 }
 

@@ -3,10 +3,16 @@
 use std::process::Command;
 
 fn powercut(args: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_powercut")).args(args).output();
+    let output = Command::new(env!("CARGO_BIN_EXE_powercut"))
+        .args(args)
+        .output();
     let output = output.expect("the harness can be started");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "powercut {}:\n{said}", args.join(" "));
+    assert!(
+        output.status.success(),
+        "powercut {}:\n{said}",
+        args.join(" ")
+    );
 }
 
 /// DESIGN.md's first invariant, and the eighth as far as a cut goes.
