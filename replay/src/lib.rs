@@ -5,7 +5,7 @@
 //! | [`document`] | the [`Document`] contract and the kinds there are |
 //! | [`yjs`] | Yjs documents |
 //! | [`opaque`] | documents that the server cannot read |
-//! | [`fold`] | reading a room's log to its document |
+//! | [`fold`](mod@fold) | reading a room's log to its document |
 
 pub mod document;
 pub mod fold;

@@ -60,7 +60,7 @@ struct Options {
     #[arg(long, global = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/peers"), hide_default_value = true)]
     peers_dir: PathBuf,
     /// Compare these, the first with each of the others: well, yjs, yjs-leveldb, relay,
-    /// relay-coalescing, or a running server as NAME[@PID]=ws://host:port/path/{room}
+    /// relay-coalescing, or a running server as `NAME[@PID]=ws://host:port/path/{room}`
     #[arg(long, global = true, value_delimiter = ',', value_parser = Peer::parse)]
     servers: Option<Vec<Peer>>,
     /// Where servers keep their data, and where the disk is measured [default: the system's folder
