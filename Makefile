@@ -22,7 +22,7 @@ run: tools pages ## build the pages and the server, and serve them (LISTEN=, DAT
 test: tools lint pages unit system powercut clients browser ## everything that must hold
 	@echo "all tests passed"
 
-lint: tools ## format, clippy, docs, types, and what the dependencies are allowed to be
+lint: tools pages ## format, clippy, docs, types, and what the dependencies are allowed to be
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
@@ -35,7 +35,6 @@ format: ## format everything
 pages: web/dist/index.html ## build the pages that the server embeds
 
 web/dist/index.html: web/package-lock.json web/index.html web/vite.config.ts $(shell find web/src web/public -type f 2>/dev/null)
-	deploy/tools.sh node
 	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 	touch $@
 

@@ -143,8 +143,6 @@ impl Presence {
             .changes
             .range(version + 1..)
             .filter_map(|(_, site)| inner.entries.get(site))
-            // Someone who has just come need not hear who is gone.
-            .filter(|held| version > 0 || held.entry.state.is_some())
             .map(|held| held.entry.clone())
             .collect();
         if entries.is_empty() {
@@ -192,6 +190,18 @@ impl Inner {
                 && entry.state.is_none()
                 && held.entry.state.is_some());
         if !newer {
+            // Back on a new connection with the clock it had, within the grace: there is nothing to tell.
+            let same = entry.clock == held.entry.clock && entry.state.is_some();
+            if same && held.gone_at.is_some() {
+                let owns_nothing = !self
+                    .entries
+                    .values()
+                    .any(|held| held.owner == Some(session));
+                if let (true, Some(held)) = (owns_nothing, self.entries.get_mut(&site)) {
+                    held.owner = Some(session);
+                    held.gone_at = None;
+                }
+            }
             return false;
         }
         match held.owner {
@@ -260,9 +270,10 @@ impl Inner {
         true
     }
 
-    /// Those who left are kept so that readers hear of it; the oldest make way.
+    /// Those who left are kept so that readers hear of it, and so do they themselves if they come
+    /// back with the clock they had: they then say anew that they are here. The oldest make way.
     fn forget_the_long_gone(&mut self) {
-        const GONE_KEPT: usize = 1024;
+        const GONE_KEPT: usize = 256;
         if self.entries.len() - self.here <= GONE_KEPT {
             return;
         }

@@ -32,6 +32,10 @@ use protocol::{Author, Draft, Head, Kind, RoomName, Run, SessionId, Timestamp};
 use storage::sled::{Committed, Moved, Observer};
 use storage::{AppendError, Appended, Batch, Entry, Log, SledLog, SledOptions};
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const GROUPS: [usize; 5] = [1, 8, 64, 512, 4096];
 const PAYLOAD_BYTES: usize = 100;
 const ROOMS: usize = 50;

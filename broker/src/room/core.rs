@@ -14,7 +14,7 @@
 //! run fails, the document is wrong, and the room ends: its members are closed without an ack, and
 //! the next join loads what the log really holds.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use protocol::{
     Author, CloseCode, Draft, Head, Kind, OpId, Role, RoomName, Run, Seq, SessionId, Site,
     Timestamp, UserId,
 };
-use replay::{Document, DocumentError, Folded};
+use replay::{Checked, Document, DocumentError, Folded};
 use storage::Durable;
 
 use crate::committer::Committed;
@@ -100,6 +100,8 @@ struct Session {
     submitted: u64,
     /// A submission was refused for good: nothing later is taken or settled.
     refused: bool,
+    /// Its joining has been answered; until then nothing else may be.
+    joined: bool,
 }
 
 /// A submission with what its session was when it arrived: a session that leaves meanwhile takes
@@ -110,16 +112,6 @@ struct Unchecked {
     user: Option<UserId>,
     number: u64,
     submission: Submission,
-}
-
-/// What is to become of a submission before the document sees it.
-enum Admission {
-    /// The document is to check it and take it.
-    Integrate,
-    /// It is in the log already, or adds nothing.
-    Known,
-    /// It may not go on.
-    Refuse(Refusal),
 }
 
 /// The run that is being built while earlier ones are on their way.
@@ -226,6 +218,7 @@ impl Core {
             user,
             submitted: 0,
             refused: false,
+            joined: !self.is_outstanding(),
         };
         self.sessions.insert(session, member);
         let event = Event::Joined {
@@ -240,6 +233,7 @@ impl Core {
 
     /// A session is gone. What it submitted goes on; what it waited for is dropped.
     pub(crate) fn leave(&mut self, session: SessionId) {
+        self.check();
         self.sessions.remove(&session);
     }
 
@@ -280,6 +274,8 @@ impl Core {
     /// Answers `request` with the whole document.
     pub(crate) fn read_state(&mut self, request: u64) {
         self.check();
+        let applied = self.applied().seq;
+        self.state.take_if(|state| state.head.seq < applied);
         let (head, bytes) = self.encoded_state();
         let answer = Answer::State(head, bytes);
         if head.seq <= self.durable.seq {
@@ -339,7 +335,8 @@ impl Core {
                     self.settle(session, count, &Proof::Committed(&durable));
                 }
                 Waiting::Mail(session, mail) => {
-                    if self.sessions.contains_key(&session) {
+                    if let Some(member) = self.sessions.get_mut(&session) {
+                        member.joined |= matches!(mail.event, Event::Joined { .. });
                         self.outputs.push_back(Output::Mail(session, mail));
                     }
                 }
@@ -400,39 +397,23 @@ impl Core {
         });
     }
 
-    /// Checks everything that has arrived, in one go: one pass through the document for all.
+    /// Checks everything that has arrived, in order, each against what came before it.
     fn check(&mut self) {
         if self.unchecked.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.unchecked);
         let before = self.staged.run.head().seq;
-        let admissions: Vec<Admission> = self.admit(&batch);
-        let payloads: Vec<Bytes> = batch
-            .iter()
-            .zip(&admissions)
-            .filter(|(_, admission)| matches!(admission, Admission::Integrate))
-            .map(|(item, _)| item.submission.payload.clone())
-            .collect();
-        let mut checked = self.document.integrate(&payloads).into_iter();
-        for (item, admission) in batch.into_iter().zip(admissions) {
+        for item in std::mem::take(&mut self.unchecked) {
             let bytes = item.submission.payload.len();
             let (session, number) = (item.session, item.number);
-            match admission {
-                Admission::Integrate => match checked.next() {
-                    Some(Ok(checked)) if checked.adds => {
-                        self.stage(item, checked.site);
-                        continue;
-                    }
-                    Some(Ok(_)) => self.settle_after_newest(session, number),
-                    Some(Err(error)) => self.refuse(session, number, refusal(error)),
-                    None => {
-                        let gone = "the document gave no answer for it".to_owned();
-                        self.refuse(session, number, Refusal::Malformed(gone));
-                    }
-                },
-                Admission::Known => self.settle_after_newest(session, number),
-                Admission::Refuse(refusal) => self.refuse(session, number, refusal),
+            match self.admit(&item) {
+                Ok(Some(checked)) if checked.adds => {
+                    self.stage(item, checked.site);
+                    continue;
+                }
+                Ok(_) => self.settle_after_newest(session, number),
+                Err(None) => {}
+                Err(Some(refusal)) => self.refuse(session, number, refusal),
             }
             self.released += bytes;
         }
@@ -440,43 +421,55 @@ impl Core {
         self.outputs.push_back(Output::Checked(new));
     }
 
-    /// Decides which submissions reach the document: viewers, limits and operations that are in
-    /// the log already stop here.
-    fn admit(&self, batch: &[Unchecked]) -> Vec<Admission> {
-        let mut document = self.document.memory_bytes();
-        let mut in_batch: HashSet<OpId> = HashSet::new();
-        let mut admissions = Vec::with_capacity(batch.len());
-        for item in batch {
-            let payload = &item.submission.payload;
-            let known = |id: OpId| self.ops.seqs.contains_key(&id) || in_batch.contains(&id);
-            let admission = if !item.role.can_write() {
-                match self.document.adds_nothing(payload) {
-                    Ok(true) => Admission::Known,
-                    Ok(false) => Admission::Refuse(Refusal::ReadOnly),
-                    Err(error) => Admission::Refuse(refusal(error)),
-                }
-            } else if payload.len() > MAX_PAYLOAD_BYTES {
-                Admission::Refuse(Refusal::TooLarge {
-                    what: "the update",
-                    bytes: payload.len(),
-                    limit: MAX_PAYLOAD_BYTES,
-                })
-            } else if item.submission.op_id.is_some_and(known) {
-                Admission::Known
-            } else if document + payload.len() > self.document_bytes {
-                Admission::Refuse(Refusal::TooLarge {
-                    what: "the document",
-                    bytes: document + payload.len(),
-                    limit: self.document_bytes,
-                })
-            } else {
-                document += payload.len();
-                in_batch.extend(item.submission.op_id);
-                Admission::Integrate
-            };
-            admissions.push(admission);
+    /// Lets the document take a submission; viewers, limits and operations that are in the log
+    /// already stop before it. `Ok(None)`: it is there already. `Err(None)`: its session was
+    /// refused earlier, so nothing later of it is taken.
+    fn admit(&mut self, item: &Unchecked) -> Result<Option<Checked>, Option<Refusal>> {
+        if self
+            .sessions
+            .get(&item.session)
+            .is_some_and(|member| member.refused)
+        {
+            return Err(None);
         }
-        admissions
+        let payload = &item.submission.payload;
+        if !item.role.can_write() {
+            return match self.document.adds_nothing(payload) {
+                Ok(true) => Ok(None),
+                Ok(false) => Err(Some(Refusal::ReadOnly)),
+                Err(error) => Err(Some(refusal(error))),
+            };
+        }
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Some(Refusal::TooLarge {
+                what: "the update",
+                bytes: payload.len(),
+                limit: MAX_PAYLOAD_BYTES,
+            }));
+        }
+        if item
+            .submission
+            .op_id
+            .is_some_and(|id| self.ops.seqs.contains_key(&id))
+        {
+            return Ok(None);
+        }
+        let document = self.document.memory_bytes() + payload.len();
+        if document > self.document_bytes {
+            return Err(Some(Refusal::TooLarge {
+                what: "the document",
+                bytes: document,
+                limit: self.document_bytes,
+            }));
+        }
+        match self.document.integrate(std::slice::from_ref(payload)).pop() {
+            Some(Ok(checked)) => Ok(Some(checked)),
+            Some(Err(error)) => Err(Some(refusal(error))),
+            None => {
+                let gone = "the document gave no answer for it".to_owned();
+                Err(Some(Refusal::Malformed(gone)))
+            }
+        }
     }
 
     fn stage(&mut self, item: Unchecked, site: Option<Site>) {
@@ -579,7 +572,11 @@ impl Core {
             event: Event::State { payload },
             cursor: Some(seq),
         };
-        if seq <= self.durable.seq {
+        let joined = self
+            .sessions
+            .get(&session)
+            .is_some_and(|member| member.joined);
+        if joined && seq <= self.durable.seq {
             self.outputs.push_back(Output::Mail(session, mail));
         } else {
             self.when_durable(Waiting::Mail(session, mail));

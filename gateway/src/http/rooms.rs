@@ -3,6 +3,7 @@
 //! In a path a room's name is one percent-encoded segment, `/` being `%2F`.
 
 use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -77,7 +78,7 @@ struct RoomsPage {
 /// `GET /rooms?after=&limit=`: rooms by name.
 pub(crate) async fn list(
     State(gateway): State<Gateway>,
-    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+    page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(page) = page.map_err(|error| Problem::bad_request(error.body_text()))?;
     let limit = page.limit.unwrap_or(ROOMS_PER_PAGE);
@@ -104,9 +105,9 @@ pub(crate) async fn list(
 /// `GET /rooms/{space}/{name}`: one room.
 pub(crate) async fn show(
     State(gateway): State<Gateway>,
-    Path((space, name)): Path<(String, String)>,
+    path: RoomPath,
 ) -> Result<Response, Problem> {
-    let room = gateway.room(&space, &name)?;
+    let room = room_of(&gateway, path)?;
     let (state, info) = gateway.broker().room(&room).await?;
     exists(&room, &state)?;
     Ok(Json(RoomView::new(&room, &state, info)).into_response())
@@ -115,10 +116,10 @@ pub(crate) async fn show(
 /// `GET /rooms/{space}/{name}/snapshot`: the document as one binary update.
 pub(crate) async fn snapshot(
     State(gateway): State<Gateway>,
-    Path((space, name)): Path<(String, String)>,
+    path: RoomPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let room = gateway.room(&space, &name)?;
+    let room = room_of(&gateway, path)?;
     let (state, _) = gateway.broker().room(&room).await?;
     exists(&room, &state)?;
     // The chain hash proves the whole prefix, so it names what a snapshot holds.
@@ -149,9 +150,9 @@ pub(crate) async fn snapshot(
 /// `DELETE /rooms/{space}/{name}`: closes its members with 4404 and forgets its log.
 pub(crate) async fn delete(
     State(gateway): State<Gateway>,
-    Path((space, name)): Path<(String, String)>,
+    path: RoomPath,
 ) -> Result<StatusCode, Problem> {
-    let room = gateway.room(&space, &name)?;
+    let room = room_of(&gateway, path)?;
     let (state, info) = gateway.broker().room(&room).await?;
     // A room that has members and no record yet can be closed too.
     if info.sessions == 0 {
@@ -197,6 +198,14 @@ pub(crate) async fn new_pit(State(gateway): State<Gateway>) -> Result<Response, 
         return Ok((StatusCode::CREATED, [location], Json(pit)).into_response());
     }
     Err(broker::RoomError::Full("no free name was found for a pit".into()).into())
+}
+
+/// `{space}/{name}` of a path, decoded once, if it could be.
+type RoomPath = Result<Path<(String, String)>, PathRejection>;
+
+fn room_of(gateway: &Gateway, path: RoomPath) -> Result<RoomName, Problem> {
+    let Path((space, name)) = path.map_err(|error| Problem::bad_request(error.body_text()))?;
+    gateway.room(&space, &name)
 }
 
 fn exists(room: &RoomName, state: &RoomState) -> Result<(), Problem> {

@@ -140,7 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.phase != Phase::Open {
             return false;
         }
-        let mut more = false;
+        // Without space nobody knows what the feed has: it is asked again once there is some.
+        let mut more = true;
         let mut frames = std::mem::take(&mut self.out.spare);
         if let Some(presence) = member.take_presence(encode_presence) {
             frames.push(presence);

@@ -24,6 +24,7 @@
 //! system only as far as live data does not stand behind it. It takes further writes, or a moment
 //! of quiet in which the mover nudges the collector, before the file shrinks.
 
+mod acked;
 mod ahead;
 mod catalogue;
 mod chunk;
@@ -51,6 +52,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use protocol::{Head, OpId, RoomName, Run, Seq, Timestamp};
 use tokio::sync::{oneshot, watch};
 
+use self::acked::Acked;
 use self::chunk::Chunks;
 use self::rooms::{Rooms, Waiting};
 use crate::log::{AppendError, Appended, Batch, Log, ReadError, RoomRow, RoomState, Stats};
@@ -192,6 +194,8 @@ struct Shared {
     /// Whether zeros are to be appended, and what says so.
     ahead_wanted: Mutex<bool>,
     ahead: Condvar,
+    /// Bytes committed since the last look at the space ahead.
+    unlooked: AtomicU64,
     /// How many syncs have begun: the mover need not sync what the syncer did.
     syncs: AtomicU64,
 }
@@ -206,6 +210,7 @@ struct Disk {
     file: File,
     /// Another one, that appends.
     append: File,
+    acked: Acked,
     path: PathBuf,
     /// Held as long as the store is open.
     _lock: File,
@@ -226,8 +231,6 @@ struct State {
     /// Since when there is something to move.
     dirty_since: Option<Instant>,
     closing: bool,
-    /// The writer and the syncer have finished.
-    drained: bool,
 }
 
 /// A batch on its way to the disk.
@@ -248,6 +251,7 @@ impl SledLog {
     pub fn open(folder: &Path, options: SledOptions) -> Result<Self, OpenError> {
         let opened = open::open(folder, &options)?;
         let recovered = recover::recover(&opened, &options)?;
+        opened.acked.check(folder, recovered.last_entry)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 dirty_since: (!recovered.rooms.dirty.is_empty()).then(Instant::now),
@@ -258,7 +262,6 @@ impl SledLog {
                 durable: recovered.last_batch,
                 applied: recovered.last_batch,
                 closing: false,
-                drained: false,
             }),
             disk: RwLock::new(Some(opened)),
             work: Condvar::new(),
@@ -266,6 +269,7 @@ impl SledLog {
             poison: watch::Sender::new(None),
             ahead_wanted: Mutex::new(true),
             ahead: Condvar::new(),
+            unlooked: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
             options,
         });
@@ -535,7 +539,11 @@ impl Shared {
         };
         if !self.is_poisoned() {
             let flushed = disk.db.flush().map_err(|error| error.to_string());
-            let synced = flushed.and_then(|_| self.sync(&disk).map_err(|error| error.to_string()));
+            let synced = flushed.and_then(|_| {
+                self.sync(&disk)
+                    .and_then(|()| disk.acked.sync())
+                    .map_err(|error| error.to_string())
+            });
             if let Err(error) = synced {
                 tracing::error!(error, "closing the log: the last flush failed");
             }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! folder/
+//!   acked     how far the log had been acked
 //!   lock      held while the log is open, with the process id of who holds it
 //!   sled/     the store, with FORMAT: which format it has
 //!   sled.new/ a store that was being made when the machine stopped; removed
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::acked::Acked;
 use super::chunk::Chunks;
 use super::mover::BALLAST;
 use super::{Disk, FLUSH_EVERY_MS, SEGMENT_BYTES, SledOptions, ahead};
@@ -151,6 +153,7 @@ pub(super) fn open(folder: &Path, options: &SledOptions) -> Result<Disk, OpenErr
         db,
         file,
         append,
+        acked: Acked::open(folder)?,
         path: folder.to_owned(),
         _lock: lock,
     })

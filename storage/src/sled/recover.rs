@@ -20,6 +20,7 @@ use crate::log::{Batch, ReadError};
 
 pub(super) struct Recovered {
     pub(super) rooms: Rooms,
+    pub(super) last_entry: u64,
     pub(super) last_batch: u64,
     pub(super) commits: Commits,
     pub(super) chunks: ChunkWriter,
@@ -50,6 +51,7 @@ pub(super) fn recover(disk: &Disk, options: &SledOptions) -> Result<Recovered, O
     let commits = Commits::begin(&disk.db, trees, replay.last_entry + 1, replay.last_batch)
         .map_err(|error| sled_error(disk, &error))?;
     Ok(Recovered {
+        last_entry: replay.last_entry,
         last_batch: replay.last_batch,
         rooms: replay.rooms,
         commits,

@@ -10,6 +10,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -143,13 +144,16 @@ pub(super) fn spawn(
     let commits = Arc::new(Mutex::new(commits));
     // One commit waits while one is synced, and the writer is at a third.
     let (send, receive) = mpsc::sync_channel(1);
+    // How many commits have been handed to the syncer and are not published yet.
+    let behind = Arc::new(AtomicUsize::new(0));
     let syncer = guarded(shared, "log-syncer", {
         let commits = Arc::clone(&commits);
-        move |shared| run_syncer(shared, &commits, &receive)
+        let behind = Arc::clone(&behind);
+        move |shared| run_syncer(shared, &commits, &receive, &behind)
     })?;
     let writer = guarded(shared, "log-writer", {
         let commits = Arc::clone(&commits);
-        move |shared| run_writer(shared, &commits, &send)
+        move |shared| run_writer(shared, &commits, &send, &behind)
     })?;
     let mover = guarded(shared, "log-mover", move |shared| {
         mover::run(shared, &commits, chunks);
@@ -173,7 +177,12 @@ fn guarded(
     })
 }
 
-fn run_writer(shared: &Shared, commits: &Mutex<Commits>, send: &SyncSender<Flushed>) {
+fn run_writer(
+    shared: &Shared,
+    commits: &Mutex<Commits>,
+    send: &SyncSender<Flushed>,
+    behind: &AtomicUsize,
+) {
     let disk = shared.disk.read();
     let Some(disk) = disk.as_ref() else { return };
     while let Some(batches) = take(shared) {
@@ -187,6 +196,13 @@ fn run_writer(shared: &Shared, commits: &Mutex<Commits>, send: &SyncSender<Flush
         };
         match write(disk, commits, batches, begun) {
             Ok(flushed) => {
+                // A lone commit is synced here: nothing waits that could be packed meanwhile, and
+                // waking another thread would only make it later.
+                if behind.load(Ordering::SeqCst) == 0 && shared.state.lock().queue.is_empty() {
+                    finish(shared, disk, commits, vec![flushed]);
+                    continue;
+                }
+                behind.fetch_add(1, Ordering::SeqCst);
                 if send.send(flushed).is_err() {
                     return;
                 }
@@ -407,48 +423,59 @@ fn refuse(shared: &Shared, batches: Vec<Queued>, why: &str) {
     }
 }
 
-fn run_syncer(shared: &Shared, commits: &Mutex<Commits>, receive: &Receiver<Flushed>) {
+fn run_syncer(
+    shared: &Shared,
+    commits: &Mutex<Commits>,
+    receive: &Receiver<Flushed>,
+    behind: &AtomicUsize,
+) {
     let disk = shared.disk.read();
     let Some(disk) = disk.as_ref() else { return };
-    let mut unlooked = 0;
     while let Ok(first) = receive.recv() {
         // Whatever else has been flushed by now is covered by the same sync.
         let mut flushed = vec![first];
         flushed.extend(receive.try_iter());
-        let begun = Instant::now();
-        let synced = if shared.is_poisoned() {
-            Err("an earlier failure".to_owned())
-        } else {
-            shared
-                .sync(disk)
-                .map_err(|error| format!("the disk could not be synced: {error}"))
-        };
-        let sync = begun.elapsed();
-        match synced {
-            Ok(()) => {
-                if let Some(last) = flushed.last() {
-                    let mut commits = commits.lock();
-                    commits.synced = commits.synced.max(last.entry);
-                }
-                for commit in flushed {
-                    unlooked += commit.bytes;
-                    publish(shared, commit, sync);
-                }
-                if unlooked >= LOOK_AHEAD_BYTES {
-                    unlooked = 0;
-                    ahead::look(shared, disk);
-                }
-            }
-            Err(why) => {
-                shared.poison(&why);
-                for batch in flushed.into_iter().flat_map(|commit| commit.batches) {
-                    let _ = batch.done.send(Err(AppendError::Unknown(why.clone())));
-                }
-            }
+        let taken = flushed.len();
+        finish(shared, disk, commits, flushed);
+        behind.fetch_sub(taken, Ordering::SeqCst);
+    }
+}
+
+/// Syncs, and publishes what had been flushed before that.
+fn finish(shared: &Shared, disk: &Disk, commits: &Mutex<Commits>, flushed: Vec<Flushed>) {
+    let begun = Instant::now();
+    let synced = if shared.is_poisoned() {
+        Err("an earlier failure".to_owned())
+    } else {
+        shared
+            .sync(disk)
+            .map_err(|error| format!("the disk could not be synced: {error}"))
+    };
+    let sync = begun.elapsed();
+    if let Err(why) = synced {
+        shared.poison(&why);
+        for batch in flushed.into_iter().flat_map(|commit| commit.batches) {
+            let _ = batch.done.send(Err(AppendError::Unknown(why.clone())));
+        }
+        return;
+    }
+    if let Some(last) = flushed.last() {
+        let mut commits = commits.lock();
+        commits.synced = commits.synced.max(last.entry);
+        if let Err(error) = disk.acked.put(commits.synced) {
+            // It only proves less at the next start.
+            tracing::warn!(%error, "how far the log is acked could not be noted");
         }
     }
-    shared.state.lock().drained = true;
-    shared.idle.notify_all();
+    let bytes: u64 = flushed.iter().map(|commit| commit.bytes).sum();
+    for commit in flushed {
+        publish(shared, commit, sync);
+    }
+    let unlooked = shared.unlooked.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    if unlooked >= LOOK_AHEAD_BYTES {
+        shared.unlooked.store(0, Ordering::Relaxed);
+        ahead::look(shared, disk);
+    }
 }
 
 /// Makes a durable commit readable, and gives its callers their proof.

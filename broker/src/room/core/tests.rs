@@ -429,32 +429,64 @@ fn one_encoding_serves_everyone_who_comes_within_a_while() {
     bench.submit(A, &LARGE);
     bench.advance();
     while bench.commit() {}
-    let state = |bench: &mut Bench, request| {
-        bench.core.read_state(request);
+    let state = |bench: &mut Bench| {
+        bench.core.catch_up(A);
         bench.collect();
-        match bench.answers.last() {
-            Some((_, Answer::State(head, bytes))) => (head.seq, bytes.as_ptr()),
+        match bench.mails.last() {
+            Some((A, Event::State { payload })) => (payload.as_ptr(), payload.len()),
             other => panic!("{other:?}"),
         }
     };
-    let first = state(&mut bench, 1);
+    let first = state(&mut bench);
     bench.submit(A, b"a little more");
     bench.advance();
     while bench.commit() {}
-    assert_eq!(
-        state(&mut bench, 2),
-        first,
-        "the feed holds what came after"
-    );
+    assert_eq!(state(&mut bench), first, "the feed holds what came after");
     bench.core.feed_cleared();
-    let later = state(&mut bench, 3);
-    assert_eq!(later.0, Seq::new(2), "the feed no longer does");
+    let later = state(&mut bench);
+    assert!(later.1 > first.1, "the feed no longer does");
     bench.core.tick(
         bench.now + Duration::from_secs(60),
         Timestamp::from_micros(1),
     );
     bench.core.expire();
     assert!(bench.core.state.is_none());
+}
+
+#[test]
+fn a_snapshot_is_of_the_moment_it_is_asked_for() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    for request in 1..4 {
+        bench.submit(A, b"a little more");
+        bench.advance();
+        while bench.commit() {}
+        bench.core.read_state(request);
+        bench.collect();
+        match bench.answers.last() {
+            Some((_, Answer::State(head, _))) => assert_eq!(head.seq, Seq::new(request)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn whoever_joins_during_a_commit_hears_that_first() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    bench.sync(A, b"\0");
+    bench.submit(A, b"on its way");
+    bench.advance();
+    bench.core.join(B, Role::Editor, None);
+    bench.sync(B, b"\0");
+    bench.advance();
+    while bench.commit() {}
+    let mine = bench.mails.iter().filter(|(to, _)| *to == B);
+    let events: Vec<&Event> = mine.map(|(_, event)| event).collect();
+    assert!(
+        matches!(events[..], [Event::Joined { .. }, Event::State { .. }]),
+        "{events:?}"
+    );
 }
 
 #[test]
