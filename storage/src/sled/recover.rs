@@ -156,6 +156,8 @@ impl Replay<'_> {
 
     /// Empties every entry after the last whole commit, so that they are not met again.
     fn drop_entries(&self, why: &str) -> Result<(), OpenError> {
+        // Nothing is touched if something acked is among what cannot be read.
+        self.disk.acked.check(&self.disk.path, self.last_entry)?;
         let error = |error| sled_error(self.disk, &error);
         let mut dropped = 0;
         for name in commit_trees(&self.disk.db) {

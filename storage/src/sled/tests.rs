@@ -164,6 +164,14 @@ async fn a_torn_last_commit_is_cut_off_and_the_log_goes_on() {
         let (tree, key, _) = entries(db).pop().unwrap();
         tree.insert(key, &[]).unwrap();
     });
+    // It had been acked, and the log says so, and touches nothing.
+    for _ in 0..2 {
+        let error = head_of(folder.path()).await.unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("after entry 4"), "{error}");
+    }
+    // Had it been torn before its ack, the mark would not have reached it.
+    acked::Acked::open(folder.path()).unwrap().put(4).unwrap();
     assert_eq!(head_of(folder.path()).await.unwrap(), heads[2]);
     let log = SledLog::open(folder.path(), lazy()).unwrap();
     let (batch, head) = batch_of("doc/a", heads[2], &[8; 70_000]);
