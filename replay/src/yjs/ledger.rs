@@ -389,8 +389,9 @@ impl Ledger {
         if let Some(found) = self.nested.get(&(index, id.clock)) {
             return Ok(Some(*found));
         }
-        let deleted = &self.clients[index as usize].deleted;
-        if home == Home::GONE || deleted.cover(&(id.clock..id.clock + 1)) {
+        // What lies in a deleted type counts as deleted whether it has been collected yet or not:
+        // when a base is written must not matter.
+        if home == Home::GONE || self.dead_until(index, id.clock).is_some() {
             return Ok(None);
         }
         Err(Misplaced::Malformed("an item's parent is not a type"))

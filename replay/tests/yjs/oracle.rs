@@ -14,10 +14,23 @@ use yrs::{
 
 /// What a document shows, and what it has of each client. `Err` if yrs refuses an update or panics.
 pub(crate) fn seen(updates: &[Bytes]) -> Result<(String, BTreeMap<u64, u32>), String> {
-    catch_unwind(AssertUnwindSafe(|| show(updates))).unwrap_or_else(|_| Err("panic".into()))
+    fenced(|| {
+        let doc = integrated(updates)?;
+        Ok((show(&doc), version_of(&doc)))
+    })
 }
 
-fn show(updates: &[Bytes]) -> Result<(String, BTreeMap<u64, u32>), String> {
+/// What a document has of each client. For documents from hostile updates: showing an array that
+/// holds characters outside the first plane, yrs never ends.
+pub(crate) fn version(updates: &[Bytes]) -> Result<BTreeMap<u64, u32>, String> {
+    fenced(|| Ok(version_of(&integrated(updates)?)))
+}
+
+fn fenced<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("panic".into()))
+}
+
+fn integrated(updates: &[Bytes]) -> Result<Doc, String> {
     let doc = Doc::new();
     for update in updates {
         let update = Update::decode_v1(update).map_err(|error| error.to_string())?;
@@ -27,6 +40,18 @@ fn show(updates: &[Bytes]) -> Result<(String, BTreeMap<u64, u32>), String> {
         drop(ManuallyDrop::into_inner(txn));
         applied.map_err(|error| error.to_string())?;
     }
+    Ok(doc)
+}
+
+fn version_of(doc: &Doc) -> BTreeMap<u64, u32> {
+    let version = doc.transact().state_vector();
+    let clocks = version.iter();
+    clocks
+        .map(|(client, clock)| (client.get(), *clock))
+        .collect()
+}
+
+fn show(doc: &Doc) -> String {
     let mut txn = ManuallyDrop::new(doc.transact_mut());
     let text = txn.get_or_insert_text("text");
     let map = txn.get_or_insert_map("map");
@@ -51,11 +76,8 @@ fn show(updates: &[Bytes]) -> Result<(String, BTreeMap<u64, u32>), String> {
         canonical(&array.to_json(&*txn)),
         children(&xml, &*txn)
     );
-    let version = txn.state_vector();
-    let version = version.iter().map(|(client, clock)| (client.get(), *clock));
-    let version = version.collect();
     drop(ManuallyDrop::into_inner(txn));
-    Ok((shown, version))
+    shown
 }
 
 /// The nodes of an XML fragment or element, with their attributes in order.
