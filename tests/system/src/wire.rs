@@ -128,6 +128,17 @@ pub fn author_of(update: &[u8]) -> Option<(u64, u64)> {
 /// If yrs does not take one of them, or something is missing that another builds on.
 #[must_use]
 pub fn keys<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> BTreeSet<String> {
+    let (keys, missing) = keys_so_far(updates);
+    assert!(!missing, "nothing is missing");
+    keys
+}
+
+/// The same, and whether something waits for what has not come.
+///
+/// # Panics
+/// If yrs does not take one of the updates.
+#[must_use]
+pub fn keys_so_far<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> (BTreeSet<String>, bool) {
     let doc = Doc::new();
     let map = doc.get_or_insert_map("map");
     let mut transaction = doc.transact_mut();
@@ -137,8 +148,8 @@ pub fn keys<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> BTreeSet<String>
             .apply_update(update)
             .expect("and they can be applied");
     }
-    assert!(!transaction.has_missing_updates(), "nothing is missing");
-    map.keys(&transaction).map(str::to_owned).collect()
+    let keys = map.keys(&transaction).map(str::to_owned).collect();
+    (keys, transaction.has_missing_updates())
 }
 
 /// Appends a number, seven bits at a time, least significant first.
