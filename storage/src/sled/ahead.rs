@@ -13,7 +13,6 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use super::{Disk, SEGMENT_BYTES, Shared};
 
@@ -66,8 +65,7 @@ fn extend(shared: &Shared, disk: &Disk, zeros: &[u8]) -> io::Result<()> {
         }
         (&disk.append).write_all(zeros)?;
         left = left.saturating_sub(zeros.len() as u64);
-        shared.syncs.fetch_add(1, Ordering::SeqCst);
-        disk.append.sync_data()?;
+        shared.sync_through(&disk.append)?;
     }
     Ok(())
 }

@@ -18,11 +18,11 @@
 //!
 //! # What happens to space
 //! Trimming and deleting remove chunks (whole ones: a chunk that reaches past the start stays). To
-//! sled that is dead space inside its file; its collector, which runs every [`FLUSH_EVERY_MS`],
-//! empties segments that are half dead, reuses them for what is written next, and cuts them off
-//! when they lie at the end of the file. So space is given to new records soon, and to the file
-//! system only as far as live data does not stand behind it. It takes further writes, or a moment
-//! of quiet in which the mover nudges the collector, before the file shrinks.
+//! sled that is dead space inside its file. Its collector, which runs every [`FLUSH_EVERY_MS`] and
+//! whenever a page is rewritten, empties segments that are half dead and reuses them for what is
+//! written next, so new records take the place of deleted ones at once. The file itself shrinks
+//! only when segments at its end are free, and only while sled's log goes on; so after much has
+//! been removed the mover makes it go on, and the file system has the space back within a minute.
 
 mod acked;
 mod ahead;
@@ -97,10 +97,10 @@ pub struct SledOptions {
 impl Default for SledOptions {
     fn default() -> Self {
         Self {
-            cache_bytes: 96 << 20,
-            move_at_bytes: 32 << 20,
+            cache_bytes: 64 << 20,
+            move_at_bytes: 24 << 20,
             move_after: Duration::from_secs(5),
-            unmoved_limit_bytes: 96 << 20,
+            unmoved_limit_bytes: 64 << 20,
             cached_rooms: 65_536,
             min_free_bytes: 64 << 20,
             observer: None,
@@ -249,9 +249,18 @@ impl SledLog {
     /// # Errors
     /// [`OpenError`] says what stands in the way and where.
     pub fn open(folder: &Path, options: SledOptions) -> Result<Self, OpenError> {
+        let begun = Instant::now();
         let opened = open::open(folder, &options)?;
+        let store_opened = begun.elapsed();
         let recovered = recover::recover(&opened, &options)?;
         opened.acked.check(folder, recovered.last_entry)?;
+        tracing::info!(
+            folder = %folder.display(),
+            ?store_opened,
+            replayed = ?begun.elapsed().saturating_sub(store_opened),
+            unmoved_bytes = recovered.rooms.unmoved_bytes,
+            "the log is open"
+        );
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 dirty_since: (!recovered.rooms.dirty.is_empty()).then(Instant::now),
@@ -565,12 +574,17 @@ impl Shared {
 
     /// Makes everything that has been flushed durable. Never repeated after a failure.
     fn sync(&self, disk: &Disk) -> std::io::Result<()> {
+        self.sync_through(&disk.file)
+    }
+
+    /// The same through any handle to sled's file.
+    fn sync_through(&self, file: &File) -> std::io::Result<()> {
         self.syncs.fetch_add(1, Ordering::SeqCst);
         #[cfg(any(test, feature = "testing"))]
         if self.options.sync == SyncMode::FlushOnly {
             return Ok(());
         }
-        disk.file.sync_data()
+        file.sync_data()
     }
 }
 

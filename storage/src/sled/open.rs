@@ -243,7 +243,7 @@ fn open_sled(store: &Path, options: &SledOptions) -> Result<sled::Db, OpenError>
             .path(store)
             .cache_capacity(options.cache_bytes)
             .segment_size(SEGMENT_BYTES)
-            .flush_every_ms(Some(FLUSH_EVERY_MS))
+            .flush_every_ms(Some(flush_every_ms(options)))
             .use_compression(false);
         // Damage makes sled panic in places.
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
@@ -267,6 +267,16 @@ fn open_sled(store: &Path, options: &SledOptions) -> Result<sled::Db, OpenError>
             }
         }
     }
+}
+
+/// sled's thread syncs now and then, too: not when a test leaves syncing out.
+const fn flush_every_ms(options: &SledOptions) -> u64 {
+    #[cfg(any(test, feature = "testing"))]
+    if matches!(options.sync, super::SyncMode::FlushOnly) {
+        return 3_600_000;
+    }
+    let _ = options;
+    FLUSH_EVERY_MS
 }
 
 /// A snapshot of sled's page table that was being written when the machine stopped keeps sled
