@@ -64,9 +64,9 @@ pub const HEAVY_DOCUMENT_BYTES: usize = 1 << 20;
 /// What waking one member and its client costs, roughly: a room that has woken all of its members
 /// waits for as long as that takes before it does so again, so that what arrives meanwhile shares
 /// one write.
-pub const WAKE_COST: Duration = Duration::from_micros(10);
+pub const WAKE_COST: Duration = Duration::from_micros(16);
 /// The longest that sharing one write may hold an update back.
-pub const WAKE_PAUSE_MAX: Duration = Duration::from_millis(12);
+pub const WAKE_PAUSE_MAX: Duration = Duration::from_millis(16);
 
 const _: () = assert!(SESSION_WINDOW_BYTES <= INBOX_BYTES);
 const _: () = assert!(COMMIT_BYTES < protocol::limits::MAX_RECORD_BYTES);
