@@ -9,9 +9,12 @@
 //! | [`log`] | the contract, and [`Durable`], the proof that something survives a power cut |
 //! | [`memory`] | the log of ephemeral rooms and of tests |
 //! | [`sled`](mod@sled) | the default log: embedded, durable on this machine's disk |
+//! | [`archive`] | snapshots and sealed segments in object storage |
 
+pub mod archive;
 #[cfg(any(test, feature = "testing"))]
 pub mod faults;
+mod fields;
 pub mod log;
 pub mod memory;
 mod pick;

@@ -12,7 +12,7 @@
 use protocol::Timestamp;
 use protocol::envelope::{self, Content, Damage};
 
-use super::fields::{Fields, put_head};
+use crate::fields::{Fields, put_head};
 use crate::log::RoomState;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -25,7 +25,7 @@ use protocol::envelope::{self, Content, Damage, HEADER_BYTES};
 use protocol::{Head, OpId, RoomName, Run, Seq};
 
 use super::commit::{MAX_VALUE_BYTES, PREPARED};
-use super::fields::{Fields, put_head, put_room};
+use crate::fields::{Fields, put_head, put_room};
 use crate::log::ReadError;
 
 /// How many bytes of records one chunk holds, unless a single run of one record is larger.

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use protocol::envelope::{self, Content, Damage, HEADER_BYTES};
 use protocol::{Head, RoomName, Run};
 
-use super::fields::{Fields, HEAD_BYTES, put_head, put_room};
+use crate::fields::{Fields, HEAD_BYTES, put_head, put_room};
 
 /// The longest value: a leaf holds at most 17, and all of them must fit one message of sled's
 /// (a quarter of its segment), for what does not fit lands in files that sled never syncs.

@@ -29,7 +29,6 @@ mod ahead;
 mod catalogue;
 mod chunk;
 mod commit;
-mod fields;
 mod mover;
 mod open;
 mod read;

@@ -7,9 +7,9 @@ use protocol::{Head, OpId, RoomName, Run, Seq, Timestamp};
 
 use super::catalogue::Row;
 use super::chunk::{self, damaged};
-use super::fields::room_from;
 use super::rooms::View;
 use super::{Disk, Shared};
+use crate::fields::room_from;
 use crate::log::{ReadError, RoomRow, RoomState};
 use crate::pick::{self, Pick};
 

@@ -1,4 +1,4 @@
-//! Little-endian fields inside an envelope's body, shared by this backend's formats.
+//! Little-endian fields inside an envelope's body, shared by this crate's formats.
 //!
 //! What is read has passed its checksum, so a field that does not fit was written wrong:
 //! [`Damage::Content`].
@@ -52,6 +52,10 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn u64(&mut self) -> Result<u64, Damage> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn u128(&mut self) -> Result<u128, Damage> {
+        self.array().map(u128::from_le_bytes)
     }
 
     pub(crate) fn flag(&mut self) -> Result<bool, Damage> {
