@@ -29,6 +29,21 @@ pub fn new(kind: Kind) -> Box<dyn Document> {
     }
 }
 
+/// The document of `kind` whose [`Document::encode`] gave `encoding`.
+///
+/// It goes on as that one would have. What waits in an encoding for updates that have not come
+/// waits again, but as one: where several updates waited and one of them turns out to make no
+/// sense, all of them are dropped with it, where the document itself would have dropped the one.
+///
+/// # Errors
+/// [`DocumentError::Malformed`] if it is no encoding of that kind.
+pub fn load(kind: Kind, encoding: &Bytes) -> Result<Box<dyn Document>, DocumentError> {
+    Ok(match kind {
+        Kind::Yjs => Box::new(YjsDocument::load(encoding)?),
+        Kind::Opaque => Box::new(OpaqueDocument::load(encoding)?),
+    })
+}
+
 /// The state of a room.
 pub trait Document: Send {
     /// Validates each payload and folds it in, in order; one answer for each.

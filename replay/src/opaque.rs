@@ -28,6 +28,39 @@ impl OpaqueDocument {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The document that `encoding` is the state of.
+    ///
+    /// # Errors
+    /// [`DocumentError::Malformed`] if a payload's length is no varUint, or over what follows.
+    pub fn load(encoding: &Bytes) -> Result<Self, DocumentError> {
+        let payloads = split(encoding)?;
+        let starts = payloads.iter().map(|(start, _)| *start).collect();
+        Ok(Self {
+            bytes: encoding.to_vec(),
+            starts,
+        })
+    }
+}
+
+/// Where each payload's length begins in a state, and the payload.
+fn split(state: &[u8]) -> Result<Vec<(usize, &[u8])>, DocumentError> {
+    let mut payloads = Vec::new();
+    let mut rest = state;
+    while !rest.is_empty() {
+        let digits = rest.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+        let len = rest.get(..digits).and_then(read_var);
+        let payload = len
+            .and_then(|len| usize::try_from(len).ok())
+            .and_then(|len| rest[digits..].get(..len))
+            .ok_or_else(|| {
+                let at = state.len() - rest.len();
+                DocumentError::Malformed(format!("byte {at}: no length of a payload"))
+            })?;
+        payloads.push((state.len() - rest.len(), payload));
+        rest = &rest[digits + payload.len()..];
+    }
+    Ok(payloads)
 }
 
 impl Document for OpaqueDocument {
@@ -130,6 +163,24 @@ mod tests {
                 document.diff(&Bytes::copy_from_slice(bad)).is_err(),
                 "{bad:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_loaded_document_goes_on() {
+        let all = payloads(400);
+        let mut whole = OpaqueDocument::new();
+        whole.integrate(&all[..300]);
+        let mut loaded = OpaqueDocument::load(&whole.encode()).unwrap();
+        for document in [&mut whole, &mut loaded] {
+            document.integrate(&all[300..]);
+        }
+        assert_eq!(loaded.encode(), whole.encode());
+        assert_eq!(loaded.version(), whole.version());
+        let behind = Bytes::from_static(&[200, 1]);
+        assert_eq!(loaded.diff(&behind), whole.diff(&behind));
+        for bad in [&[1][..], &[0x80], &[2, 0], &[0xff; 9]] {
+            assert!(OpaqueDocument::load(&Bytes::copy_from_slice(bad)).is_err());
         }
     }
 

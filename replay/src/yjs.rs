@@ -83,6 +83,31 @@ impl YjsDocument {
         Self::default()
     }
 
+    /// The document whose encoding this is, with what waits in it for other updates.
+    ///
+    /// Nothing is refused for waiting too much: what is in an encoding was let in once.
+    ///
+    /// # Errors
+    /// [`DocumentError::Malformed`] if it is no update, or makes no sense.
+    pub fn load(encoding: &Bytes) -> Result<Self, DocumentError> {
+        let mut document = Self::new();
+        let mut sections = Vec::new();
+        let deletes = scan::check(encoding, &mut sections).map_err(malformed)?;
+        let taken = document
+            .ledger
+            .take(encoding, &sections, deletes, |_, _| Ok(()))
+            .map_err(malformed)?;
+        // Written again, not adopted: the base that others build on is then canonical, whatever
+        // the bytes were.
+        weave(&document.ledger, None, &Waiting::default()).settle(&mut document.ledger);
+        if let Some(Rest { update, missing }) = taken.rest {
+            let deletes = scan::check(&update, &mut sections).map_err(malformed)?;
+            document.count_held(&update, &sections, deletes);
+            document.early.push(Early { update, missing });
+        }
+        Ok(document)
+    }
+
     /// How many updates wait for others that they build on.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -126,7 +151,7 @@ impl YjsDocument {
             }
             let mut more = 0;
             for_each_part(&rest.update, &sections, deletes, |_, _, _| more += 1);
-            if waiting == MAX_WAITING
+            if waiting >= MAX_WAITING
                 || bytes + rest.update.len() > MAX_WAITING_BYTES
                 || parts + more > MAX_WAITING_PARTS
             {

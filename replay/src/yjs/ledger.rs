@@ -19,7 +19,9 @@
 //! [`Ledger::take`] takes of an update what builds on what is there, and gives back the rest, as Yjs
 //! does. If anything it takes makes no sense, it leaves no trace of any of it.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -49,7 +51,7 @@ pub(super) struct Ledger {
     /// Whether something is in it that yrs reads wrong.
     pub(super) foreign: bool,
     walks: Vec<Walk>,
-    stack: Vec<usize>,
+    ready: Vec<usize>,
     marks: Vec<Mark>,
 }
 
@@ -159,8 +161,6 @@ struct Walk {
     at: usize,
     clock: u32,
     structs: u32,
-    /// Whether there is no point in waiting for it: it is done, stuck, or itself waits.
-    tried: bool,
     /// What it is stuck on.
     missing: Option<Id>,
     /// Whether its client has a [`Mark`].
@@ -243,41 +243,42 @@ impl Ledger {
             at: section.at,
             clock: section.clock,
             structs: section.structs,
-            tried: false,
             missing: None,
             marked: false,
         }));
         let mut adds = false;
-        let mut stack = std::mem::take(&mut self.stack);
-        stack.clear();
-        for first in 0..walks.len() {
-            if walks[first].tried {
-                continue;
+        // What may be worth a look, and, for each section, who waits for which of its clocks.
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        ready.extend((0..walks.len()).rev());
+        let mut waiting: HashMap<usize, BinaryHeap<Reverse<(u32, usize)>>> = HashMap::new();
+        while let Some(at) = ready.pop() {
+            let walk = &mut walks[at];
+            walk.missing = None;
+            match self.advance(bytes, walk, &mut adds) {
+                Ok(()) => {}
+                Err(Misplaced::Early(missing)) => {
+                    walk.missing = Some(missing);
+                    let other = walks
+                        .binary_search_by(|walk| missing.client.cmp(&walk.section.client))
+                        .ok();
+                    if let Some(other) = other.filter(|other| *other != at) {
+                        let waiting = waiting.entry(other).or_default();
+                        waiting.push(Reverse((missing.clock, at)));
+                    }
+                }
+                Err(Misplaced::Malformed(what)) => return Err(what),
             }
-            stack.push(first);
-            while let Some(top) = stack.last().copied() {
-                walks[top].tried = true;
-                match self.advance(bytes, &mut walks[top], &mut adds) {
-                    Ok(()) => {
-                        stack.pop();
-                    }
-                    Err(Misplaced::Early(missing)) => {
-                        let other = walks
-                            .binary_search_by(|walk| missing.client.cmp(&walk.section.client))
-                            .ok()
-                            .filter(|other| !walks[*other].tried);
-                        if let Some(other) = other {
-                            stack.push(other);
-                        } else {
-                            walks[top].missing = Some(missing);
-                            stack.pop();
-                        }
-                    }
-                    Err(Misplaced::Malformed(what)) => return Err(what),
+            let known = self.known(walks[at].section.client);
+            if let Some(waiting) = waiting.get_mut(&at) {
+                while let Some(first) = waiting.peek_mut()
+                    && first.0.0 < known
+                {
+                    ready.push(PeekMut::pop(first).0.1);
                 }
             }
         }
-        self.stack = stack;
+        self.ready = ready;
         Ok(adds)
     }
 

@@ -303,3 +303,38 @@ fn many_clients_that_wait_for_one_another_are_one_walk() {
     assert_eq!(document.waiting(), 0);
     assert!(folded(&[document.encode()]).encode() == document.encode());
 }
+
+#[test]
+fn clients_that_took_turns_are_one_walk() {
+    // Two clients, each of whose items stands after the other's last one: as much as any person
+    // and another who talk, and as long as a section can be.
+    let turns = 200_000_u32;
+    let var = |bytes: &mut Vec<u8>, n: u32| {
+        bytes.extend([n as u8 | 0x80, (n >> 7) as u8 | 0x80, (n >> 14) as u8]);
+    };
+    let mut bytes = vec![2];
+    for client in [2, 1] {
+        var(&mut bytes, turns);
+        bytes.extend([client, 0]);
+        for turn in 0..turns {
+            match (client, turn) {
+                (1, 0) => bytes.extend([8, 1, 1, b'r']),
+                (1, _) => {
+                    bytes.extend([0x88, 2]);
+                    var(&mut bytes, turn - 1);
+                }
+                _ => {
+                    bytes.extend([0x88, 1]);
+                    var(&mut bytes, turn);
+                }
+            }
+            bytes.extend([1, 126]);
+        }
+    }
+    bytes.push(0);
+    let start = std::time::Instant::now();
+    let document = folded(&[bytes.into()]);
+    assert_eq!(document.waiting(), 0);
+    // A walk for each turn would take hours.
+    assert!(start.elapsed().as_secs() < 20);
+}

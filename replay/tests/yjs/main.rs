@@ -4,6 +4,7 @@
 
 mod histories;
 mod hostile;
+mod load;
 mod oracle;
 
 use bytes::Bytes;
