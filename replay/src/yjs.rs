@@ -10,6 +10,7 @@
 //! | `ledger` | judges it against what is there: does it build on what has come, does each item lie in one list, is it new? Keeps it |
 //! | `weave` | writes the whole, or what a peer lacks, as Yjs would store it |
 //! | `view` | asks yrs, behind a fence, what only a woven document tells |
+//! | [`tree`] | weaves an encoding into what people see: values, texts, changes, and the way back |
 //!
 //! What builds on updates that have not come waits for them, as in Yjs: it is part of the encoding,
 //! and it counts as adding something. Once they come it is judged like any other, and if it then
@@ -33,6 +34,7 @@ mod limits;
 mod piece;
 mod ranges;
 mod scan;
+pub mod tree;
 mod view;
 mod weave;
 
