@@ -10,40 +10,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::record::Kind as RecordKind;
 use protocol::{CloseCode, Head, Role, RoomName, SessionId, UserId};
-use replay::Kind;
+use replay::History;
 use storage::{Log, ReadError, RoomRow, RoomState};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::committer::Committer;
+use crate::followers::{Follower, Followers};
 use crate::limits::Limits;
 use crate::member::{Mailbox, Member};
-use crate::room::inbox::{Input, RoomError};
+use crate::room::inbox::{Input, Restore, RoomError};
 use crate::room::{Room, RoomInfo, State, task};
-
-/// Chooses a room's document kind from its space.
-pub type KindOf = Arc<dyn Fn(&str) -> Kind + Send + Sync>;
+use crate::snapshotter::Snapshots;
 
 /// Everything a room's task needs.
 pub(crate) struct Shared {
-    pub(crate) log: Arc<dyn Log>,
+    pub(crate) history: History,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) followers: Arc<Followers>,
     pub(crate) committer: Arc<Committer>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) rooms: Directory,
-    kind_of: KindOf,
     tasks: TaskTracker,
     closing: AtomicBool,
-}
-
-impl Shared {
-    pub(crate) fn kind_of(&self, room: &RoomName) -> Kind {
-        (self.kind_of)(room.space())
-    }
 }
 
 /// All rooms of this process.
@@ -62,20 +57,22 @@ impl std::fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// A broker that keeps its rooms in `log`. Must be called in a multi-threaded tokio runtime.
+    /// A broker that keeps its rooms in the log of `history`, and their snapshots where
+    /// `snapshots` says. Must be called in a multi-threaded tokio runtime.
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, limits: Limits, kind_of: KindOf) -> Self {
-        let committer = Arc::new(Committer::new(Arc::clone(&log)));
+    pub fn new(history: History, snapshots: Snapshots, limits: Limits) -> Self {
+        let committer = Arc::new(Committer::new(Arc::clone(&history.stores().log)));
         let committing = TaskTracker::new();
         let runner = Arc::clone(&committer);
         committing.spawn(async move { runner.run().await });
         let shared = Shared {
-            log,
+            history,
+            snapshots,
+            followers: Arc::default(),
             committer,
             clock: Clock::start(),
             limits,
             rooms: Directory::default(),
-            kind_of,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
         };
@@ -130,14 +127,46 @@ impl Broker {
         self.ask(room, Input::ReadState(reply), answer).await
     }
 
-    /// Appends a room event, and gives the end of the log once it is durable.
+    /// Appends records of the server's own, and gives the end of the log once they are durable.
+    /// Updates are checked as a client's are; what stood before one that is refused is written.
     ///
     /// # Errors
     /// [`RoomError`] says why not.
-    pub async fn record_event(&self, room: &RoomName, kind: RecordKind) -> Result<Head, RoomError> {
+    pub async fn write(
+        &self,
+        room: &RoomName,
+        items: Vec<(RecordKind, Bytes)>,
+    ) -> Result<Head, RoomError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(room, Input::RecordEvent(kind, reply), answer)
-            .await
+        self.ask(room, Input::Write(items, reply), answer).await
+    }
+
+    /// Sets a room back to a past state, as a new edit that merges with whatever others do
+    /// meanwhile. Nothing is erased. Gives the end of the log once that is durable.
+    ///
+    /// # Errors
+    /// [`RoomError`] says why not.
+    pub async fn restore(&self, room: &RoomName, restore: Restore) -> Result<Head, RoomError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(room, Input::Restore(restore, reply), answer).await
+    }
+
+    /// Follows a room's log from here on.
+    #[must_use]
+    pub fn follow(&self, room: &RoomName) -> Follower {
+        self.shared.followers.follow(room)
+    }
+
+    /// The rooms' pasts.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.shared.history
+    }
+
+    /// Where snapshots and the archive are kept.
+    #[must_use]
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.shared.snapshots
     }
 
     /// Closes the room's members with 4404 and deletes its log.
@@ -154,7 +183,7 @@ impl Broker {
     /// # Errors
     /// [`ReadError`] when the log cannot be read.
     pub async fn room(&self, room: &RoomName) -> Result<(RoomState, RoomInfo), ReadError> {
-        let state = self.shared.log.state(room).await?;
+        let state = self.log().state(room).await?;
         Ok((state, self.info(room)))
     }
 
@@ -174,13 +203,13 @@ impl Broker {
         after: Option<&RoomName>,
         limit: usize,
     ) -> Result<Vec<RoomRow>, ReadError> {
-        self.shared.log.rooms(after, limit).await
+        self.log().rooms(after, limit).await
     }
 
     /// The log itself, for what it says of its durability and sizes.
     #[must_use]
     pub fn log(&self) -> &Arc<dyn Log> {
-        &self.shared.log
+        &self.shared.history.stores().log
     }
 
     /// How many rooms are loaded.
@@ -212,7 +241,8 @@ impl Broker {
             .await
             .is_ok()
         {
-            self.shared.log.close().await;
+            self.shared.snapshots.flush(patience).await;
+            self.log().close().await;
         }
         late
     }

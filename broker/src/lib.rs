@@ -11,23 +11,29 @@
 //! | [`committer`] | group commit across rooms |
 //! | [`feed`] | a room's committed updates, read by cursor, encoded once |
 //! | [`limits`] | named bounds |
+//! | [`followers`] | waking those who follow a log from outside |
 //! | [`member`] | a session's side of its room |
 //! | [`presence`] | who is here: a conflating map of latest values |
 //! | [`room`] | a room's core, inbox and task |
+//! | [`snapshotter`] | when a document is worth a snapshot, and where it goes |
 
 pub mod broker;
 pub mod clock;
 pub mod committer;
 pub mod feed;
+pub mod followers;
 pub mod limits;
 pub mod member;
 pub mod presence;
 pub mod room;
+pub mod snapshotter;
 
-pub use broker::{Broker, KindOf};
+pub use broker::Broker;
 pub use feed::Wire;
+pub use followers::Follower;
 pub use limits::Limits;
 pub use member::Member;
 pub use presence::EncodePresence;
-pub use room::inbox::RoomError;
+pub use room::inbox::{Restore, RoomError};
 pub use room::{RoomInfo, State};
+pub use snapshotter::{SnapshotRule, Snapshots};

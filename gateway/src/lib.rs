@@ -38,6 +38,7 @@ struct Inner {
     broker: Broker,
     exporter: Exporter,
     spaces: Spaces,
+    has_archive: bool,
     connections: TaskTracker,
     draining: CancellationToken,
 }
@@ -55,13 +56,15 @@ impl std::fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    /// A gateway to the rooms of `broker` in `spaces`.
+    /// A gateway to the rooms of `broker` in `spaces`. Whether there `has_archive` is only for
+    /// `/readyz`, while none has been reached.
     #[must_use]
-    pub fn new(broker: Broker, exporter: Exporter, spaces: Spaces) -> Self {
+    pub fn new(broker: Broker, exporter: Exporter, spaces: Spaces, has_archive: bool) -> Self {
         let inner = Inner {
             broker,
             exporter,
             spaces,
+            has_archive,
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
         };
@@ -76,6 +79,10 @@ impl Gateway {
 
     pub(crate) fn exporter(&self) -> &Exporter {
         &self.inner.exporter
+    }
+
+    pub(crate) fn has_archive(&self) -> bool {
+        self.inner.has_archive
     }
 
     /// Tracks every WebSocket connection.

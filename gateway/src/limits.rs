@@ -29,6 +29,14 @@ pub const HEAD_BYTES: usize = 16 << 10;
 pub const CONNECTIONS: usize = 50_000;
 /// How many connections may wait to be accepted.
 pub const BACKLOG: u32 = 4_096;
+/// How many bytes of sealed records a stream of records reads at once.
+pub const RECORDS_PAGE_BYTES: usize = 256 << 10;
+/// How long a stream of events may be silent.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How many bytes playback gathers before it writes them.
+pub const PLAY_BATCH_BYTES: usize = 256 << 10;
+/// How many bytes of records a fork copies in one go.
+pub const FORK_PAGE_BYTES: usize = 1 << 20;
 /// How many rooms one page of a list has.
 pub const ROOMS_PER_PAGE: usize = 100;
 /// The most rooms one page of a list may be asked to have.

@@ -59,6 +59,16 @@ metrics_table! {
     counter fell_behind = "well_fell_behind_total", Unit::Count, "Sessions brought up to date from the document because they fell off the feed.";
     histogram join = "well_join_seconds", Unit::Seconds, "Time from a session's coming until the document has been handed to it.";
     histogram load = "well_room_load_seconds", Unit::Seconds, "Time to load a room from the log.";
+    histogram snapshot_encode = "well_snapshot_encode_seconds", Unit::Seconds, "Time a room took to encode its document for a snapshot.";
+    counter archived = "well_archive_records_total", Unit::Count, "Records put into the archive.";
+    counter archived_raw = "well_archive_raw_bytes_total", Unit::Bytes, "Sealed bytes of records and snapshots put into the archive, before compression.";
+    counter archived_stored = "well_archive_stored_bytes_total", Unit::Bytes, "Bytes uploaded to the archive.";
+    histogram archive_publish = "well_archive_publish_seconds", Unit::Seconds, "Time from reading the log until a segment is published in the archive.";
+    counter archive_failed = "well_archive_failures_total", Unit::Count, "Failed attempts at the archive.";
+    gauge archive_lag_records = "well_archive_lag_records", Unit::Count, "Records in the log that are not in the archive.";
+    gauge archive_lag_bytes = "well_archive_lag_bytes", Unit::Bytes, "Bytes committed since what is in the archive was.";
+    gauge archive_lag_seconds = "well_archive_lag_seconds", Unit::Seconds, "How long the oldest record has waited for the archive.";
+    counter trimmed = "well_log_trimmed_records_total", Unit::Count, "Records trimmed from the log because the archive has them.";
     gauge rooms_loaded = "well_rooms_loaded", Unit::Count, "Rooms held in memory.";
     gauge sessions = "well_sessions", Unit::Count, "Sessions that are members of a room.";
     gauge connections = "well_connections", Unit::Count, "Open WebSocket connections.";
@@ -67,6 +77,36 @@ metrics_table! {
     gauge disk_bytes = "well_log_disk_bytes", Unit::Bytes, "Bytes the log takes on disk.";
     gauge unmoved_bytes = "well_log_unmoved_bytes", Unit::Bytes, "Bytes of records that still lie in commits.";
     gauge clock_jumped = "well_clock_jumped", Unit::Count, "1 while the wall clock is not believed.";
+}
+
+/// A room encoded its document for a snapshot.
+pub fn snapshot_encoded(took: Duration) {
+    HANDLES.snapshot_encode.record(took);
+}
+
+/// A segment is in the archive.
+pub fn archive_published(records: u64, raw_bytes: u64, stored_bytes: u64, took: Duration) {
+    HANDLES.archived.increment(records);
+    HANDLES.archived_raw.increment(raw_bytes);
+    HANDLES.archived_stored.increment(stored_bytes);
+    HANDLES.archive_publish.record(took);
+}
+
+/// An attempt at the archive failed.
+pub fn archive_failed() {
+    HANDLES.archive_failed.increment(1);
+}
+
+/// How far the archive is behind the log.
+pub fn archive_lag(records: u64, bytes: u64, age: Duration) {
+    HANDLES.archive_lag_records.set(records as f64);
+    HANDLES.archive_lag_bytes.set(bytes as f64);
+    HANDLES.archive_lag_seconds.set(age.as_secs_f64());
+}
+
+/// Records were trimmed from the log.
+pub fn log_trimmed(records: u64) {
+    HANDLES.trimmed.increment(records);
 }
 
 /// A client submitted `updates` updates with `bytes` bytes of payload.

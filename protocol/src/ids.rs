@@ -295,6 +295,12 @@ impl OpId {
     }
 }
 
+impl fmt::Display for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
 /// A pit's short name: six characters that cannot be mistaken for one another when read aloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slug([u8; Slug::LEN]);

@@ -101,6 +101,26 @@ impl Kind {
         }
     }
 
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Created => "created",
+            Self::Titled => "titled",
+            Self::Deleted => "deleted",
+            Self::Restored => "restored",
+            Self::Forked => "forked",
+        }
+    }
+
+    /// The kind with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = (1..=6).filter_map(Self::from_code);
+        all.into_iter().find(|kind| kind.name() == name)
+    }
+
     const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             1 => Self::Update,
@@ -443,6 +463,11 @@ impl Record {
     #[must_use]
     pub fn sealed_len(&self) -> usize {
         self.draft.sealed_len()
+    }
+
+    /// Appends the record as it is stored.
+    pub fn seal(&self, out: &mut Vec<u8>) {
+        seal(self.head(), &self.draft, out);
     }
 
     /// Decodes the record at `offset`; its payload shares `bytes`. Also gives where it ends.

@@ -84,7 +84,7 @@ fn large(updates: &[Bytes]) {
 
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
     let room = RoomName::new("doc", "large").unwrap();
-    let log = MemoryLog::new();
+    let log = std::sync::Arc::new(MemoryLog::new());
     let mut head = Head::EMPTY;
     for updates in updates.chunks(500) {
         let mut run = RunBuilder::new(head);
@@ -107,8 +107,9 @@ fn large(updates: &[Bytes]) {
         runtime.block_on(log.append(Batch { entries })).unwrap();
     }
     let folded = timed("fold from the log", || {
+        let history = replay::History::of_log(log.clone(), replay::Kind::Yjs);
         runtime
-            .block_on(replay::fold(&log, &room, replay::Kind::Yjs, None))
+            .block_on(history.fold_all(&room, protocol::Seq::MAX))
             .unwrap()
     });
     assert_eq!(folded.records, updates.len() as u64);

@@ -20,6 +20,36 @@ pub enum Kind {
     Opaque,
 }
 
+impl Kind {
+    /// Its number in stored snapshots.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Yjs => 1,
+            Self::Opaque => 2,
+        }
+    }
+
+    /// The kind with this number.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Yjs),
+            2 => Some(Self::Opaque),
+            _ => None,
+        }
+    }
+
+    /// Its name, as in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Yjs => "yjs",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
 /// An empty document of a kind.
 #[must_use]
 pub fn new(kind: Kind) -> Box<dyn Document> {
@@ -74,6 +104,34 @@ pub trait Document: Send {
     /// The whole document as one payload.
     fn encode(&self) -> Bytes;
 
+    /// The whole document as JSON.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`] if its kind has no such form.
+    fn json(&self) -> Result<serde_json::Value, DocumentError>;
+
+    /// The plain text of the document.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`] if its kind has no such form.
+    fn text(&self) -> Result<String, DocumentError>;
+
+    /// What changed since the document had the encoding `past`.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`] if its kind cannot be compared.
+    fn changes(&self, past: &Bytes) -> Result<serde_json::Value, DocumentError>;
+
+    /// An edit by a replica that nobody has used, after which the document shows again what it
+    /// showed when it had the encoding `past`. `None` if it does already.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`] if its kind cannot be set back.
+    fn restore(&self, past: &Bytes, replica: u64) -> Result<Option<Bytes>, DocumentError>;
+
+    /// A copy that goes its own way from here.
+    fn fork(&self) -> Box<dyn Document>;
+
     /// A bound on the memory it holds, in bytes: counted, not guessed, from what was folded in.
     fn memory_bytes(&self) -> usize;
 }
@@ -93,4 +151,7 @@ pub enum DocumentError {
     /// The bytes are not what the document's kind expects; says where and why.
     #[error("{0}")]
     Malformed(String),
+    /// Documents of this kind cannot do that; says what they can.
+    #[error("{0}")]
+    Unsupported(String),
 }

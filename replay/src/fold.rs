@@ -1,9 +1,10 @@
-//! Folding a room's records, from the first to a chosen one, to its document.
+//! Folding a room's records, from where a document stands to a chosen one, into it.
 //!
-//! The log is read page by page, so a long room never stands in memory twice. Each page is checked
+//! The records come page by page, so a long room never stands in memory twice. Each page is checked
 //! (Seqs without gap, times that never go back, the chain hash) and folded away from the async
 //! runtime's own threads, unless it is too small to be worth the trip. Updates go into the
-//! document; room events do not, and are reported as [`RoomFacts`].
+//! document; room events do not, and are reported as [`RoomFacts`]. Where the pages come from is
+//! [`history`](crate::history)'s business.
 //!
 //! Nothing malformed enters a log, so a record that does not fold is a broken invariant: the fold
 //! stops there and names it.
@@ -13,44 +14,41 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use protocol::envelope::Damage;
 use protocol::{Head, Kind as RecordKind, OpId, RoomName, Run, Seq};
-use storage::{Log, ReadError, RoomState};
+use storage::ReadError;
+use storage::archive::ArchiveError;
 
 use crate::document::{self, Document, DocumentError, Kind};
+use crate::limits::{INLINE_BYTES, MAX_OPS};
 
-/// Folds the records of `room` up to and with `up_to`, or to the head there is when the fold
-/// reaches it, into a document of `kind`.
-///
-/// A room that never was folds to an empty document. One that was deleted and is back begins with
-/// the event that brought it back; where another record stands first, those before it have been
-/// trimmed, and the fold says so.
-///
-/// # Errors
-/// [`FoldError`].
-pub async fn fold(
-    log: &dyn Log,
-    room: &RoomName,
-    kind: Kind,
-    up_to: Option<Seq>,
-) -> Result<Folded, FoldError> {
-    let state = log.state(room).await?;
-    let mut folder = Folder::new(room.clone(), kind, up_to.unwrap_or(Seq::MAX), state);
-    while folder.wants_more() {
-        let page = log.read(room, folder.head.seq, PAGE_BYTES).await?;
-        if page.is_empty() {
-            break;
-        }
-        let bytes: usize = page.iter().map(|run| run.bytes().len()).sum();
-        if bytes <= INLINE_BYTES {
-            folder.take(&page)?;
-        } else {
-            let taken = tokio::task::spawn_blocking(move || {
-                folder.take(&page)?;
-                Ok::<_, FoldError>(folder)
-            });
-            folder = taken.await.map_err(|_| FoldError::Stopped)??;
+/// Where a fold begins: a document as it was after some record.
+pub struct Base {
+    /// The document; its own from here on.
+    pub document: Box<dyn Document>,
+    /// The last record folded into it.
+    pub head: Head,
+    /// What the room's events have said so far.
+    pub facts: RoomFacts,
+}
+
+impl Base {
+    /// An empty document of `kind`, after `head`.
+    #[must_use]
+    pub fn empty(kind: Kind, head: Head) -> Self {
+        Self {
+            document: document::new(kind),
+            head,
+            facts: RoomFacts::default(),
         }
     }
-    Ok(folder.finish())
+}
+
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Base")
+            .field("head", &self.head)
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What folding a room has given.
@@ -59,8 +57,6 @@ pub struct Folded {
     pub document: Box<dyn Document>,
     /// The last record folded.
     pub head: Head,
-    /// The room's log as it was when the fold began.
-    pub state: RoomState,
     /// The operations in what was folded, oldest first: the last [`MAX_OPS`] of them.
     pub ops: Vec<(OpId, Seq)>,
     /// Whether `ops` holds every operation of the room up to `head`.
@@ -118,6 +114,9 @@ pub enum FoldError {
     /// The log did not give the records.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The archive, where the records are, did not give them.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// A record is damaged, or does not follow the one before it.
     #[error("{room} is damaged at seq {seq}: {damage}")]
     Damaged {
@@ -143,58 +142,58 @@ pub enum FoldError {
     Stopped,
 }
 
-/// The most bytes of sealed records that are read at once.
-pub const PAGE_BYTES: usize = 1 << 20;
-/// Pages up to this size are folded where they are: moving them costs more.
-const INLINE_BYTES: usize = 16 << 10;
-/// How many operations are remembered.
-pub const MAX_OPS: usize = 1 << 16;
-
-const _: () = assert!(INLINE_BYTES < PAGE_BYTES);
-
-/// Whether a record may be the first of a room.
-const fn begins(kind: RecordKind) -> bool {
-    match kind {
-        RecordKind::Created | RecordKind::Restored | RecordKind::Forked => true,
-        RecordKind::Update | RecordKind::Titled | RecordKind::Deleted => false,
-    }
-}
-
-struct Folder {
+/// A fold on its way.
+pub(crate) struct Folder {
     room: RoomName,
     up_to: Seq,
-    state: RoomState,
-    document: Box<dyn Document>,
-    head: Head,
+    base: Base,
     ops: VecDeque<(OpId, Seq)>,
     ops_complete: bool,
-    facts: RoomFacts,
     records: u64,
     bytes: u64,
 }
 
 impl Folder {
-    fn new(room: RoomName, kind: Kind, up_to: Seq, state: RoomState) -> Self {
+    /// Begins after `base`. Whether that is where the room's operations begin decides if those
+    /// that are found are all there are.
+    pub(crate) fn new(room: RoomName, base: Base, up_to: Seq, from_the_start: bool) -> Self {
         Self {
             room,
             up_to,
-            state,
-            document: document::new(kind),
-            // A deleted room begins again after its head; a trimmed one is found out below.
-            head: state.start,
+            base,
             ops: VecDeque::new(),
-            ops_complete: true,
-            facts: RoomFacts {
-                title: None,
-                deleted: state.deleted,
-            },
+            ops_complete: from_the_start,
             records: 0,
             bytes: 0,
         }
     }
 
-    fn wants_more(&self) -> bool {
-        self.head.seq < self.up_to
+    pub(crate) fn wants_more(&self) -> bool {
+        self.base.head.seq < self.up_to
+    }
+
+    /// The document as it is by now.
+    pub(crate) const fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// How many bytes have been folded.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Folds a page in, away from the async runtime's own threads unless it is small.
+    pub(crate) async fn fold(mut self, page: Vec<Run>) -> Result<Self, FoldError> {
+        let bytes: usize = page.iter().map(|run| run.bytes().len()).sum();
+        if bytes <= INLINE_BYTES {
+            self.take(&page)?;
+            return Ok(self);
+        }
+        let taken = tokio::task::spawn_blocking(move || {
+            self.take(&page)?;
+            Ok(self)
+        });
+        taken.await.map_err(|_| FoldError::Stopped)?
     }
 
     /// Checks a page and folds it in.
@@ -205,7 +204,7 @@ impl Folder {
             if !self.wants_more() {
                 break;
             }
-            if run.before() != self.head {
+            if run.before() != self.base.head {
                 return Err(self.damaged(Damage::Content));
             }
             for record in run.records() {
@@ -213,34 +212,30 @@ impl Folder {
                     break;
                 }
                 let record = record.map_err(|damage| self.damaged(damage))?;
-                let (seq, at) = (record.seq, record.at);
-                let first = self.head.seq == self.state.start.seq;
-                if first && self.head != Head::EMPTY && !begins(record.draft.kind) {
-                    let start = self.head.seq;
-                    return Err(ReadError::Trimmed { start }.into());
-                }
-                let chain = self.head.chain.extend(seq, at, &record.draft);
-                if at < self.head.at || chain != record.chain {
+                let head = self.base.head;
+                let chain = head.chain.extend(record.seq, record.at, &record.draft);
+                if record.at < head.at || chain != record.chain {
                     return Err(self.damaged(Damage::Content));
                 }
-                self.head = record.head();
+                self.base.head = record.head();
                 self.records += 1;
                 self.bytes += record.sealed_len() as u64;
                 if let Some(op_id) = record.draft.op_id {
-                    self.ops.push_back((op_id, seq));
+                    self.ops.push_back((op_id, record.seq));
                     if self.ops.len() > MAX_OPS {
                         self.ops.pop_front();
                         self.ops_complete = false;
                     }
                 }
-                self.facts.take(record.draft.kind, &record.draft.payload);
+                let facts = &mut self.base.facts;
+                facts.take(record.draft.kind, &record.draft.payload);
                 if record.draft.kind == RecordKind::Update {
-                    seqs.push(seq);
+                    seqs.push(record.seq);
                     payloads.push(record.draft.payload);
                 }
             }
         }
-        let answers = self.document.integrate(&payloads);
+        let answers = self.base.document.integrate(&payloads);
         for (seq, answer) in seqs.into_iter().zip(answers) {
             answer.map_err(|error| FoldError::Refused {
                 room: self.room.clone(),
@@ -254,19 +249,18 @@ impl Folder {
     fn damaged(&self, damage: Damage) -> FoldError {
         FoldError::Damaged {
             room: self.room.clone(),
-            seq: self.head.seq.next(),
+            seq: self.base.head.seq.next(),
             damage,
         }
     }
 
-    fn finish(self) -> Folded {
+    pub(crate) fn finish(self) -> Folded {
         Folded {
-            document: self.document,
-            head: self.head,
-            state: self.state,
+            document: self.base.document,
+            head: self.base.head,
             ops: self.ops.into(),
             ops_complete: self.ops_complete,
-            facts: self.facts,
+            facts: self.base.facts,
             records: self.records,
             bytes: self.bytes,
         }

@@ -1,18 +1,31 @@
-//! What a room's records mean: document kinds, and folding a log to a document.
+//! What a room's records mean: document kinds, folding a log to a document, and the past.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`document`] | the [`Document`] contract and the kinds there are |
 //! | [`yjs`] | Yjs documents |
 //! | [`opaque`] | documents that the server cannot read |
-//! | [`fold`](mod@fold) | reading a room's log to its document |
+//! | [`fold`](mod@fold) | folding records into a document |
+//! | [`history`] | a room's whole past over log, snapshots and archive; documents as they were |
+//! | [`moment`] | naming a moment: a Seq, a time, now |
+//! | [`timeline`] | activity over time, by author |
+//! | [`play`] | the pace of playback |
+//! | [`limits`] | named bounds |
 
 pub mod document;
 pub mod fold;
+mod frames;
+pub mod history;
+pub mod limits;
+pub mod moment;
 pub mod opaque;
+pub mod play;
+pub mod timeline;
 pub mod yjs;
 
 pub use document::{Checked, Document, DocumentError, Kind};
-pub use fold::{FoldError, Folded, RoomFacts, fold};
+pub use fold::{Base, FoldError, Folded, RoomFacts};
+pub use history::{History, KindOf, Span, Stores};
+pub use moment::{Moment, MomentError};
 pub use opaque::OpaqueDocument;
 pub use yjs::YjsDocument;

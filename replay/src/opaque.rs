@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::document::{Checked, Document, DocumentError};
 
 /// Payloads end to end, never looked into.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct OpaqueDocument {
     /// All payloads, each behind its length.
     bytes: Vec<u8>,
@@ -106,9 +106,33 @@ impl Document for OpaqueDocument {
         Bytes::copy_from_slice(&self.bytes)
     }
 
+    fn json(&self) -> Result<serde_json::Value, DocumentError> {
+        Err(unread())
+    }
+
+    fn text(&self) -> Result<String, DocumentError> {
+        Err(unread())
+    }
+
+    fn changes(&self, _past: &Bytes) -> Result<serde_json::Value, DocumentError> {
+        Err(unread())
+    }
+
+    fn restore(&self, _past: &Bytes, _replica: u64) -> Result<Option<Bytes>, DocumentError> {
+        Err(unread())
+    }
+
+    fn fork(&self) -> Box<dyn Document> {
+        Box::new(self.clone())
+    }
+
     fn memory_bytes(&self) -> usize {
         self.bytes.capacity() + self.starts.capacity() * size_of::<usize>()
     }
+}
+
+fn unread() -> DocumentError {
+    DocumentError::Unsupported("the server cannot read this document; take its records".into())
 }
 
 fn write_var(out: &mut Vec<u8>, mut n: u64) {

@@ -10,6 +10,7 @@
 //! | `ledger` | judges it against what is there: does it build on what has come, does each item lie in one list, is it new? Keeps it |
 //! | `weave` | writes the whole, or what a peer lacks, as Yjs would store it |
 //! | `view` | asks yrs, behind a fence, what only a woven document tells |
+//! | [`tree`] | weaves an encoding into what people see: values, texts, changes, and the way back |
 //!
 //! What builds on updates that have not come waits for them, as in Yjs: it is part of the encoding,
 //! and it counts as adding something. Once they come it is judged like any other, and if it then
@@ -33,6 +34,7 @@ mod limits;
 mod piece;
 mod ranges;
 mod scan;
+pub mod tree;
 mod view;
 mod weave;
 
@@ -42,10 +44,11 @@ use limits::{
 };
 use ranges::Ranges;
 use scan::{Id, Reader, Section, kind, write_var};
+use tree::Tree;
 use weave::{Waiting, Woven, weave};
 
 /// A Yjs document, as a server keeps it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct YjsDocument {
     ledger: Ledger,
     /// What builds on updates that have not come, in order of arrival.
@@ -62,7 +65,7 @@ pub struct YjsDocument {
 }
 
 /// What is left of an update, and waits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Early {
     update: Vec<u8>,
     /// What it waits for.
@@ -70,7 +73,7 @@ struct Early {
 }
 
 /// What the updates that wait hold of one client.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Held {
     structs: Ranges,
     deletes: Ranges,
@@ -373,11 +376,42 @@ impl Document for YjsDocument {
         woven.bytes.clone()
     }
 
+    fn json(&self) -> Result<serde_json::Value, DocumentError> {
+        Ok(Tree::read(&self.encode())
+            .map_err(|error| no_tree(&error))?
+            .json())
+    }
+
+    fn text(&self) -> Result<String, DocumentError> {
+        Ok(Tree::read(&self.encode())
+            .map_err(|error| no_tree(&error))?
+            .text())
+    }
+
+    fn changes(&self, _past: &Bytes) -> Result<serde_json::Value, DocumentError> {
+        Err(DocumentError::Unsupported("comparing comes later".into()))
+    }
+
+    fn restore(&self, past: &Bytes, replica: u64) -> Result<Option<Bytes>, DocumentError> {
+        let past = Tree::read(past).map_err(|error| no_tree(&error))?;
+        let now = Tree::read(&self.encode()).map_err(|error| no_tree(&error))?;
+        Ok(tree::restore(&past, &now, replica).map(Bytes::from))
+    }
+
+    fn fork(&self) -> Box<dyn Document> {
+        Box::new(self.clone())
+    }
+
     fn memory_bytes(&self) -> usize {
         let woven = self.woven.get().map_or(0, |woven| woven.bytes.len());
         let held = self.held_bytes + self.held_parts * size_of::<Held>();
         size_of::<Self>() + self.ledger.memory_bytes() + woven + held
     }
+}
+
+/// What the ledger has taken can be woven, so this is a fault of ours.
+fn no_tree(error: &tree::TreeError) -> DocumentError {
+    DocumentError::Malformed(error.to_string())
 }
 
 /// Whether an update that has been checked holds something that is neither there nor waiting.

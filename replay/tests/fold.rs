@@ -2,18 +2,27 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use protocol::record::RunBuilder;
 use protocol::{
     Author, Draft, Head, Kind as RecordKind, OpId, RoomName, Seq, SessionId, Timestamp,
 };
-use replay::fold::MAX_OPS;
-use replay::{Document, FoldError, Kind, YjsDocument, fold};
+use replay::limits::MAX_OPS;
+use replay::{Document, FoldError, Folded, History, Kind, YjsDocument};
 use storage::memory::MemoryLog;
 use storage::{Batch, Entry, Log};
 
+async fn fold(room: &Room, kind: Kind, up_to: Option<Seq>) -> Result<Folded, FoldError> {
+    let history = History::of_log(Arc::clone(&room.log) as Arc<dyn Log>, kind);
+    history
+        .fold_all(&room.name, up_to.unwrap_or(Seq::MAX))
+        .await
+}
+
 struct Room {
-    log: MemoryLog,
+    log: Arc<MemoryLog>,
     name: RoomName,
     head: Head,
 }
@@ -21,7 +30,7 @@ struct Room {
 impl Room {
     fn new() -> Self {
         Self {
-            log: MemoryLog::new(),
+            log: Arc::new(MemoryLog::new()),
             name: RoomName::new("doc", "a").unwrap(),
             head: Head::EMPTY,
         }
@@ -83,16 +92,16 @@ async fn a_room_folds_to_any_seq() {
     room.write([(RecordKind::Titled, Bytes::from_static("Über".as_bytes()))])
         .await;
 
-    let whole = fold(&room.log, &room.name, Kind::Yjs, None).await.unwrap();
+    let whole = fold(&room, Kind::Yjs, None).await.unwrap();
     assert_eq!((whole.head, whole.records), (room.head, 30_002));
-    assert_eq!(whole.state.head, room.head);
-    assert_eq!(whole.bytes, whole.state.bytes);
+    let state = room.log.state(&room.name).await.unwrap();
+    assert_eq!(whole.bytes, state.bytes);
     assert_eq!(whole.facts.title.as_deref(), Some("Über"));
     assert!(whole.ops_complete);
     assert_eq!(whole.ops.len(), 30_000);
     assert_eq!(whole.ops[0].1, Seq::new(2));
     for seq in [1, 2, 500, 17_000, 30_002, 90_000] {
-        let part = fold(&room.log, &room.name, Kind::Yjs, Some(Seq::new(seq))).await;
+        let part = fold(&room, Kind::Yjs, Some(Seq::new(seq))).await;
         let part = part.unwrap();
         assert_eq!(part.head.seq.get(), seq.min(30_002));
         let mut document = YjsDocument::new();
@@ -109,7 +118,7 @@ async fn a_room_folds_to_any_seq() {
 async fn a_room_that_never_was_is_empty() {
     let room = Room::new();
     for kind in [Kind::Yjs, Kind::Opaque] {
-        let folded = fold(&room.log, &room.name, kind, None).await.unwrap();
+        let folded = fold(&room, kind, None).await.unwrap();
         assert_eq!((folded.head, folded.records), (Head::EMPTY, 0));
         assert!(folded.document.is_empty_version(&folded.document.version()));
     }
@@ -123,18 +132,17 @@ async fn a_deleted_room_begins_again() {
         (RecordKind::Deleted, Bytes::new()),
     ])
     .await;
-    let folded = fold(&room.log, &room.name, Kind::Yjs, None).await.unwrap();
+    let folded = fold(&room, Kind::Yjs, None).await.unwrap();
     assert!(folded.facts.deleted);
     room.apply(Entry::Delete(room.name.clone())).await;
-    let folded = fold(&room.log, &room.name, Kind::Yjs, None).await.unwrap();
+    let folded = fold(&room, Kind::Yjs, None).await.unwrap();
     assert_eq!((folded.head, folded.records), (room.head, 0));
-    assert!(folded.facts.deleted);
     room.write([
         (RecordKind::Created, Bytes::new()),
         (RecordKind::Update, typed(0)),
     ])
     .await;
-    let folded = fold(&room.log, &room.name, Kind::Yjs, None).await.unwrap();
+    let folded = fold(&room, Kind::Yjs, None).await.unwrap();
     assert_eq!((folded.head, folded.records), (room.head, 2));
     assert!(!folded.facts.deleted);
 }
@@ -148,9 +156,7 @@ async fn a_record_that_does_not_fold_is_named() {
         (RecordKind::Update, typed(1)),
     ])
     .await;
-    let error = fold(&room.log, &room.name, Kind::Yjs, None)
-        .await
-        .unwrap_err();
+    let error = fold(&room, Kind::Yjs, None).await.unwrap_err();
     assert!(
         matches!(&error, FoldError::Refused { seq, .. } if seq.get() == 2),
         "{error}"
@@ -159,13 +165,9 @@ async fn a_record_that_does_not_fold_is_named() {
         error.to_string().starts_with("doc/a holds at seq 2"),
         "{error}"
     );
-    let before = fold(&room.log, &room.name, Kind::Yjs, Some(Seq::FIRST))
-        .await
-        .unwrap();
+    let before = fold(&room, Kind::Yjs, Some(Seq::FIRST)).await.unwrap();
     assert_eq!(before.records, 1);
-    let opaque = fold(&room.log, &room.name, Kind::Opaque, None)
-        .await
-        .unwrap();
+    let opaque = fold(&room, Kind::Opaque, None).await.unwrap();
     assert_eq!(opaque.records, 3);
 }
 
@@ -176,9 +178,7 @@ async fn a_trimmed_room_needs_what_was_trimmed() {
         .await;
     room.apply(Entry::Trim(room.name.clone(), Seq::new(4)))
         .await;
-    let error = fold(&room.log, &room.name, Kind::Yjs, None)
-        .await
-        .unwrap_err();
+    let error = fold(&room, Kind::Yjs, None).await.unwrap_err();
     assert!(error.to_string().contains("trimmed"), "{error}");
 }
 
@@ -188,9 +188,7 @@ async fn operations_are_remembered_up_to_a_bound() {
     let more = MAX_OPS as u64 + 10;
     room.write((0..more).map(|_| (RecordKind::Update, Bytes::new())))
         .await;
-    let folded = fold(&room.log, &room.name, Kind::Opaque, None)
-        .await
-        .unwrap();
+    let folded = fold(&room, Kind::Opaque, None).await.unwrap();
     assert_eq!((folded.ops.len(), folded.ops_complete), (MAX_OPS, false));
     assert_eq!(folded.ops.last().unwrap().1, folded.head.seq);
 }

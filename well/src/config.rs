@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use broker::Limits;
+use broker::{Limits, SnapshotRule};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use storage::archive::Retention;
 
 /// How `well serve` is told what to do.
 #[derive(Debug, Args)]
@@ -26,6 +27,9 @@ pub(crate) struct ServeArgs {
     /// Where records are kept [default: sled]
     #[arg(long, env = "WELL_LOG_STORE", value_name = "STORE")]
     store: Option<Store>,
+    /// Where history is archived: `file:///…`, `s3://bucket/prefix`, `gs://…` or `az://…`
+    #[arg(long, env = "WELL_ARCHIVE", value_name = "URL")]
+    archive: Option<String>,
     /// A configuration file; without one, well.toml is read if it is there
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -69,7 +73,37 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) limits: Limits,
-    pub(crate) spaces: BTreeMap<String, replay::Kind>,
+    pub(crate) archive: Archive,
+    pub(crate) spaces: BTreeMap<String, Space>,
+}
+
+/// Where history goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Archive {
+    pub(crate) url: Option<String>,
+    /// How long archived records stay in the log as well; for ever without.
+    pub(crate) keep_local: Option<Duration>,
+}
+
+/// What a space's rooms are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Space {
+    pub(crate) kind: replay::Kind,
+    pub(crate) snapshots: SnapshotRule,
+    pub(crate) retention: Retention,
+}
+
+impl Space {
+    const fn of_kind(kind: replay::Kind) -> Self {
+        Self {
+            kind,
+            snapshots: SnapshotRule {
+                records: None,
+                after: None,
+            },
+            retention: Retention::All,
+        }
+    }
 }
 
 /// `well.toml`.
@@ -85,6 +119,8 @@ struct File {
     #[serde(default)]
     limits: FileLimits,
     #[serde(default)]
+    archive: FileArchive,
+    #[serde(default)]
     spaces: BTreeMap<String, FileSpace>,
 }
 
@@ -97,11 +133,45 @@ struct FileLimits {
     document_bytes: Option<usize>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileArchive {
+    url: Option<String>,
+    #[serde(default, with = "humantime_serde")]
+    keep_local: Option<Duration>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileSpace {
     #[serde(default)]
     kind: FileKind,
+    snapshot_records: Option<u64>,
+    #[serde(default, with = "humantime_serde")]
+    snapshot_after: Option<Duration>,
+    retention: Option<FileRetention>,
+}
+
+/// `"all"`, a duration, or a number of records.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum FileRetention {
+    Last(u64),
+    Words(String),
+}
+
+impl FileRetention {
+    fn read(&self) -> anyhow::Result<Retention> {
+        Ok(match self {
+            Self::Last(records) => Retention::Last(*records),
+            Self::Words(words) if words == "all" => Retention::All,
+            Self::Words(words) => {
+                Retention::For(humantime::parse_duration(words).with_context(|| {
+                    format!("retention is \"all\", a duration like \"30d\", or a number of records, not {words:?}")
+                })?)
+            }
+        })
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
@@ -163,13 +233,25 @@ impl ServeArgs {
                 .unwrap_or(defaults.document_bytes),
         };
         let mut spaces = BTreeMap::from([
-            ("pit".to_owned(), replay::Kind::Yjs),
-            ("doc".to_owned(), replay::Kind::Yjs),
+            ("pit".to_owned(), Space::of_kind(replay::Kind::Yjs)),
+            ("doc".to_owned(), Space::of_kind(replay::Kind::Yjs)),
         ]);
         for (space, settings) in file.spaces {
             protocol::RoomName::new(&space, "name")
                 .with_context(|| format!("[spaces.{space}] in the configuration"))?;
-            spaces.insert(space, settings.kind.into());
+            let retention = settings.retention.map(|retention| retention.read());
+            let read = Space {
+                kind: settings.kind.into(),
+                snapshots: SnapshotRule {
+                    records: settings.snapshot_records,
+                    after: settings.snapshot_after,
+                },
+                retention: retention
+                    .transpose()
+                    .with_context(|| format!("[spaces.{space}] in the configuration"))?
+                    .unwrap_or_default(),
+            };
+            spaces.insert(space, read);
         }
         Ok(Config {
             listen,
@@ -184,6 +266,10 @@ impl ServeArgs {
                 .or(file.log_format)
                 .unwrap_or(LogFormat::Text),
             limits,
+            archive: Archive {
+                url: self.archive.or(file.archive.url),
+                keep_local: file.archive.keep_local,
+            },
             spaces,
         })
     }
@@ -207,6 +293,7 @@ mod tests {
             listen: None,
             data: None,
             store: None,
+            archive: None,
             config: None,
             allow_open: false,
             log: None,
@@ -239,8 +326,8 @@ mod tests {
         assert_eq!(config.data, Path::new("/flag"));
         assert_eq!(config.store, Store::Memory);
         assert_eq!(config.limits.sessions_per_room, 7);
-        assert_eq!(config.spaces["blob"], replay::Kind::Opaque);
-        assert_eq!(config.spaces["pit"], replay::Kind::Yjs);
+        assert_eq!(config.spaces["blob"].kind, replay::Kind::Opaque);
+        assert_eq!(config.spaces["pit"].kind, replay::Kind::Yjs);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod commands;
 mod config;
 mod logs;
+mod stores;
 
 use std::process::ExitCode;
 

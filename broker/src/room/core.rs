@@ -34,6 +34,10 @@ use crate::limits::{
     CACHED_STATE_TAIL_BYTES, CACHED_STATE_TAIL_RUNS, OPS_REMEMBERED, ROOM_COMMITS_IN_FLIGHT,
     STATE_CACHE_TIME,
 };
+use crate::room::inbox::Restore;
+
+/// The session of what the server itself writes; a client's is never zero.
+const SERVER: SessionId = SessionId::new(0);
 
 /// A room's state and rules.
 pub(crate) struct Core {
@@ -90,8 +94,10 @@ pub(crate) struct Mail {
 pub(crate) enum Answer {
     /// The whole document, and the end of the log it was folded from.
     State(Head, Bytes),
-    /// A room event is durable; the log ends here.
+    /// What was written is durable; the log ends here.
     Recorded(Head),
+    /// It was not written, and why.
+    Refused(String),
 }
 
 struct Session {
@@ -285,11 +291,84 @@ impl Core {
         }
     }
 
-    /// Appends a room event and answers `request` when it is durable.
-    pub(crate) fn record_event(&mut self, request: u64, draft: &Draft) {
+    /// Appends the server's own records and answers `request` when they are durable. An update
+    /// that adds nothing is not written; one that is refused ends the writing there.
+    pub(crate) fn write(&mut self, request: u64, items: Vec<(Kind, Bytes)>) {
         self.check();
-        let head = self.staged.run.push(self.at, draft);
+        for (kind, payload) in items {
+            if let Err(why) = self.write_one(kind, payload) {
+                self.outputs
+                    .push_back(Output::Answer(request, Answer::Refused(why)));
+                return;
+            }
+        }
+        let head = self.applied();
         self.when_durable(Waiting::Answer(request, Answer::Recorded(head)));
+    }
+
+    /// Writes that the room was set back, and the edit that does it.
+    pub(crate) fn restore(&mut self, request: u64, restore: Restore) {
+        self.check();
+        let mut items = vec![(Kind::Restored, restore.details)];
+        match self.document.restore(&restore.past, restore.replica) {
+            Ok(edit) => items.extend(edit.map(|edit| (Kind::Update, edit))),
+            Err(error) => {
+                let answer = Answer::Refused(error.to_string());
+                self.outputs.push_back(Output::Answer(request, answer));
+                return;
+            }
+        }
+        self.write(request, items);
+    }
+
+    fn write_one(&mut self, kind: Kind, payload: Bytes) -> Result<(), String> {
+        let mut site = None;
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            let bytes = payload.len();
+            return Err(format!(
+                "it takes {bytes} bytes, and one record holds {MAX_PAYLOAD_BYTES}"
+            ));
+        }
+        if kind == Kind::Update {
+            let bytes = self.document.memory_bytes() + payload.len();
+            if bytes > self.document_bytes {
+                let limit = self.document_bytes;
+                return Err(format!(
+                    "the document would take {bytes} bytes, and may take {limit}"
+                ));
+            }
+            match self
+                .document
+                .integrate(std::slice::from_ref(&payload))
+                .pop()
+            {
+                Some(Ok(checked)) if checked.adds => site = checked.site,
+                Some(Ok(_)) | None => return Ok(()),
+                Some(Err(error)) => return Err(error.to_string()),
+            }
+        }
+        let draft = Draft {
+            author: Author {
+                user: None,
+                session: SERVER,
+                site,
+            },
+            op_id: None,
+            base: None,
+            kind,
+            payload: payload.clone(),
+        };
+        self.staged.run.push(self.at, &draft);
+        if kind == Kind::Update {
+            if let Some(state) = &mut self.state {
+                state.tail_bytes += payload.len();
+            }
+            self.staged.updates.push(Update {
+                author: SERVER,
+                payload,
+            });
+        }
+        Ok(())
     }
 
     /// Stops taking anything new; once nothing is on its way, closes every member and ends.
@@ -559,7 +638,7 @@ impl Core {
                 let seq = self.applied().seq;
                 self.send_state(session, seq, payload);
             }
-            Err(DocumentError::Malformed(error)) => {
+            Err(error) => {
                 let reason = format!("the state vector is malformed: {error}");
                 let mail = closed(CloseCode::BadMessage, reason);
                 self.outputs.push_back(Output::Mail(session, mail));
@@ -728,7 +807,9 @@ fn closed(code: CloseCode, reason: String) -> Mail {
 
 fn refusal(error: DocumentError) -> Refusal {
     match error {
-        DocumentError::Malformed(error) => Refusal::Malformed(error),
+        DocumentError::Malformed(what) | DocumentError::Unsupported(what) => {
+            Refusal::Malformed(what)
+        }
     }
 }
 

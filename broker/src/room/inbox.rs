@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::dialect::Command;
 use protocol::{CloseCode, Head, Kind, Role, SessionId, UserId};
@@ -37,9 +38,23 @@ pub(crate) enum Input {
     },
     Committed(Committed),
     ReadState(oneshot::Sender<Result<State, RoomError>>),
-    RecordEvent(Kind, oneshot::Sender<Result<Head, RoomError>>),
+    /// Append these as the server's own.
+    Write(Vec<(Kind, Bytes)>, oneshot::Sender<Result<Head, RoomError>>),
+    /// Set the document back to a past state, as a new edit.
+    Restore(Restore, oneshot::Sender<Result<Head, RoomError>>),
     Delete(oneshot::Sender<Result<(), RoomError>>),
     End(CloseCode, &'static str),
+}
+
+/// A past state to set a room back to.
+#[derive(Debug, Clone)]
+pub struct Restore {
+    /// The whole document as it was then.
+    pub past: Bytes,
+    /// What the event says of it.
+    pub details: Bytes,
+    /// A replica id that nobody has used.
+    pub replica: u64,
 }
 
 /// Why a room could not do what it was asked.
@@ -54,6 +69,9 @@ pub enum RoomError {
     /// The room or the server is ending; the same request may succeed later.
     #[error("the room is closing, try again")]
     Ending,
+    /// The document does not take it.
+    #[error("{0}")]
+    Refused(String),
     /// There are as many rooms or sessions as there may be.
     #[error("{0}")]
     Full(String),

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use protocol::dialect::{Command, Event, Refusal};
-use protocol::record::Kind;
-use protocol::{Author, CloseCode, Draft, SessionId};
+use protocol::{CloseCode, Head, SessionId, Timestamp};
+use replay::{FoldError, Folded, Span};
+use storage::archive::Snapshot;
 use storage::{Batch, Entry};
 use tokio::sync::oneshot;
 use tokio::time::Instant as TokioInstant;
@@ -22,11 +24,14 @@ use super::{Room, State};
 use crate::broker::Shared;
 use crate::limits::{HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX};
 use crate::member::Mailbox;
+use crate::snapshotter::Unsaved;
 
 /// A request that waits for an answer of the core.
 enum Pending {
     State(oneshot::Sender<Result<State, RoomError>>),
-    Event(oneshot::Sender<Result<protocol::Head, RoomError>>),
+    Written(oneshot::Sender<Result<protocol::Head, RoomError>>),
+    /// A snapshot that is due.
+    Snapshot,
 }
 
 struct Task {
@@ -46,22 +51,35 @@ struct Task {
     /// When the feed last moved; it is emptied after a while.
     published: Option<Instant>,
     ended: bool,
+    unsaved: Unsaved,
+    /// A snapshot has been asked for and has not come.
+    snapshot_asked: Option<Instant>,
+    title: Option<String>,
+    created: Timestamp,
 }
 
 /// Loads `room` and runs it until it ends.
 pub(crate) async fn run(shared: Arc<Shared>, room: Arc<Room>) {
     let started = Instant::now();
-    let folded = replay::fold(&*shared.log, &room.name, shared.kind_of(&room.name), None).await;
-    match folded {
-        Ok(folded) if folded.state.deleted => {
+    match load(&shared, &room).await {
+        Ok((span, _)) if span.deleted => {
             refuse_all(&shared, &room, CloseCode::NoRoom, &RoomError::NoRoom);
         }
-        Ok(folded) => {
+        Ok((span, folded)) => {
             observatory::room_loaded(started.elapsed());
             tracing::debug!(room = %room.name, seq = %folded.head.seq, records = folded.records,
                 took = ?started.elapsed(), "room loaded");
             room.feed.start_at(folded.head.seq);
             let now = Instant::now();
+            let rule = (shared.snapshots.rule_of)(room.name.space());
+            // Whatever it began from had at most as many bytes as the document has now.
+            let last = if folded.records == folded.head.seq.get() {
+                0
+            } else {
+                folded.document.memory_bytes() as u64
+            };
+            let unsaved = Unsaved::loaded(rule, last, folded.bytes, folded.records, now);
+            let (title, created) = (folded.facts.title.clone(), span.created);
             let core = Core::new(room.name.clone(), folded, shared.limits.document_bytes, now);
             let task = Task {
                 shared,
@@ -76,6 +94,10 @@ pub(crate) async fn run(shared: Arc<Shared>, room: Arc<Room>) {
                 idle_since: Some(now),
                 published: None,
                 ended: false,
+                unsaved,
+                snapshot_asked: None,
+                title,
+                created,
             };
             task.run().await;
         }
@@ -85,6 +107,12 @@ pub(crate) async fn run(shared: Arc<Shared>, room: Arc<Room>) {
             refuse_all(&shared, &room, CloseCode::Internal, &error);
         }
     }
+}
+
+async fn load(shared: &Shared, room: &Room) -> Result<(Span, Folded), FoldError> {
+    let span = shared.history.span(&room.name).await?;
+    let folded = shared.history.load(&room.name, &span).await?;
+    Ok((span, folded))
 }
 
 /// Turns away everyone who waits for a room that cannot be had, and lets go of it.
@@ -97,7 +125,9 @@ fn refuse_all(shared: &Shared, room: &Arc<Room>, code: CloseCode, error: &RoomEr
                 mailbox.put(closed(code, error.to_string()));
             }
             Input::ReadState(reply) => drop(reply.send(Err(error.clone()))),
-            Input::RecordEvent(_, reply) => drop(reply.send(Err(error.clone()))),
+            Input::Write(_, reply) | Input::Restore(_, reply) => {
+                drop(reply.send(Err(error.clone())));
+            }
             Input::Delete(reply) => drop(reply.send(match error {
                 RoomError::NoRoom => Ok(()),
                 other => Err(other.clone()),
@@ -123,6 +153,7 @@ impl Task {
             }
             self.core.advance();
             self.core.expire();
+            self.ask_for_snapshot(now);
             self.carry_out(now).await;
             if self.ended {
                 return;
@@ -164,9 +195,13 @@ impl Task {
                 let request = self.request(Pending::State(reply));
                 self.encoding(|core| core.read_state(request));
             }
-            Input::RecordEvent(kind, reply) => {
-                let request = self.request(Pending::Event(reply));
-                self.core.record_event(request, &event(kind));
+            Input::Write(items, reply) => {
+                let request = self.request(Pending::Written(reply));
+                self.core.write(request, items);
+            }
+            Input::Restore(restore, reply) => {
+                let request = self.request(Pending::Written(reply));
+                self.encoding(|core| core.restore(request, restore));
             }
             Input::Delete(reply) => {
                 self.deletions.push(reply);
@@ -179,7 +214,8 @@ impl Task {
 
     async fn commands(&mut self, session: SessionId, commands: Vec<Command>) {
         for id in self.core.ops_to_find(&commands) {
-            match self.shared.log.find_op(&self.room.name, id).await {
+            let log = &self.shared.history.stores().log;
+            match log.find_op(&self.room.name, id).await {
                 Ok(Some(seq)) => self.core.learn_op(id, seq),
                 Ok(None) => {}
                 Err(error) => {
@@ -244,6 +280,9 @@ impl Task {
             match output {
                 Output::Append(run) => {
                     let room = Arc::clone(&self.room);
+                    let bytes = run.bytes().len();
+                    self.unsaved.add(bytes as u64, run.len(), now);
+                    self.shared.snapshots.moved(bytes);
                     self.shared
                         .committer
                         .submit(room.name.clone(), run, move |result| {
@@ -255,6 +294,7 @@ impl Task {
                     self.room.feed.publish(&durable, updates);
                     self.published = Some(now);
                     self.moved = true;
+                    self.shared.followers.moved(&self.room.name);
                 }
                 Output::Mail(session, mail) => {
                     if let Some(mailbox) = self.members.get(&session) {
@@ -300,6 +340,38 @@ impl Task {
         }
     }
 
+    /// Has the document encoded if a snapshot is due; it comes back as an answer once durable.
+    fn ask_for_snapshot(&mut self, now: Instant) {
+        if self.snapshot_asked.is_some()
+            || !self.shared.snapshots.are_kept()
+            || !self.unsaved.is_due(now)
+        {
+            return;
+        }
+        self.snapshot_asked = Some(now);
+        let request = self.request(Pending::Snapshot);
+        self.encoding(|core| core.read_state(request));
+        observatory::snapshot_encoded(now.elapsed());
+    }
+
+    fn keep_snapshot(&mut self, head: Head, content: Bytes) {
+        self.snapshot_asked = None;
+        let bytes = content.len();
+        let snapshot = Snapshot {
+            room: self.room.name.clone(),
+            head,
+            kind: self.shared.history.kind_of(&self.room.name).code(),
+            title: self.title.clone(),
+            created: self.created,
+            content,
+        };
+        if self.shared.snapshots.keep(&snapshot) {
+            self.unsaved.taken(bytes as u64);
+        } else {
+            self.unsaved.refused(Instant::now());
+        }
+    }
+
     fn wake_members(&mut self, now: Instant) {
         self.moved = false;
         for mailbox in self.members.values() {
@@ -318,7 +390,13 @@ impl Task {
                 // Whoever asked may have gone; nothing depends on it.
                 drop(reply.send(Ok(State { head, payload })));
             }
-            (Some(Pending::Event(reply)), Answer::Recorded(head)) => drop(reply.send(Ok(head))),
+            (Some(Pending::Written(reply)), Answer::Recorded(head)) => drop(reply.send(Ok(head))),
+            (Some(Pending::Written(reply)), Answer::Refused(why)) => {
+                drop(reply.send(Err(RoomError::Refused(why))));
+            }
+            (Some(Pending::Snapshot), Answer::State(head, payload)) => {
+                self.keep_snapshot(head, payload);
+            }
             _ => {}
         }
     }
@@ -329,7 +407,9 @@ impl Task {
         self.room.inbox.release(self.core.take_released());
         if !self.deletions.is_empty() {
             let entries = vec![Entry::Delete(self.room.name.clone())];
-            let deleted = self.shared.log.append(Batch { entries }).await;
+            let log = &self.shared.history.stores().log;
+            let deleted = log.append(Batch { entries }).await;
+            self.shared.followers.moved(&self.room.name);
             let result = deleted
                 .map(|_| ())
                 .map_err(|error| RoomError::Log(error.to_string()));
@@ -340,7 +420,8 @@ impl Task {
         for (_, pending) in self.pending.drain() {
             match pending {
                 Pending::State(reply) => drop(reply.send(Err(RoomError::Ending))),
-                Pending::Event(reply) => drop(reply.send(Err(RoomError::Ending))),
+                Pending::Written(reply) => drop(reply.send(Err(RoomError::Ending))),
+                Pending::Snapshot => {}
             }
         }
         for _ in self.members.drain() {
@@ -369,6 +450,9 @@ impl Task {
             self.moved.then_some(self.quiet_until),
             self.published.map(|at| at + STATE_CACHE_TIME),
             self.room.presence.next_timeout(),
+            self.unsaved
+                .next_timeout()
+                .filter(|_| self.snapshot_asked.is_none() && self.shared.snapshots.are_kept()),
             self.idle_since
                 .map(|since| since + self.shared.limits.idle_unload),
         ]
@@ -383,21 +467,6 @@ fn closed(code: CloseCode, reason: String) -> Mail {
     Mail {
         event: Event::Closed { code, reason },
         cursor: None,
-    }
-}
-
-/// A room event that the server itself writes.
-fn event(kind: Kind) -> Draft {
-    Draft {
-        author: Author {
-            user: None,
-            session: SessionId::new(0),
-            site: None,
-        },
-        op_id: None,
-        base: None,
-        kind,
-        payload: bytes::Bytes::new(),
     }
 }
 

@@ -22,6 +22,54 @@ struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     rooms_loaded: usize,
+    /// How the archive keeps up, where there is one. Its failures make the server not unready: it
+    /// serves on, and archives later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<Archive>,
+}
+
+#[derive(Serialize)]
+struct Archive {
+    ok: bool,
+    /// In one line, with what to do.
+    state: String,
+    lag_records: u64,
+    lag_bytes: u64,
+    lag_seconds: f64,
+}
+
+impl Archive {
+    fn of(gateway: &Gateway) -> Option<Self> {
+        let snapshots = gateway.broker().snapshots();
+        let Some(archiver) = snapshots.archiver() else {
+            return gateway.has_archive().then(|| Self {
+                ok: false,
+                state: "the archive has not been reached since the start; it is tried again".into(),
+                lag_records: 0,
+                lag_bytes: 0,
+                lag_seconds: 0.0,
+            });
+        };
+        let status = archiver.status();
+        let (ok, state) = match (&status.stopped, &status.failing) {
+            (Some(error), _) => (false, format!("stopped for good: {error}")),
+            (None, Some(failing)) => (
+                false,
+                format!(
+                    "failing, tried {} times: {}",
+                    failing.attempts, failing.error
+                ),
+            ),
+            (None, None) => (true, "archiving".to_owned()),
+        };
+        Some(Self {
+            ok,
+            state,
+            lag_records: status.lag_records,
+            lag_bytes: status.lag_bytes,
+            lag_seconds: status.lag_age.as_secs_f64(),
+        })
+    }
 }
 
 /// 200 while updates are taken and acked; 503 with the reason otherwise.
@@ -40,6 +88,7 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> Response {
         durability: log.durability(),
         reason,
         rooms_loaded: gateway.broker().rooms_loaded(),
+        archive: Archive::of(&gateway),
     };
     let status = if ready.ready {
         StatusCode::OK
@@ -53,6 +102,10 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> Response {
 pub(crate) async fn metrics(State(gateway): State<Gateway>) -> Response {
     let stats = gateway.broker().log().stats();
     observatory::log_sizes(stats.disk_bytes, stats.unmoved_bytes);
+    if let Some(archiver) = gateway.broker().snapshots().archiver() {
+        let status = archiver.status();
+        observatory::archive_lag(status.lag_records, status.lag_bytes, status.lag_age);
+    }
     let content_type = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
     ([content_type], gateway.exporter().render()).into_response()
 }

@@ -1,8 +1,12 @@
 //! The HTTP side: pages, rooms, health and metrics, and the doors of the WebSocket dialects.
 
+pub mod change;
 pub mod health;
 pub mod pages;
+pub mod past;
+pub mod play;
 pub mod problem;
+pub mod records;
 pub mod rooms;
 pub mod sockets;
 
@@ -25,6 +29,13 @@ pub(crate) fn router(gateway: Gateway) -> Router {
             get(rooms::show).delete(rooms::delete),
         )
         .route("/rooms/{space}/{name}/snapshot", get(rooms::snapshot))
+        .route("/rooms/{space}/{name}/state", get(past::state))
+        .route("/rooms/{space}/{name}/records", get(records::records))
+        .route("/rooms/{space}/{name}/timeline", get(past::timeline))
+        .route("/rooms/{space}/{name}/diff", get(past::diff))
+        .route("/rooms/{space}/{name}/play", get(play::play))
+        .route("/rooms/{space}/{name}/fork", post(change::fork))
+        .route("/rooms/{space}/{name}/restore", post(change::restore))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method);
     Router::new()

@@ -6,9 +6,13 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker::RoomError;
+use protocol::envelope::Damage;
 use protocol::ids::NameError;
+use protocol::{RoomName, Seq};
+use replay::{DocumentError, FoldError, MomentError};
 use serde::Serialize;
 use storage::ReadError;
+use storage::archive::ArchiveError;
 
 /// What went wrong, for a person and for a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -77,6 +81,33 @@ impl Problem {
         )
     }
 
+    /// 409: a new room would have the name of one that is, or was.
+    #[must_use]
+    pub fn room_exists(room: &str) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "room_exists",
+            "There is such a room already",
+            format!("{room} exists, or has existed; choose another name"),
+        )
+    }
+
+    /// 503: the server ends.
+    #[must_use]
+    pub fn restarting() -> Self {
+        Self::from(ReadError::Closed)
+    }
+
+    /// 500: a stored record is damaged.
+    #[must_use]
+    pub fn damaged(room: &RoomName, seq: Seq, damage: Damage) -> Self {
+        Self::from(ReadError::Damaged {
+            room: room.clone(),
+            seq,
+            damage,
+        })
+    }
+
     /// 405.
     #[must_use]
     pub fn method(method: &str, path: &str) -> Self {
@@ -137,6 +168,65 @@ impl From<ReadError> for Problem {
     }
 }
 
+impl From<MomentError> for Problem {
+    fn from(error: MomentError) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad_moment",
+            "That names no moment",
+            error.to_string(),
+        )
+    }
+}
+
+impl From<DocumentError> for Problem {
+    fn from(error: DocumentError) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not_possible",
+            "The document cannot do that",
+            error.to_string(),
+        )
+    }
+}
+
+impl From<ArchiveError> for Problem {
+    fn from(error: ArchiveError) -> Self {
+        let (status, code, title) = match error {
+            ArchiveError::Trimmed { .. } => {
+                (StatusCode::GONE, "trimmed", "The records have been trimmed")
+            }
+            ArchiveError::Damaged { .. } | ArchiveError::Missing { .. } => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "damaged",
+                "The archive is damaged",
+            ),
+            _ => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "archive_unreadable",
+                "The archive cannot be read",
+            ),
+        };
+        Self::new(status, code, title, error.to_string())
+    }
+}
+
+impl From<FoldError> for Problem {
+    fn from(error: FoldError) -> Self {
+        match error {
+            FoldError::Read(error) => error.into(),
+            FoldError::Archive(error) => error.into(),
+            FoldError::Stopped => Self::restarting(),
+            FoldError::Damaged { .. } | FoldError::Refused { .. } => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "damaged",
+                "A stored record is damaged",
+                error.to_string(),
+            ),
+        }
+    }
+}
+
 impl From<RoomError> for Problem {
     fn from(error: RoomError) -> Self {
         let (status, code, title) = match error {
@@ -150,6 +240,11 @@ impl From<RoomError> for Problem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "restarting",
                 "The room is closing",
+            ),
+            RoomError::Refused(_) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "not_possible",
+                "The document cannot do that",
             ),
             RoomError::Full(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -174,36 +174,43 @@ struct NewPit {
 
 /// `POST /pits`: a new pit with a name of its own.
 pub(crate) async fn new_pit(State(gateway): State<Gateway>) -> Result<Response, Problem> {
-    const SPACE: &str = "pit";
+    let room = free_pit(&gateway).await?;
+    let created = vec![(Kind::Created, bytes::Bytes::new())];
+    gateway.broker().write(&room, created).await?;
+    let url = format!("/pit/{}", room.name());
+    let pit = NewPit {
+        room: room.as_str().to_owned(),
+        space: PIT,
+        name: room.name().to_owned(),
+        url: url.clone(),
+    };
+    let location = (header::LOCATION, url);
+    Ok((StatusCode::CREATED, [location], Json(pit)).into_response())
+}
+
+/// The space of pits.
+const PIT: &str = "pit";
+
+/// A pit that has never been.
+pub(crate) async fn free_pit(gateway: &Gateway) -> Result<RoomName, Problem> {
     // With 887 million slugs a taken one is rare; several in a row mean that something is wrong.
     for _ in 0..8 {
         let bits = getrandom::u64().map_err(|error| {
             Problem::from(broker::RoomError::Log(format!("no randomness: {error}")))
         })?;
-        let slug = Slug::from_random(bits);
-        let room = gateway.room(SPACE, slug.as_str())?;
+        let room = gateway.room(PIT, Slug::from_random(bits).as_str())?;
         let (state, info) = gateway.broker().room(&room).await?;
-        if state.head != protocol::Head::EMPTY || info.sessions > 0 {
-            continue;
+        if state.head == protocol::Head::EMPTY && info.sessions == 0 {
+            return Ok(room);
         }
-        gateway.broker().record_event(&room, Kind::Created).await?;
-        let url = format!("/pit/{}", slug.as_str());
-        let pit = NewPit {
-            room: room.as_str().to_owned(),
-            space: SPACE,
-            name: slug.as_str().to_owned(),
-            url: url.clone(),
-        };
-        let location = (header::LOCATION, url);
-        return Ok((StatusCode::CREATED, [location], Json(pit)).into_response());
     }
     Err(broker::RoomError::Full("no free name was found for a pit".into()).into())
 }
 
 /// `{space}/{name}` of a path, decoded once, if it could be.
-type RoomPath = Result<Path<(String, String)>, PathRejection>;
+pub(crate) type RoomPath = Result<Path<(String, String)>, PathRejection>;
 
-fn room_of(gateway: &Gateway, path: RoomPath) -> Result<RoomName, Problem> {
+pub(crate) fn room_of(gateway: &Gateway, path: RoomPath) -> Result<RoomName, Problem> {
     let Path((space, name)) = path.map_err(|error| Problem::bad_request(error.body_text()))?;
     gateway.room(&space, &name)
 }
@@ -216,7 +223,7 @@ fn exists(room: &RoomName, state: &RoomState) -> Result<(), Problem> {
 }
 
 /// `If-None-Match` by weak comparison (RFC 9110 §13.1.2).
-fn matches_etag(header: &[u8], etag: &str) -> bool {
+pub(crate) fn matches_etag(header: &[u8], etag: &str) -> bool {
     header.split(|byte| *byte == b',').any(|candidate| {
         let candidate = candidate.trim_ascii();
         let candidate = candidate.strip_prefix(b"W/").unwrap_or(candidate);

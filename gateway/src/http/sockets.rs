@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker::RoomError;
+use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use protocol::{CloseCode, Role, RoomName, SessionId};
@@ -52,19 +53,7 @@ pub(crate) async fn pit(State(gateway): State<Gateway>, request: Request<Body>) 
 /// Why a socket is closed right after it was accepted.
 pub(crate) type Refused = (CloseCode, String);
 
-fn upgrade(
-    gateway: Gateway,
-    mut request: Request<Body>,
-    room: Result<RoomName, Refused>,
-) -> Response {
-    let accept = match handshake::accept(request.method(), request.headers()) {
-        Ok(accept) => accept,
-        Err(error) => return Problem::bad_request(error.to_string()).into_response(),
-    };
-    let Some(upgrading) = request.extensions_mut().remove::<OnUpgrade>() else {
-        let detail = "this connection cannot become a WebSocket";
-        return Problem::bad_request(detail.into()).into_response();
-    };
+fn upgrade(gateway: Gateway, request: Request<Body>, room: Result<RoomName, Refused>) -> Response {
     let role = Role::from_query(request.uri().query().unwrap_or_default());
     let admitted = room.and_then(|room| {
         let bits = getrandom::u64().map_err(|error| {
@@ -73,10 +62,36 @@ fn upgrade(
         })?;
         Ok((room, SessionId::new(bits.max(1)), role))
     });
+    let inner = gateway.clone();
+    upgrade_to(gateway, request, move |socket, early| {
+        // The gateway is let go of once the session stands.
+        connect(&inner, socket, &early, admitted)
+    })
+}
+
+/// Accepts the handshake, and then lets `carry` carry the connection; it is given what the client
+/// has sent already, and gives its close code.
+pub(crate) fn upgrade_to<C>(
+    gateway: Gateway,
+    mut request: Request<Body>,
+    carry: impl FnOnce(TcpStream, Bytes) -> C + Send + 'static,
+) -> Response
+where
+    C: Future<Output = u16> + Send,
+{
+    let accept = match handshake::accept(request.method(), request.headers()) {
+        Ok(accept) => accept,
+        Err(error) => return Problem::bad_request(error.to_string()).into_response(),
+    };
+    let Some(upgrading) = request.extensions_mut().remove::<OnUpgrade>() else {
+        let detail = "this connection cannot become a WebSocket";
+        return Problem::bad_request(detail.into()).into_response();
+    };
     // The connection's place in the server moves from the request to the socket.
     let place = request.extensions_mut().remove::<Place>();
     let tracker = gateway.connections().clone();
     tracker.spawn(async move {
+        drop(gateway);
         let Ok(upgraded) = upgrading.await else {
             return;
         };
@@ -85,8 +100,8 @@ fn upgrade(
             return;
         };
         // Hyper's read buffer goes here: an open connection keeps none.
-        let connection = connect(&gateway, parts, admitted);
-        drop(gateway);
+        let Parts { io, read_buf, .. } = parts;
+        let connection = carry(io.into_inner(), read_buf);
         observatory::connection_opened();
         let code = connection.await;
         observatory::connection_closed(code);
@@ -105,11 +120,11 @@ fn upgrade(
 
 fn connect(
     gateway: &Gateway,
-    parts: Parts<TokioIo<TcpStream>>,
+    socket: TcpStream,
+    early: &Bytes,
     admitted: Result<(RoomName, SessionId, Role), Refused>,
 ) -> Instrumented<Connection<TcpStream>> {
     let now = Instant::now();
-    let socket = parts.io.into_inner();
     let (room, session, role) = match admitted {
         Ok(admitted) => admitted,
         Err((code, reason)) => {
@@ -121,14 +136,14 @@ fn connect(
         Ok(member) => {
             let span = tracing::debug_span!("session", %room, %session, %role);
             tracing::debug!(parent: &span, "joined");
-            Connection::new(socket, &parts.read_buf, member, now).instrument(span)
+            Connection::new(socket, early, member, now).instrument(span)
         }
         Err(error) => {
             let code = match error {
                 RoomError::NoRoom => CloseCode::NoRoom,
                 RoomError::Ending => CloseCode::Restart,
                 RoomError::Full(_) => CloseCode::TryLater,
-                RoomError::Log(_) => CloseCode::Internal,
+                RoomError::Log(_) | RoomError::Refused(_) => CloseCode::Internal,
             };
             tracing::info!(%room, %session, %error, "a join was refused");
             Connection::refused(socket, code, &error.to_string(), now).instrument(Span::none())

@@ -274,6 +274,11 @@ pub fn put_binary_header(len: usize, out: &mut Vec<u8>) {
     put_header(0x82, len, out);
 }
 
+/// Appends the header of an unfragmented, unmasked text frame.
+pub fn put_text_header(len: usize, out: &mut Vec<u8>) {
+    put_header(0x81, len, out);
+}
+
 /// A close frame; the reason is cut to what a control frame holds.
 #[must_use]
 pub fn close(code: u16, reason: &str) -> Bytes {

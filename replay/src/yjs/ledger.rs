@@ -33,7 +33,7 @@ use super::ranges::Ranges;
 use super::scan::{self, Id, Parent, Reader, Section, Struct, kind, write_var};
 
 /// What a document has.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Ledger {
     pub(super) clients: Vec<Client>,
     by_id: HashMap<u64, u32>,
@@ -56,7 +56,7 @@ pub(super) struct Ledger {
 }
 
 /// What the document has of one client.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Client {
     /// Its id.
     pub(super) id: u64,

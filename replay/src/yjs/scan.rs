@@ -219,6 +219,17 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn structure<const CHECK: bool>(&mut self) -> Result<Struct<'a>, Fault> {
         let start = self.at;
+        let mut read = self.head::<CHECK>()?;
+        let content = self.at;
+        read.len = self.content::<CHECK>(read.kind())?;
+        read.content = &self.bytes[content..self.at];
+        read.raw = &self.bytes[start..self.at];
+        Ok(read)
+    }
+
+    /// What stands before a struct's content; the length is not known yet.
+    #[inline]
+    pub(super) fn head<const CHECK: bool>(&mut self) -> Result<Struct<'a>, Fault> {
         let info = self.byte()?;
         let mut read = Struct {
             len: 0,
@@ -252,10 +263,6 @@ impl<'a> Reader<'a> {
                 read.right = Some(self.id()?);
             }
         }
-        let content = self.at;
-        read.len = self.content::<CHECK>(kind)?;
-        read.content = &self.bytes[content..self.at];
-        read.raw = &self.bytes[start..self.at];
         Ok(read)
     }
 
@@ -336,7 +343,9 @@ impl<'a> Reader<'a> {
         match self.byte()? {
             // Undefined, null, true, false.
             127 | 126 | 121 | 120 => {}
-            125 => self.signed()?,
+            125 => {
+                self.signed()?;
+            }
             124 => self.skip(4)?,
             123 | 122 => self.skip(8)?,
             119 => {
@@ -439,17 +448,23 @@ impl<'a> Reader<'a> {
     }
 
     /// A varInt of at most 53 bits.
-    fn signed(&mut self) -> Result<(), Fault> {
+    pub(super) fn signed(&mut self) -> Result<i64, Fault> {
         let first = self.byte()?;
-        if first < 0x80 {
-            return Ok(());
+        let high = if first < 0x80 { 0 } else { self.var()? };
+        if high >> (53 - 6) != 0 {
+            return self.fault("a number is over 2^53");
         }
-        let high = self.var()?;
-        if high >> (53 - 6) == 0 {
-            Ok(())
-        } else {
-            self.fault("a number is over 2^53")
-        }
+        let number = (high << 6 | u64::from(first & 0x3f)) as i64;
+        Ok(if first & 0x40 == 0 { number } else { -number })
+    }
+
+    /// So many bytes.
+    pub(super) fn array<const LEN: usize>(&mut self) -> Result<[u8; LEN], Fault> {
+        let start = self.at;
+        self.skip(LEN)?;
+        let mut array = [0; LEN];
+        array.copy_from_slice(&self.bytes[start..self.at]);
+        Ok(array)
     }
 
     fn skip(&mut self, len: usize) -> Result<(), Fault> {
@@ -461,7 +476,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn byte(&mut self) -> Result<u8, Fault> {
+    pub(super) fn byte(&mut self) -> Result<u8, Fault> {
         match self.bytes.get(self.at) {
             Some(byte) => {
                 self.at += 1;

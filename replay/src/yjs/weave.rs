@@ -21,7 +21,7 @@ use super::ranges::Ranges;
 use super::scan::{self, Id, Reader, Section, Struct, kind, write_var};
 
 /// A document's encoding.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Woven {
     /// The update.
     pub(super) bytes: Bytes,

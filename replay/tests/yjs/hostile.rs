@@ -109,7 +109,7 @@ impl YjsVersion<'_> {
 }
 
 /// A real update, changed.
-fn mutant(random: &mut StdRng, corpus: &[Vec<Bytes>], updates: &[Bytes]) -> Bytes {
+pub(crate) fn mutant(random: &mut StdRng, corpus: &[Vec<Bytes>], updates: &[Bytes]) -> Bytes {
     let mut bytes = updates.choose(random).unwrap().to_vec();
     for _ in 0..random.random_range(1..4) {
         if bytes.is_empty() {

@@ -5,7 +5,9 @@
 mod histories;
 mod hostile;
 mod load;
+mod made;
 mod oracle;
+mod tree;
 
 use bytes::Bytes;
 use replay::{Document, YjsDocument};

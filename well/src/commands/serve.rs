@@ -13,7 +13,7 @@ use storage::memory::MemoryLog;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, ServeArgs, Store};
-use crate::logs;
+use crate::{logs, stores};
 
 /// How long a stop may take in all; a supervisor that kills after 30 s never has to.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
@@ -41,13 +41,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         durability = log.durability(),
         "starting"
     );
-    let kinds = config.spaces.clone();
-    let kind_of = Arc::new(move |space: &str| {
-        // The gateway lets only configured spaces in.
-        kinds.get(space).copied().unwrap_or(replay::Kind::Opaque)
-    });
-    let broker = Broker::new(Arc::clone(&log), config.limits, kind_of);
-    let gateway = Gateway::new(broker, exporter.clone(), config.spaces);
+    let kept = stores::open(&config, Arc::clone(&log), Arc::new(Observer)).await?;
+    let broker = Broker::new(kept.history, kept.snapshots, config.limits);
+    let has_archive = config.archive.url.is_some();
+    let kinds = config.spaces.iter();
+    let kinds = kinds.map(|(name, space)| (name.clone(), space.kind));
+    let gateway = Gateway::new(broker, exporter.clone(), kinds.collect(), has_archive);
     let listener = gateway::server::listen(config.listen)
         .with_context(|| format!("{} cannot be listened on", config.listen))?;
     let address = listener.local_addr()?;
@@ -98,15 +97,7 @@ fn say(line: &str) -> anyhow::Result<()> {
 fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
     Ok(match config.store {
         Store::Memory => Arc::new(MemoryLog::new()),
-        Store::Sled => {
-            let options = storage::sled::SledOptions {
-                observer: Some(Arc::new(Observer)),
-                ..Default::default()
-            };
-            let log = storage::sled::SledLog::open(&config.data, options)
-                .with_context(|| format!("the log in {}", config.data.display()))?;
-            Arc::new(log)
-        }
+        Store::Sled => stores::open_log(&config.data, Some(Arc::new(Observer)))?,
     })
 }
 
@@ -133,5 +124,25 @@ impl storage::sled::Observer for Observer {
 
     fn moved(&self, moved: &storage::sled::Moved) {
         observatory::log_moved(moved.records);
+    }
+}
+
+impl storage::archive::Observer for Observer {
+    fn published(&self, published: &storage::archive::Published) {
+        observatory::archive_published(
+            published.records,
+            published.raw_bytes,
+            published.stored_bytes,
+            published.took,
+        );
+    }
+
+    fn trimmed(&self, trimmed: &storage::archive::Trimmed) {
+        observatory::log_trimmed(trimmed.records);
+    }
+
+    fn failed(&self, error: &storage::archive::ArchiveError) {
+        observatory::archive_failed();
+        tracing::warn!(%error, "archiving failed; it is tried again");
     }
 }

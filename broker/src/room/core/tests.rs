@@ -37,7 +37,8 @@ impl Bench {
 
     fn on(log: Arc<dyn Log>, kind: DocumentKind) -> Self {
         let room = RoomName::parse("doc/x").unwrap();
-        let folded = replay::fold(&*log, &room, kind, None)
+        let folded = replay::History::of_log(Arc::clone(&log), kind)
+            .fold_all(&room, Seq::MAX)
             .now_or_never()
             .expect("a memory log answers at once")
             .unwrap();

@@ -1,0 +1,221 @@
+//! Going on from a moment of the past: `fork` makes a new room of it, `restore` sets the room back.
+//!
+//! Both are new records; nothing that was written is changed or erased. Where a room came from, or
+//! was set back to, stands in the event's details: `{"room", "seq", "at", "chain"}`.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use broker::Restore;
+use protocol::limits::MAX_PAYLOAD_BYTES;
+use protocol::record::Kind as RecordKind;
+use protocol::{Head, RoomName, Seq, Slug};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::past;
+use super::problem::Problem;
+use super::rooms::{RoomPath, free_pit};
+use crate::Gateway;
+use crate::limits::FORK_PAGE_BYTES;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ForkRequest {
+    seq: Option<u64>,
+    at: Option<Value>,
+    /// The new room, `space/name`.
+    to: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RestoreRequest {
+    seq: Option<u64>,
+    at: Option<Value>,
+}
+
+/// The moment that a request's body names: a Seq, a time as text, or Unix milliseconds.
+fn moment(seq: Option<u64>, at: Option<Value>) -> Result<replay::Moment, Problem> {
+    match (seq, at) {
+        (Some(seq), None) => Ok(replay::Moment::Seq(Seq::new(seq))),
+        (None, Some(Value::String(at))) => Ok(replay::Moment::at(&at)?),
+        (None, Some(at @ Value::Number(_))) => Ok(replay::Moment::at(&at.to_string())?),
+        (None, None) => Err(Problem::bad_request(
+            "the body names a moment: {\"seq\": 12} or {\"at\": \"2026-11-24T10:45:00Z\"}".into(),
+        )),
+        (Some(_), Some(_)) => Err(Problem::bad_request("give seq or at, not both".into())),
+        (None, Some(_)) => Err(Problem::bad_request(
+            "at is a time as text, or Unix milliseconds".into(),
+        )),
+    }
+}
+
+fn body<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Problem> {
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::bad_request(format!("the body is not what it must be: {error}")))
+}
+
+/// What an event says of the moment that a room was set back to, or was made of.
+fn details(room: &RoomName, head: Head) -> Bytes {
+    let at = (head.seq > Seq::ZERO).then(|| head.at.to_string());
+    json!({
+        "room": room.as_str(),
+        "seq": head.seq.get(),
+        "at": at,
+        "chain": head.chain.to_string(),
+    })
+    .to_string()
+    .into()
+}
+
+/// `POST …/restore` with `{"seq"}` or `{"at"}`.
+pub(crate) async fn restore(
+    State(gateway): State<Gateway>,
+    path: RoomPath,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let request: RestoreRequest = body(&bytes)?;
+    let moment = moment(request.seq, request.at)?;
+    let (room, span) = past::open(&gateway, path).await?;
+    let history = gateway.broker().history();
+    let head = history.resolve(&room, &span, moment).await?;
+    let folded = history.document_at(&room, head.seq).await?;
+    let encoding = tokio::task::spawn_blocking(move || folded.document.encode());
+    let restore = Restore {
+        past: encoding.await.map_err(|_| Problem::restarting())?,
+        details: details(&room, head),
+        replica: fresh_replica()?,
+    };
+    let now = gateway.broker().restore(&room, restore).await?;
+    tracing::info!(%room, seq = %now.seq, to = %head.seq, "room set back");
+    let view = json!({
+        "room": room.as_str(),
+        "seq": now.seq.get(),
+        "at": now.at.to_string(),
+        "restored": { "seq": head.seq.get(), "at": head.at.to_string() },
+    });
+    let mut response = Json(view).into_response();
+    past::stands_at(response.headers_mut(), now);
+    Ok(response)
+}
+
+/// A replica id as Yjs draws them: 32 random bits.
+fn fresh_replica() -> Result<u64, Problem> {
+    let bits = getrandom::u32();
+    bits.map(u64::from)
+        .map_err(|error| Problem::from(broker::RoomError::Log(format!("no randomness: {error}"))))
+}
+
+/// `POST …/fork` with `{"seq"}` or `{"at"}`, and `{"to"}` unless any new name will do.
+pub(crate) async fn fork(
+    State(gateway): State<Gateway>,
+    path: RoomPath,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let request: ForkRequest = body(&bytes)?;
+    let moment = moment(request.seq, request.at)?;
+    let (room, span) = past::open(&gateway, path).await?;
+    let broker = gateway.broker();
+    let history = broker.history();
+    let target = match request.to {
+        Some(to) => {
+            let to = RoomName::parse(&to)?;
+            gateway.room(to.space(), to.name())?
+        }
+        None if room.space() == "pit" => free_pit(&gateway).await?,
+        None => copy_name(&room)?,
+    };
+    if history.kind_of(&target) != history.kind_of(&room) {
+        return Err(Problem::bad_request(format!(
+            "{target} would hold another kind of document than {room}"
+        )));
+    }
+    let (state, info) = broker.room(&target).await?;
+    if state.head != Head::EMPTY || info.sessions > 0 {
+        return Err(Problem::room_exists(target.as_str()));
+    }
+    let head = history.resolve(&room, &span, moment).await?;
+    let folded = history.document_at(&room, head.seq).await?;
+    let opaque = history.kind_of(&room) == replay::Kind::Opaque;
+    let encoding = tokio::task::spawn_blocking(move || folded.document.encode());
+    let whole = encoding.await.map_err(|_| Problem::restarting())?;
+    let forked = (RecordKind::Forked, details(&room, head));
+    let now = if !opaque && whole.len() <= MAX_PAYLOAD_BYTES {
+        let update = (RecordKind::Update, whole);
+        broker.write(&target, vec![forked, update]).await?
+    } else {
+        // What cannot be made into one record is copied record by record.
+        let first = broker.write(&target, vec![forked]).await?;
+        copy(&gateway, &room, &target, (span.start, head), first).await?
+    };
+    tracing::info!(%room, seq = %head.seq, to = %target, "room forked");
+    let path = match target.space() {
+        "pit" => format!("/pit/{}", target.name()),
+        space => format!("/replay/{space}/{}", percent(target.name())),
+    };
+    let view = json!({
+        "room": target.as_str(),
+        "space": target.space(),
+        "name": target.name(),
+        "url": path,
+        "seq": now.seq.get(),
+        "origin": { "room": room.as_str(), "seq": head.seq.get() },
+    });
+    let location = (header::LOCATION, path);
+    Ok((StatusCode::CREATED, [location], Json(view)).into_response())
+}
+
+/// Writes the updates after one head, up to another, to a room.
+async fn copy(
+    gateway: &Gateway,
+    from: &RoomName,
+    to: &RoomName,
+    (after, up_to): (Head, Head),
+    first: Head,
+) -> Result<Head, Problem> {
+    let (mut at, mut last) = (after.seq, first);
+    while at < up_to.seq {
+        let history = gateway.broker().history();
+        let page = history.read(from, at, FORK_PAGE_BYTES).await?;
+        let mut updates = Vec::new();
+        for run in &page {
+            for record in run.records() {
+                let record = record.map_err(|damage| Problem::damaged(from, at.next(), damage))?;
+                at = record.seq;
+                if at <= up_to.seq && record.draft.kind == RecordKind::Update {
+                    updates.push((RecordKind::Update, record.draft.payload));
+                }
+            }
+        }
+        if page.is_empty() {
+            break;
+        }
+        last = gateway.broker().write(to, updates).await?;
+    }
+    Ok(last)
+}
+
+/// A new name beside the old one.
+fn copy_name(room: &RoomName) -> Result<RoomName, Problem> {
+    let bits = getrandom::u64().map_err(|error| {
+        Problem::from(broker::RoomError::Log(format!("no randomness: {error}")))
+    })?;
+    let slug = Slug::from_random(bits);
+    let mut end = room.name().len().min(200);
+    while !room.name().is_char_boundary(end) {
+        end -= 1;
+    }
+    let name = format!("{}-{}", &room.name()[..end], slug.as_str());
+    Ok(RoomName::new(room.space(), &name)?)
+}
+
+fn percent(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,308 @@
+//! `GET …/records`: a room's log as JSON lines, server-sent events or sealed records, to its end or
+//! for as long as someone listens.
+//!
+//! The log is read by cursor, a page at a time, and the next page is only read once the last one
+//! has been taken: a slow reader costs one page, and nothing waits for it. A fault on the way ends
+//! the stream: as a last line or event that says why, and for sealed records by breaking off.
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use broker::Follower;
+use futures_util::stream;
+use protocol::{Record, RoomName, Run, Seq};
+use replay::FoldError;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::past;
+use super::problem::Problem;
+use super::rooms::RoomPath;
+use crate::Gateway;
+use crate::limits::{RECORDS_PAGE_BYTES, STREAM_KEEP_ALIVE};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecordsQuery {
+    from: Option<String>,
+    to: Option<String>,
+    limit: Option<u64>,
+    follow: Option<bool>,
+    format: Option<Format>,
+}
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    /// One JSON object a line.
+    Json,
+    /// Sealed records end to end.
+    Binary,
+    /// Server-sent events, each with one JSON object.
+    Events,
+}
+
+impl Format {
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/x-ndjson",
+            Self::Binary => "application/octet-stream",
+            Self::Events => "text/event-stream",
+        }
+    }
+}
+
+/// A record as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct RecordView {
+    seq: u64,
+    /// RFC 3339 with microseconds.
+    at: String,
+    author: AuthorView,
+    kind: &'static str,
+    /// Hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    op_id: Option<String>,
+    /// The last Seq that the client had seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<u64>,
+    /// Base64.
+    payload: String,
+    /// The chain hash up to and with this record, hexadecimal.
+    chain: String,
+}
+
+#[derive(Debug, Serialize)]
+struct AuthorView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    /// Hexadecimal; zero is the server.
+    session: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<u64>,
+}
+
+impl From<&Record> for RecordView {
+    fn from(record: &Record) -> Self {
+        let draft = &record.draft;
+        Self {
+            seq: record.seq.get(),
+            at: record.at.to_string(),
+            author: AuthorView {
+                user: draft
+                    .author
+                    .user
+                    .as_ref()
+                    .map(|user| user.as_str().to_owned()),
+                session: draft.author.session.to_string(),
+                site: draft.author.site.map(protocol::Site::get),
+            },
+            kind: draft.kind.name(),
+            op_id: draft.op_id.map(|id| id.to_string()),
+            base: draft.base.map(Seq::get),
+            payload: BASE64.encode(&draft.payload),
+            chain: record.chain.to_string(),
+        }
+    }
+}
+
+/// `GET …/records?from=&to=&limit=&follow=&format=`.
+pub(crate) async fn records(
+    State(gateway): State<Gateway>,
+    path: RoomPath,
+    query: Result<Query<RecordsQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let accepts = headers
+        .get(header::ACCEPT)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    let events = accepts
+        .windows(b"text/event-stream".len())
+        .any(|part| part == b"text/event-stream");
+    let format = query
+        .format
+        .unwrap_or(if events { Format::Events } else { Format::Json });
+    let (room, span) = past::open(&gateway, path).await?;
+    // Before anything is read, so that nothing is missed in between.
+    let follow = query.follow.unwrap_or(format == Format::Events);
+    let follower = follow.then(|| gateway.broker().follow(&room));
+    let history = gateway.broker().history();
+    let (from, to) = (query.from.as_deref(), query.to.as_deref());
+    let (after, up_to) = past::ends(history, &room, &span, from, to).await?;
+    let mut after = after.seq.max(span.start.seq);
+    if let Some(last) = last_event(&headers)? {
+        after = after.max(last);
+    }
+    let mut reader = Reader {
+        gateway,
+        room,
+        format,
+        after,
+        // Without an end it goes to the log's end, and on from there if it follows.
+        up_to: match (to, follow) {
+            (None, true) => Seq::MAX,
+            (None, false) | (Some(_), _) => up_to.seq,
+        },
+        left: query.limit.unwrap_or(u64::MAX),
+        follower,
+        over: false,
+    };
+    // What fails at once has a status of its own.
+    let first = match reader.next_page().await? {
+        Page::Records(bytes) => Some(bytes),
+        Page::Nothing => None,
+    };
+    let rest = stream::unfold(reader, |mut reader| async move {
+        let piece = reader.next_piece().await?;
+        Some((piece, reader))
+    });
+    let first = stream::iter(first.map(Ok));
+    let body = Body::from_stream(futures_util::StreamExt::chain(first, rest));
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static(format.content_type());
+    headers.insert(header::CONTENT_TYPE, kind);
+    let cache = HeaderValue::from_static("no-cache");
+    headers.insert(header::CACHE_CONTROL, cache);
+    // Proxies that gather what is streamed would hold records back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// Where a browser's event stream broke off.
+fn last_event(headers: &HeaderMap) -> Result<Option<Seq>, Problem> {
+    let Some(last) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let seq = last.to_str().ok().and_then(|text| text.parse().ok());
+    match seq {
+        Some(seq) => Ok(Some(Seq::new(seq))),
+        None if last.is_empty() => Ok(None),
+        None => Err(Problem::bad_request("Last-Event-ID is a Seq".into())),
+    }
+}
+
+/// A stream of records on its way.
+struct Reader {
+    gateway: Gateway,
+    room: RoomName,
+    format: Format,
+    after: Seq,
+    up_to: Seq,
+    left: u64,
+    follower: Option<Follower>,
+    over: bool,
+}
+
+enum Page {
+    Records(Bytes),
+    /// There is nothing more for now.
+    Nothing,
+}
+
+impl Reader {
+    /// What there is next; waits for it if the stream follows.
+    async fn next_piece(&mut self) -> Option<Result<Bytes, Broken>> {
+        loop {
+            if self.over || self.left == 0 || self.after >= self.up_to {
+                return None;
+            }
+            match self.next_page().await {
+                Ok(Page::Records(bytes)) => return Some(Ok(bytes)),
+                Ok(Page::Nothing) => {}
+                Err(problem) => return Some(self.broken(&problem)),
+            }
+            let follower = self.follower.as_mut()?;
+            tokio::select! {
+                () = follower.moved() => {}
+                () = self.gateway.draining().cancelled() => return None,
+                () = tokio::time::sleep(STREAM_KEEP_ALIVE) => {
+                    if self.format == Format::Events {
+                        return Some(Ok(Bytes::from_static(b": still here\n\n")));
+                    }
+                }
+            }
+            // It may be the room itself that is gone.
+            let span = self.gateway.broker().history().span(&self.room).await;
+            if span.is_ok_and(|span| span.deleted) {
+                return None;
+            }
+        }
+    }
+
+    async fn next_page(&mut self) -> Result<Page, Problem> {
+        if self.left == 0 || self.after >= self.up_to {
+            return Ok(Page::Nothing);
+        }
+        let history = self.gateway.broker().history();
+        let page = history
+            .read(&self.room, self.after, RECORDS_PAGE_BYTES)
+            .await?;
+        if page.is_empty() {
+            return Ok(Page::Nothing);
+        }
+        let mut out = Vec::new();
+        for run in &page {
+            self.write(run, &mut out)?;
+        }
+        Ok(Page::Records(out.into()))
+    }
+
+    fn write(&mut self, run: &Run, out: &mut Vec<u8>) -> Result<(), FoldError> {
+        for record in run.records() {
+            if self.left == 0 || self.after >= self.up_to {
+                return Ok(());
+            }
+            let seq = self.after.next();
+            let damaged = |damage| FoldError::Damaged {
+                room: self.room.clone(),
+                seq,
+                damage,
+            };
+            let record = record.map_err(damaged)?;
+            match self.format {
+                Format::Binary => record.seal(out),
+                Format::Json => {
+                    write_json(&RecordView::from(&record), out);
+                    out.push(b'\n');
+                }
+                Format::Events => {
+                    out.extend_from_slice(format!("id: {}\ndata: ", record.seq).as_bytes());
+                    write_json(&RecordView::from(&record), out);
+                    out.extend_from_slice(b"\n\n");
+                }
+            }
+            self.after = record.seq;
+            self.left -= 1;
+        }
+        Ok(())
+    }
+
+    /// The last thing that a stream says when it cannot go on.
+    fn broken(&mut self, problem: &Problem) -> Result<Bytes, Broken> {
+        self.over = true;
+        tracing::warn!(room = %self.room, seq = %self.after, ?problem, "a stream of records broke");
+        let line = json!({ "problem": problem }).to_string();
+        match self.format {
+            Format::Json => Ok(format!("{line}\n").into()),
+            Format::Events => Ok(format!("event: problem\ndata: {line}\n\n").into()),
+            Format::Binary => Err(Broken),
+        }
+    }
+}
+
+/// A stream of sealed records that has no way of saying why it ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the records cannot be read any further")]
+struct Broken;
+
+fn write_json(value: &impl Serialize, out: &mut Vec<u8>) {
+    // Writing plain values to memory cannot fail.
+    let _ = serde_json::to_writer(out, value);
+}

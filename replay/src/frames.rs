@@ -1,0 +1,119 @@
+//! Documents of the past, held in memory: what a scrubber dragged over, so that the next moment
+//! nearby is a short fold away.
+//!
+//! A frame is a document as it was after some record. Records never change, so a frame never goes
+//! stale; the least lately used ones make way when they take more than their bound together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use protocol::{Head, RoomName, Seq};
+
+use crate::document::Document;
+use crate::fold::{Base, RoomFacts};
+
+/// Frames of all rooms, within a bound.
+pub(crate) struct Frames {
+    held: Mutex<Held>,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct Held {
+    frames: BTreeMap<(RoomName, Seq), Frame>,
+    bytes: usize,
+    uses: u64,
+}
+
+struct Frame {
+    head: Head,
+    facts: RoomFacts,
+    document: Arc<Mutex<Box<dyn Document>>>,
+    bytes: usize,
+    used: u64,
+}
+
+impl Frames {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            held: Mutex::default(),
+            limit,
+        }
+    }
+
+    /// Where the newest frame at or before `up_to` stands.
+    pub(crate) fn nearest(&self, room: &RoomName, up_to: Seq) -> Option<Head> {
+        let held = self.held.lock();
+        held.newest(room, up_to).map(|(_, frame)| frame.head)
+    }
+
+    /// A copy of the newest frame at or before `up_to`, to fold on from.
+    pub(crate) fn take(&self, room: &RoomName, up_to: Seq) -> Option<Base> {
+        let (head, facts, document) = {
+            let mut held = self.held.lock();
+            let key = held.newest(room, up_to)?.0.clone();
+            held.uses += 1;
+            let uses = held.uses;
+            let frame = held.frames.get_mut(&key)?;
+            frame.used = uses;
+            (frame.head, frame.facts.clone(), Arc::clone(&frame.document))
+        };
+        // Copied with nothing held but the frame: a large one holds up nobody else.
+        let document = document.lock().fork();
+        Some(Base {
+            document,
+            head,
+            facts,
+        })
+    }
+
+    /// Keeps a copy of a document.
+    pub(crate) fn keep(&self, room: &RoomName, base: &Base) {
+        let bytes = base.document.memory_bytes() + FRAME_BYTES + room.as_str().len();
+        let key = (room.clone(), base.head.seq);
+        if bytes > self.limit || self.held.lock().frames.contains_key(&key) {
+            return;
+        }
+        let document = base.document.fork();
+        let mut held = self.held.lock();
+        held.uses += 1;
+        let frame = Frame {
+            head: base.head,
+            facts: base.facts.clone(),
+            document: Arc::new(Mutex::new(document)),
+            bytes,
+            used: held.uses,
+        };
+        held.bytes += bytes;
+        if let Some(before) = held.frames.insert(key, frame) {
+            held.bytes -= before.bytes;
+        }
+        while held.bytes > self.limit || held.frames.len() > MAX_FRAMES {
+            let oldest = held.frames.iter().min_by_key(|(_, frame)| frame.used);
+            let Some(key) = oldest.map(|(key, _)| key.clone()) else {
+                break;
+            };
+            if let Some(frame) = held.frames.remove(&key) {
+                held.bytes -= frame.bytes;
+            }
+        }
+    }
+
+    /// How many bytes they take together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.held.lock().bytes
+    }
+}
+
+impl Held {
+    fn newest(&self, room: &RoomName, up_to: Seq) -> Option<(&(RoomName, Seq), &Frame)> {
+        let range = (room.clone(), Seq::ZERO)..=(room.clone(), up_to);
+        self.frames.range(range).next_back()
+    }
+}
+
+/// How many frames there may be, however small.
+const MAX_FRAMES: usize = 4096;
+/// What a frame takes beside its document.
+const FRAME_BYTES: usize = 256;

@@ -1,0 +1,478 @@
+//! A room's whole past, wherever it lies.
+//!
+//! ```text
+//!  Seq  start ────────────────────────────────────────────▶ head
+//!        │ records: archive │ log                            │
+//!        ◆         ◆        ◆         ◆   snapshots, stored
+//!                                   ● ●   frames, in memory
+//! ```
+//! [`History`] is the one reader of all of it: the log, the snapshots kept beside it, and the
+//! archive in object storage. Who asks for records, for a document as it was, or for the latest one
+//! to load a room, does not learn which tier answered. Records and snapshots are checked as they
+//! are read; a snapshot that cannot be had is gone without, as long as the records before it are
+//! there.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use protocol::{Head, Kind as RecordKind, RoomName, Run, Seq, Timestamp};
+use storage::archive::{Archive, Snapshot};
+use storage::{Log, ReadError};
+use tokio::sync::Semaphore;
+
+use crate::document::{self, Kind};
+use crate::fold::{Base, FoldError, Folded, Folder, RoomFacts};
+use crate::frames::Frames;
+use crate::limits::{
+    FOLDS_AT_ONCE, FRAME_CACHE_BYTES, FRAME_EVERY_BYTES, PAGE_BYTES, SHARED_FOLD_RECORDS,
+};
+use crate::moment::Moment;
+use crate::timeline::Activities;
+
+/// Chooses a room's document kind from its space.
+pub type KindOf = Arc<dyn Fn(&str) -> Kind + Send + Sync>;
+
+/// Reads rooms' pasts. Cheap to clone.
+#[derive(Clone)]
+pub struct History {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    stores: Stores,
+    kind_of: KindOf,
+    frames: Frames,
+    activities: Activities,
+    folds: Semaphore,
+    /// Who folds far takes the room's lock, so that others wait for the frames it leaves.
+    far: [tokio::sync::Mutex<()>; LOCKS],
+    snapshot_failed: Mutex<Option<String>>,
+}
+
+/// Where records and snapshots are.
+#[derive(Clone)]
+pub struct Stores {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// Snapshots kept on this machine.
+    pub snapshots: Option<Archive>,
+    /// The archive, once it has been reached: a bucket that does not answer holds up no start.
+    pub archive: Arc<OnceLock<Archive>>,
+}
+
+impl Stores {
+    /// A log alone.
+    #[must_use]
+    pub fn of_log(log: Arc<dyn Log>) -> Self {
+        Self {
+            log,
+            snapshots: None,
+            archive: Arc::default(),
+        }
+    }
+
+    /// The archive, if there is one within reach.
+    #[must_use]
+    pub fn archive(&self) -> Option<&Archive> {
+        self.archive.get()
+    }
+
+    /// Where snapshots are: the near store first.
+    pub(crate) fn with_snapshots(&self) -> impl Iterator<Item = &Archive> {
+        self.snapshots.iter().chain(self.archive.get())
+    }
+}
+
+/// What there is of a room's past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Records can be read after this.
+    pub start: Head,
+    /// The last record.
+    pub head: Head,
+    /// Whether a document begins empty at the start. If not, only a snapshot leads to one.
+    pub from_nothing: bool,
+    /// The room is deleted: there is nothing to read.
+    pub deleted: bool,
+    /// The time of the very first record.
+    pub created: Timestamp,
+    /// Where the log itself begins; before it only the archive has records.
+    pub log_start: Head,
+    /// Bytes of sealed records in the log.
+    pub log_bytes: u64,
+}
+
+impl Span {
+    /// Whether the room has never been, or is no more.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.deleted || self.head == Head::EMPTY
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History")
+            .field("log", &self.inner.stores.log)
+            .field("archive", &self.inner.stores.archive().is_some())
+            .field("frame_bytes", &self.inner.frames.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl History {
+    /// A reader of `stores`.
+    #[must_use]
+    pub fn new(stores: Stores, kind_of: KindOf) -> Self {
+        let inner = Inner {
+            stores,
+            kind_of,
+            frames: Frames::new(FRAME_CACHE_BYTES),
+            activities: Activities::default(),
+            folds: Semaphore::new(FOLDS_AT_ONCE),
+            far: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+            snapshot_failed: Mutex::new(None),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// A reader of a log alone, whose rooms are all of one kind.
+    #[must_use]
+    pub fn of_log(log: Arc<dyn Log>, kind: Kind) -> Self {
+        Self::new(Stores::of_log(log), Arc::new(move |_| kind))
+    }
+
+    /// Where records and snapshots are.
+    #[must_use]
+    pub fn stores(&self) -> &Stores {
+        &self.inner.stores
+    }
+
+    /// The kind of a room's document.
+    #[must_use]
+    pub fn kind_of(&self, room: &RoomName) -> Kind {
+        (self.inner.kind_of)(room.space())
+    }
+
+    pub(crate) fn activities(&self) -> &Activities {
+        &self.inner.activities
+    }
+
+    /// The last snapshot that could not be read, and why; for `/readyz` and the log.
+    #[must_use]
+    pub fn snapshot_failed(&self) -> Option<String> {
+        self.inner.snapshot_failed.lock().clone()
+    }
+
+    /// What there is of a room.
+    ///
+    /// # Errors
+    /// [`FoldError::Read`] when the log cannot be read.
+    pub async fn span(&self, room: &RoomName) -> Result<Span, FoldError> {
+        let log = &self.inner.stores.log;
+        let state = log.state(room).await?;
+        let mut span = Span {
+            start: state.start,
+            head: state.head,
+            from_nothing: state.start == Head::EMPTY,
+            deleted: state.deleted,
+            created: state.created,
+            log_start: state.start,
+            log_bytes: state.bytes,
+        };
+        if span.from_nothing || state.deleted {
+            return Ok(span);
+        }
+        // What comes after a deletion begins with an event that only ever comes first; else what
+        // is missing has been trimmed, and lies in the archive.
+        let first = log.read(room, state.start.seq, 1).await?;
+        let first = first.first().and_then(|run| run.records().next());
+        if let Some(Ok(record)) = first
+            && matches!(record.draft.kind, RecordKind::Created | RecordKind::Forked)
+        {
+            span.from_nothing = true;
+            return Ok(span);
+        }
+        let archived = self.inner.stores.archive();
+        let archived = archived.and_then(|archive| archive.room(room));
+        if let Some(archived) = archived
+            && archived.head.seq >= state.start.seq
+        {
+            span.start = archived.start;
+            span.from_nothing = archived.start == Head::EMPTY;
+        }
+        Ok(span)
+    }
+
+    /// Records after `after`, as [`Log::read`] gives them, from the log or the archive.
+    ///
+    /// # Errors
+    /// [`FoldError::Read`] and [`FoldError::Archive`].
+    pub async fn read(
+        &self,
+        room: &RoomName,
+        after: Seq,
+        max_bytes: usize,
+    ) -> Result<Vec<Run>, FoldError> {
+        let stores = &self.inner.stores;
+        match (
+            stores.log.read(room, after, max_bytes).await,
+            stores.archive(),
+        ) {
+            (Ok(runs), _) => Ok(runs),
+            (Err(ReadError::Trimmed { .. }), Some(archive)) => {
+                Ok(archive.read(room, after, max_bytes).await?)
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// The last record at or before `time`; the room's start if all are later.
+    async fn seq_at(
+        &self,
+        room: &RoomName,
+        span: &Span,
+        time: Timestamp,
+    ) -> Result<Seq, FoldError> {
+        let stores = &self.inner.stores;
+        if time >= span.head.at {
+            return Ok(span.head.seq);
+        }
+        let seq = if span.log_start.seq > span.start.seq && time < span.log_start.at {
+            match stores.archive() {
+                Some(archive) => archive.seq_at(room, time).await?,
+                None => span.start.seq,
+            }
+        } else {
+            match stores.log.seq_at(room, time).await {
+                Ok(seq) => seq,
+                // Everything that is kept is later.
+                Err(ReadError::Trimmed { .. }) => span.start.seq,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        Ok(seq.max(span.start.seq))
+    }
+
+    /// Where a room stood at a moment: [`Head::EMPTY`] before the first record of a room whose
+    /// every record is there, the tail after the last.
+    ///
+    /// # Errors
+    /// [`FoldError::Read`] with [`ReadError::Trimmed`] for a moment whose records are gone.
+    pub async fn resolve(
+        &self,
+        room: &RoomName,
+        span: &Span,
+        moment: Moment,
+    ) -> Result<Head, FoldError> {
+        let seq = match moment {
+            Moment::Now => return Ok(span.head),
+            Moment::Seq(seq) => seq.min(span.head.seq),
+            Moment::At(time) => self.seq_at(room, span, time).await?,
+        };
+        if seq == span.head.seq {
+            return Ok(span.head);
+        }
+        if seq <= span.start.seq {
+            // Before its first record a room is empty, and so it was between two lives.
+            return if span.from_nothing {
+                Ok(Head::EMPTY)
+            } else if seq == span.start.seq {
+                Ok(span.start)
+            } else {
+                let start = span.start.seq;
+                Err(ReadError::Trimmed { start }.into())
+            };
+        }
+        let page = self.read(room, seq.previous(), 1).await?;
+        let record = page.first().and_then(|run| run.records().next());
+        match record {
+            Some(Ok(record)) => Ok(record.head()),
+            Some(Err(damage)) => Err(FoldError::Damaged {
+                room: room.clone(),
+                seq,
+                damage,
+            }),
+            None => Ok(span.head),
+        }
+    }
+
+    /// A room's document as it is now, to go on from; the short way, over the newest snapshot if
+    /// there is much to fold.
+    ///
+    /// # Errors
+    /// [`FoldError`].
+    pub async fn load(&self, room: &RoomName, span: &Span) -> Result<Folded, FoldError> {
+        let long = span.log_bytes > 2 * FRAME_EVERY_BYTES as u64;
+        let base = self.base(room, span, span.head.seq, long).await?;
+        let from_the_start = base.head.seq == span.start.seq && span.from_nothing;
+        let mut folder = Folder::new(room.clone(), base, Seq::MAX, from_the_start);
+        loop {
+            let page = self.read(room, folder.base().head.seq, PAGE_BYTES).await?;
+            if page.is_empty() {
+                return Ok(folder.finish());
+            }
+            folder = folder.fold(page).await?;
+        }
+    }
+
+    /// Folds every record there is, from the start up to and with `up_to`: the long way, which is
+    /// the truth that all others are measured by.
+    ///
+    /// # Errors
+    /// [`FoldError`]; [`ReadError::Trimmed`] when the first records are gone.
+    pub async fn fold_all(&self, room: &RoomName, up_to: Seq) -> Result<Folded, FoldError> {
+        let span = self.span(room).await?;
+        if !span.from_nothing {
+            let start = span.start.seq;
+            return Err(ReadError::Trimmed { start }.into());
+        }
+        let base = Base::empty(self.kind_of(room), span.start);
+        let mut folder = Folder::new(room.clone(), base, up_to, true);
+        while folder.wants_more() {
+            let page = self.read(room, folder.base().head.seq, PAGE_BYTES).await?;
+            if page.is_empty() {
+                break;
+            }
+            folder = folder.fold(page).await?;
+        }
+        Ok(folder.finish())
+    }
+
+    /// A room's document as it was after the record `up_to`, or now if that is later.
+    ///
+    /// # Errors
+    /// [`FoldError`].
+    pub async fn document_at(&self, room: &RoomName, up_to: Seq) -> Result<Folded, FoldError> {
+        let span = self.span(room).await?;
+        let up_to = up_to.min(span.head.seq);
+        let frames = &self.inner.frames;
+        let near = frames.nearest(room, up_to).map_or(Seq::ZERO, |at| at.seq);
+        let far = up_to.since(near.min(up_to)) > SHARED_FOLD_RECORDS;
+        let _alone = if far {
+            Some(self.inner.far[lock_of(room)].lock().await)
+        } else {
+            None
+        };
+        // The semaphore is never closed. Whoever waits for the lock takes no turn from others.
+        let _turn = self.inner.folds.acquire().await;
+        let base = self.base(room, &span, up_to, true).await?;
+        let from_the_start = base.head.seq == span.start.seq && span.from_nothing;
+        let mut folder = Folder::new(room.clone(), base, up_to, from_the_start);
+        let mut kept = 0;
+        while folder.wants_more() {
+            let after = folder.base().head.seq;
+            let page = self.read(room, after, FRAME_EVERY_BYTES).await?;
+            if page.is_empty() {
+                break;
+            }
+            folder = folder.fold(page).await?;
+            let due = FRAME_EVERY_BYTES.max(folder.base().document.memory_bytes());
+            if folder.bytes() - kept >= due as u64 {
+                kept = folder.bytes();
+                frames.keep(room, folder.base());
+            }
+        }
+        Ok(folder.finish())
+    }
+
+    /// The newest point at or before `up_to` from which to fold on: a frame, a stored snapshot if
+    /// `stored`, or nothing at all.
+    async fn base(
+        &self,
+        room: &RoomName,
+        span: &Span,
+        up_to: Seq,
+        stored: bool,
+    ) -> Result<Base, FoldError> {
+        let kind = self.kind_of(room);
+        // A document that begins empty at the start cannot stand on one from before.
+        let usable =
+            |seq: Seq| seq > span.start.seq || (seq == span.start.seq && !span.from_nothing);
+        let frames = &self.inner.frames;
+        let frame = frames.nearest(room, up_to).map(|head| head.seq);
+        let frame = frame.filter(|seq| usable(*seq));
+        if stored || !span.from_nothing {
+            let mut candidates: Vec<(Seq, &Archive)> = Vec::new();
+            for archive in self.inner.stores.with_snapshots() {
+                let snapshots = archive.snapshots(room);
+                let before = snapshots.partition_point(|head| head.seq <= up_to);
+                if let Some(seq) = snapshots[..before].last().map(|head| head.seq)
+                    && usable(seq)
+                    && frame.is_none_or(|frame| seq > frame)
+                {
+                    candidates.push((seq, archive));
+                }
+            }
+            // The newest first, and of two the one that is near.
+            candidates.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+            for (seq, archive) in candidates {
+                match self.stored(room, kind, seq, archive).await {
+                    Ok(Some(base)) => {
+                        frames.keep(room, &base);
+                        return Ok(base);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%room, %seq, %error, "a snapshot cannot be read");
+                        *self.inner.snapshot_failed.lock() =
+                            Some(format!("{room} at seq {seq}: {error}"));
+                    }
+                }
+            }
+        }
+        if let Some(base) = frame.and_then(|seq| frames.take(room, seq)) {
+            return Ok(base);
+        }
+        if span.from_nothing {
+            return Ok(Base::empty(kind, span.start));
+        }
+        let start = span.start.seq;
+        Err(ReadError::Trimmed { start }.into())
+    }
+
+    async fn stored(
+        &self,
+        room: &RoomName,
+        kind: Kind,
+        seq: Seq,
+        archive: &Archive,
+    ) -> Result<Option<Base>, FoldError> {
+        let Some(snapshot) = archive.snapshot(room, seq).await? else {
+            return Ok(None);
+        };
+        let opened = tokio::task::spawn_blocking(move || open(kind, snapshot));
+        opened.await.map_err(|_| FoldError::Stopped)?.map(Some)
+    }
+}
+
+/// The document of a snapshot.
+fn open(kind: Kind, snapshot: Snapshot) -> Result<Base, FoldError> {
+    let refused = |error| FoldError::Refused {
+        room: snapshot.room.clone(),
+        seq: snapshot.head.seq,
+        error,
+    };
+    if Kind::from_code(snapshot.kind) != Some(kind) {
+        let text = "the snapshot is of another document kind than its space".to_owned();
+        return Err(refused(document::DocumentError::Malformed(text)));
+    }
+    let document = document::load(kind, &snapshot.content).map_err(refused)?;
+    Ok(Base {
+        document,
+        head: snapshot.head,
+        facts: RoomFacts {
+            title: snapshot.title,
+            deleted: false,
+        },
+    })
+}
+
+/// How many locks there are for rooms that are folded far.
+const LOCKS: usize = 64;
+
+fn lock_of(room: &RoomName) -> usize {
+    xxhash_rust::xxh3::xxh3_64(room.as_str().as_bytes()) as usize % LOCKS
+}

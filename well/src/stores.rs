@@ -1,0 +1,192 @@
+//! Opening what a data folder and an archive hold.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use broker::Snapshots;
+use protocol::{RoomName, Seq};
+use replay::{History, Stores};
+use storage::archive::{self, Archive, Archiver, ArchiverOptions, Contents};
+use storage::{Log, SledLog, SledOptions};
+
+use crate::config::{Config, Store};
+
+/// Where the data folder keeps snapshots.
+const SNAPSHOTS: &str = "snapshots";
+/// The longest pause between two tries to reach the archive at the start.
+const REACH_AGAIN: Duration = Duration::from_secs(30);
+
+/// How archives are opened: with the environment's credentials.
+pub(crate) fn archive_options() -> archive::Options {
+    archive::Options {
+        variables: std::env::vars().collect(),
+        ..archive::Options::default()
+    }
+}
+
+/// The log of a data folder.
+pub(crate) fn open_log(
+    data: &Path,
+    observer: Option<Arc<dyn storage::sled::Observer>>,
+) -> anyhow::Result<Arc<dyn Log>> {
+    let options = SledOptions {
+        observer,
+        ..Default::default()
+    };
+    let log =
+        SledLog::open(data, options).with_context(|| format!("the log in {}", data.display()))?;
+    Ok(Arc::new(log))
+}
+
+/// The snapshots of a data folder.
+pub(crate) async fn open_snapshots(data: &Path) -> anyhow::Result<Archive> {
+    let folder = data.join(SNAPSHOTS);
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| folder.canonicalize())
+        .with_context(|| format!("the snapshots in {}", folder.display()))
+        .map(|folder| format!("file://{}", percent(&folder)))
+        .map(|url| async move { Archive::open(&url, archive_options()).await })?
+        .await
+        .with_context(|| format!("the snapshots in {}", data.join(SNAPSHOTS).display()))
+}
+
+/// A path as it stands in a URL.
+fn percent(path: &Path) -> String {
+    let mut out = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                out.push(char::from(*byte));
+            }
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+/// Everything that a serving Well keeps.
+pub(crate) struct Kept {
+    pub(crate) history: History,
+    pub(crate) snapshots: Snapshots,
+}
+
+/// Opens the log and the snapshots, and begins to reach for the archive.
+pub(crate) async fn open(
+    config: &Config,
+    log: Arc<dyn Log>,
+    observer: Arc<dyn archive::Observer>,
+) -> anyhow::Result<Kept> {
+    let snapshots = match config.store {
+        Store::Sled => Some(open_snapshots(&config.data).await?),
+        Store::Memory => None,
+    };
+    let local = snapshots.clone().map(|snapshots| {
+        let options = ArchiverOptions {
+            contents: Contents::SnapshotsOnly,
+            ..ArchiverOptions::default()
+        };
+        Archiver::start(Arc::clone(&log), snapshots, options, Arc::new(()))
+    });
+    let stores = Stores {
+        log: Arc::clone(&log),
+        snapshots: snapshots.clone(),
+        archive: Arc::default(),
+    };
+    let archiver = Arc::default();
+    if let Some(url) = &config.archive.url {
+        let reach = Reach {
+            url: url.clone(),
+            options: archiver_options(config, snapshots),
+            log,
+            archive: Arc::clone(&stores.archive),
+            archiver: Arc::clone(&archiver),
+            observer,
+        };
+        reach.start().await?;
+    }
+    let spaces = config.spaces.clone();
+    // The gateway lets only configured spaces in.
+    let kind_of = move |space: &str| {
+        let space = spaces.get(space);
+        space.map_or(replay::Kind::Opaque, |space| space.kind)
+    };
+    let spaces = config.spaces.clone();
+    let rule_of = move |space: &str| {
+        let space = spaces.get(space);
+        space.map(|space| space.snapshots).unwrap_or_default()
+    };
+    Ok(Kept {
+        history: History::new(stores, Arc::new(kind_of)),
+        snapshots: Snapshots::new(local, archiver, Arc::new(rule_of)),
+    })
+}
+
+fn archiver_options(config: &Config, snapshots: Option<Archive>) -> ArchiverOptions {
+    let spaces = config.spaces.clone();
+    ArchiverOptions {
+        keep_local: config.archive.keep_local,
+        // A room must load while the bucket is away, so what is trimmed lies before a snapshot
+        // that this machine has.
+        trim_floor: Arc::new(move |room: &RoomName| {
+            let snapshots = snapshots.as_ref().map(|local| local.snapshots(room));
+            let newest = snapshots.and_then(|heads| heads.last().copied());
+            newest.map_or(Seq::ZERO, |head| head.seq)
+        }),
+        retention: Arc::new(move |space: &str| {
+            let space = spaces.get(space);
+            space.map(|space| space.retention).unwrap_or_default()
+        }),
+        ..ArchiverOptions::default()
+    }
+}
+
+/// Reaching an archive, for as long as it takes.
+struct Reach {
+    url: String,
+    options: ArchiverOptions,
+    log: Arc<dyn Log>,
+    archive: Arc<OnceLock<Archive>>,
+    archiver: Arc<OnceLock<Archiver>>,
+    observer: Arc<dyn archive::Observer>,
+}
+
+impl Reach {
+    /// Tries once, and goes on in the background if the store does not answer. A wrong address or
+    /// a damaged archive is an error: it will not mend itself.
+    async fn start(self) -> anyhow::Result<()> {
+        match Archive::open(&self.url, archive_options()).await {
+            Ok(archive) => self.attach(archive),
+            Err(error) if error.may_pass() => {
+                tracing::warn!(%error, "the archive cannot be reached yet; rooms are served without");
+                tokio::spawn(self.go_on());
+            }
+            Err(error) => return Err(error).context("the archive"),
+        }
+        Ok(())
+    }
+
+    async fn go_on(self) {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            tokio::time::sleep(pause).await;
+            match Archive::open(&self.url, archive_options()).await {
+                Ok(archive) => {
+                    tracing::info!("the archive is within reach now");
+                    self.attach(archive);
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "the archive cannot be reached"),
+            }
+            pause = (pause * 2).min(REACH_AGAIN);
+        }
+    }
+
+    fn attach(self, archive: Archive) {
+        // Each is set here only, and once.
+        let _ = self.archive.set(archive.clone());
+        let archiver = Archiver::start(self.log, archive, self.options, self.observer);
+        let _ = self.archiver.set(archiver);
+    }
+}
