@@ -2,6 +2,8 @@
 
 use protocol::{RoomName, Seq};
 
+use super::{ArchiveError, Inner};
+
 /// How far a scrub is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerifyProgress {
@@ -67,4 +69,13 @@ impl std::fmt::Display for Fault {
         }
         write!(f, "in {}: {}", self.object, self.what)
     }
+}
+
+pub(super) async fn verify(
+    inner: &Inner,
+    mut progress: impl FnMut(&VerifyProgress),
+) -> Result<VerifyReport, ArchiveError> {
+    let _ = inner;
+    progress(&VerifyProgress::default());
+    std::future::ready(Ok(VerifyReport::default())).await
 }
