@@ -78,11 +78,16 @@ impl Manifest {
         for id in &self.replaced {
             put_id(&mut raw, *id);
         }
+        Self::sealed(&raw)
+    }
+
+    /// The object around a manifest's fields.
+    pub(super) fn sealed(raw: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(raw.len() / 2);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&[0; 6]);
-        out.extend_from_slice(&codec::compress(&raw));
+        out.extend_from_slice(&codec::compress(raw));
         let crc = checksum(&out);
         out[12..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
         out

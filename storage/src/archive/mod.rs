@@ -17,7 +17,7 @@
 //! | [`segment`], [`manifest`], [`snapshot`] | the formats |
 //! | [`location`], [`bucket`] | stores, and the few operations on them |
 //! | [`catalogue`], [`read`] | what there is of each room, and reading it |
-//! | [`archiver`] | filling it |
+//! | [`archiver`] | filling it; [`gather`], [`publish`], [`compact`] and [`tidy`] are its work |
 //! | [`verify`](mod@verify), [`restore`](mod@restore) | the scrub, and filling an empty log |
 //!
 //! # What is promised
@@ -33,14 +33,22 @@ mod bucket;
 mod cache;
 mod catalogue;
 mod codec;
+mod compact;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod faults;
+mod gather;
 pub mod limits;
 mod location;
 mod manifest;
+mod publish;
 mod read;
 mod restore;
 mod segment;
 mod snapshot;
+#[cfg(test)]
+mod tests;
+mod tidy;
 mod verify;
 
 use std::fmt;

@@ -23,18 +23,32 @@ const INLINE_BYTES: u32 = 512 << 10;
 
 impl Inner {
     pub(super) async fn refresh(&self) -> Result<(), ArchiveError> {
-        let Some(number) = self.newest_manifest().await? else {
-            return Ok(());
-        };
-        if self.catalogue.read().manifest.number == number {
-            return Ok(());
+        let mut seen = None;
+        loop {
+            let Some(number) = self.newest_manifest().await? else {
+                return Ok(());
+            };
+            if self.catalogue.read().manifest.number == number {
+                return Ok(());
+            }
+            // What the newest manifest names is there, unless a newer one has come meanwhile and
+            // what was replaced has been collected.
+            let last = seen.replace(number) == Some(number);
+            match self.manifest(number).await {
+                Ok(manifest) => {
+                    if self.adopt(manifest, last).await? {
+                        return Ok(());
+                    }
+                }
+                Err(ArchiveError::Missing { .. }) if !last => {}
+                Err(error) => return Err(error),
+            }
         }
-        let manifest = self.manifest(number).await?;
-        self.adopt(manifest).await
     }
 
-    /// Takes over what a manifest says, reading the indexes that are not known yet.
-    pub(super) async fn adopt(&self, manifest: Manifest) -> Result<(), ArchiveError> {
+    /// Takes over what a manifest says, reading the indexes that are not known yet. False when
+    /// one is missing, unless this is the `last` try.
+    async fn adopt(&self, manifest: Manifest, last: bool) -> Result<bool, ArchiveError> {
         let (new, gone) = {
             let catalogue = self.catalogue.read();
             let named: HashSet<SegmentId> = manifest.segments.iter().map(|s| s.id).collect();
@@ -62,8 +76,9 @@ impl Inner {
             match index {
                 Ok(index) => found.push((meta, index)),
                 // One bad segment does not hide the others' rooms.
+                Err(ArchiveError::Missing { .. }) if !last => return Ok(false),
                 Err(error @ (ArchiveError::Damaged { .. } | ArchiveError::Missing { .. })) => {
-                    unreadable.push((meta, error))
+                    unreadable.push((meta, error));
                 }
                 Err(error) => return Err(error),
             }
@@ -77,7 +92,7 @@ impl Inner {
             }
             catalogue.manifest = manifest;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The number of the newest manifest.
@@ -270,6 +285,7 @@ impl Inner {
             let mut to = at + 1;
             let mut wanted = u64::from(entries[at].raw_len);
             while to < entries.len()
+                && entries[to].before == entries[to - 1].after
                 && entries[to].offset == entries[to - 1].end()
                 && entries[to].end() - entries[at].offset <= FETCH_BYTES
                 && wanted < pick.left() as u64 + u64::from(entries[at].raw_len)

@@ -333,6 +333,29 @@ impl SegmentIndex {
         &self.entries[from..to]
     }
 
+    /// The entries' bytes.
+    pub(super) fn raw(entries: &[IndexEntry]) -> Vec<u8> {
+        let mut raw = Vec::with_capacity(entries.len() * 128);
+        for entry in entries {
+            entry.put(&mut raw);
+        }
+        raw
+    }
+
+    /// The end of a segment: the index and the trailer.
+    pub(super) fn sealed(raw: &[u8], index_offset: u64, entries: usize) -> Vec<u8> {
+        let mut out = codec::compress(raw);
+        let trailer = Trailer {
+            index_offset,
+            stored_len: out.len() as u32,
+            raw_len: raw.len() as u32,
+            crc: crc32c::crc32c(&out),
+            entries: entries as u32,
+        };
+        trailer.put(&mut out);
+        out
+    }
+
     /// Reads the index from the end of a segment: `tail` is everything from where the manifest
     /// says the index begins.
     pub(super) fn open(meta: &SegmentMeta, tail: &[u8]) -> Result<Self, Damage> {
@@ -468,6 +491,23 @@ pub(super) struct Sealed {
     pub(super) meta: SegmentMeta,
     pub(super) bytes: Bytes,
     pub(super) index: SegmentIndex,
+}
+
+impl Sealed {
+    /// The same segment under another name.
+    pub(super) fn renamed(self, id: SegmentId) -> Self {
+        let mut bytes = Vec::from(self.bytes);
+        bytes[..HEADER_BYTES].copy_from_slice(&segment_header(id));
+        Self {
+            meta: SegmentMeta {
+                id,
+                hash: xxh3_128(&bytes),
+                ..self.meta
+            },
+            bytes: bytes.into(),
+            index: self.index,
+        }
+    }
 }
 
 /// Packs a segment. Rooms may come in any order; records of one room in theirs.
@@ -640,20 +680,9 @@ impl SegmentBuilder {
         self.entries.sort_by(|a, b| a.order().cmp(&b.order()));
         self.entries.dedup_by(|b, a| a.order() == b.order());
         let index_offset = self.out.len() as u64;
-        let mut raw = Vec::with_capacity(self.entries.len() * 128);
-        for entry in &self.entries {
-            entry.put(&mut raw);
-        }
-        let stored = codec::compress(&raw);
-        self.out.extend_from_slice(&stored);
-        Trailer {
-            index_offset,
-            stored_len: stored.len() as u32,
-            raw_len: raw.len() as u32,
-            crc: crc32c::crc32c(&stored),
-            entries: self.entries.len() as u32,
-        }
-        .put(&mut self.out);
+        let raw = SegmentIndex::raw(&self.entries);
+        let tail = SegmentIndex::sealed(&raw, index_offset, self.entries.len());
+        self.out.extend_from_slice(&tail);
         let index = SegmentIndex::new(self.entries);
         let mut meta = SegmentMeta {
             id: self.id,
