@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use protocol::Site;
+use serde_json::Value;
 
 use crate::opaque::OpaqueDocument;
 use crate::yjs::YjsDocument;
@@ -74,6 +75,39 @@ pub trait Document: Send {
     /// The whole document as one payload.
     fn encode(&self) -> Bytes;
 
+    /// What the document shows, as JSON: of a Yjs document [its roots](crate::yjs::tree), of one that
+    /// cannot be read an array of its payloads in base64.
+    ///
+    /// This and the three below weave the whole document: they take time and memory that grow with
+    /// it, and belong beside the room's own thread.
+    ///
+    /// # Errors
+    /// [`DocumentError::Malformed`] if it makes no sense as a whole.
+    fn json(&self) -> Result<Value, DocumentError>;
+
+    /// The plain text of the document; empty if it has none.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`] if its kind cannot be read.
+    fn text(&self) -> Result<String, DocumentError>;
+
+    /// What changed since it was what `past` encodes, as JSON: of a Yjs document
+    /// [`Changes`](crate::yjs::tree::Changes).
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`] if its kind cannot be read, [`DocumentError::Malformed`] if
+    /// `past` is no encoding.
+    fn changes(&self, past: &Bytes) -> Result<Value, DocumentError>;
+
+    /// A payload by `client`, which must be new to the document, that makes it show what `past`
+    /// encodes, an earlier moment of it; `None` if it does. It is not integrated yet, and may be
+    /// over what one payload may have.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`] if its kind cannot be read, [`DocumentError::Malformed`] if
+    /// `past` is no encoding.
+    fn restore(&self, past: &Bytes, client: u64) -> Result<Option<Bytes>, DocumentError>;
+
     /// A bound on the memory it holds, in bytes: counted, not guessed, from what was folded in.
     fn memory_bytes(&self) -> usize;
 }
@@ -93,4 +127,7 @@ pub enum DocumentError {
     /// The bytes are not what the document's kind expects; says where and why.
     #[error("{0}")]
     Malformed(String),
+    /// The document's kind cannot answer this; says why.
+    #[error("{0}")]
+    Unsupported(String),
 }

@@ -25,6 +25,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use protocol::Site;
+use serde_json::Value;
 
 use crate::document::{Checked, Document, DocumentError};
 
@@ -44,6 +45,7 @@ use limits::{
 };
 use ranges::Ranges;
 use scan::{Id, Reader, Section, kind, write_var};
+use tree::Tree;
 use weave::{Waiting, Woven, weave};
 
 /// A Yjs document, as a server keeps it.
@@ -121,6 +123,10 @@ impl YjsDocument {
     #[must_use]
     pub const fn is_foreign(&self) -> bool {
         self.ledger.foreign
+    }
+
+    fn tree(&self) -> Result<Tree, DocumentError> {
+        Tree::read(&self.encode()).map_err(malformed)
     }
 
     fn integrate_one(&mut self, payload: &Bytes) -> Result<Checked, DocumentError> {
@@ -373,6 +379,24 @@ impl Document for YjsDocument {
         }
         let woven = self.woven.get_or_init(|| self.weave(None));
         woven.bytes.clone()
+    }
+
+    fn json(&self) -> Result<Value, DocumentError> {
+        Ok(self.tree()?.json())
+    }
+
+    fn text(&self) -> Result<String, DocumentError> {
+        Ok(self.tree()?.text())
+    }
+
+    fn changes(&self, past: &Bytes) -> Result<Value, DocumentError> {
+        let past = Tree::read(past).map_err(malformed)?;
+        serde_json::to_value(tree::diff(&past, &self.tree()?)).map_err(malformed)
+    }
+
+    fn restore(&self, past: &Bytes, client: u64) -> Result<Option<Bytes>, DocumentError> {
+        let past = Tree::read(past).map_err(malformed)?;
+        Ok(tree::restore(&past, &self.tree()?, client).map(Bytes::from))
     }
 
     fn memory_bytes(&self) -> usize {

@@ -559,7 +559,7 @@ impl Core {
                 let seq = self.applied().seq;
                 self.send_state(session, seq, payload);
             }
-            Err(DocumentError::Malformed(error)) => {
+            Err(error) => {
                 let reason = format!("the state vector is malformed: {error}");
                 let mail = closed(CloseCode::BadMessage, reason);
                 self.outputs.push_back(Output::Mail(session, mail));
@@ -728,7 +728,9 @@ fn closed(code: CloseCode, reason: String) -> Mail {
 
 fn refusal(error: DocumentError) -> Refusal {
     match error {
-        DocumentError::Malformed(error) => Refusal::Malformed(error),
+        DocumentError::Malformed(error) | DocumentError::Unsupported(error) => {
+            Refusal::Malformed(error)
+        }
     }
 }
 
