@@ -347,3 +347,25 @@ fn changes_have_the_documented_shape() {
         })
     );
 }
+
+#[test]
+fn crowds_at_one_place_are_read_in_time() {
+    // A hundred thousand clients that each wrote a character at the front at the same time.
+    let clients = 100_000_u32;
+    let var = |bytes: &mut Vec<u8>, n: u32| {
+        bytes.extend([n as u8 | 0x80, (n >> 7) as u8 | 0x80, (n >> 14) as u8]);
+    };
+    let mut bytes = Vec::new();
+    var(&mut bytes, clients);
+    for client in (0..clients).rev() {
+        bytes.push(1);
+        var(&mut bytes, client);
+        bytes.extend([0, 4, 1, 1, b't', 1, b'a' + (client % 26) as u8]);
+    }
+    bytes.push(0);
+    let start = std::time::Instant::now();
+    let tree = Tree::read(&bytes).unwrap();
+    assert_eq!(tree.text().len(), clients as usize);
+    assert!(tree.text().starts_with("abcdef"), "the lowest client first");
+    assert!(start.elapsed().as_secs() < 10);
+}
