@@ -48,6 +48,76 @@ fn main() {
     }
     println!("strokes: 2,000 of 50 points");
     large(&strokes(2_000, 50));
+    for (what, encoding) in [
+        ("text, typed anywhere", encoded(&scattered(16_000))),
+        ("strokes: 4,000 of 50 points", encoded(&strokes(4_000, 50))),
+        ("two clients that took turns", turns(500_000)),
+    ] {
+        woven(what, &encoding);
+    }
+}
+
+fn encoded(updates: &[Bytes]) -> Bytes {
+    let mut document = YjsDocument::new();
+    document.integrate(updates);
+    document.encode()
+}
+
+/// A document as people see it, made from its encoding.
+fn woven(what: &str, encoding: &Bytes) {
+    use replay::yjs::tree::{Tree, diff, restore};
+    println!(
+        "{what}: an encoding of {:.2} MB",
+        encoding.len() as f64 / 1e6
+    );
+    let tree = timed("read as a tree", || Tree::read(encoding).unwrap());
+    println!("    {} items", tree.len());
+    timed("json", || tree.json());
+    timed("text", || tree.text());
+    let past = Tree::read(&[0, 0]).unwrap();
+    timed("changes since it was empty", || diff(&past, &tree));
+    timed("changes since now", || diff(&tree, &tree));
+    timed("restore of now", || restore(&tree, &tree, 1 << 50));
+    timed("load as a document", || {
+        YjsDocument::load(encoding).unwrap()
+    });
+    let doc = Doc::new();
+    timed("yrs loads it", || {
+        let update = Update::decode_v1(encoding).unwrap();
+        doc.transact_mut().apply_update(update).unwrap();
+    });
+}
+
+/// The encoding of a text to which two clients added a character each, in turn.
+fn turns(turns: u32) -> Bytes {
+    let var = |bytes: &mut Vec<u8>, mut number: u32| {
+        while number >= 0x80 {
+            bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        bytes.push(number as u8);
+    };
+    let mut bytes = vec![2];
+    for client in [2, 1] {
+        var(&mut bytes, turns);
+        bytes.extend([client, 0]);
+        for turn in 0..turns {
+            match (client, turn) {
+                (1, 0) => bytes.extend([4, 1, 4, b't', b'e', b'x', b't']),
+                (1, _) => {
+                    bytes.extend([0x84, 2]);
+                    var(&mut bytes, turn - 1);
+                }
+                _ => {
+                    bytes.extend([0x84, 1]);
+                    var(&mut bytes, turn);
+                }
+            }
+            bytes.extend([1, b'a']);
+        }
+    }
+    bytes.push(0);
+    bytes.into()
 }
 
 fn per_update(updates: &[Bytes], batch: usize, run: fn(&[Bytes], usize)) -> f64 {

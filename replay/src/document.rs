@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use protocol::Site;
+use serde_json::Value;
 
 use crate::opaque::OpaqueDocument;
 use crate::yjs::YjsDocument;
@@ -104,33 +105,45 @@ pub trait Document: Send {
     /// The whole document as one payload.
     fn encode(&self) -> Bytes;
 
-    /// The whole document as JSON.
+    /// What the document shows, as JSON: of a Yjs document [its roots](crate::yjs::tree), of one that
+    /// cannot be read an array of its payloads in base64.
+    ///
+    /// This and the three below weave the whole document: they take time and memory that grow with
+    /// it, and belong beside the room's own thread.
     ///
     /// # Errors
-    /// [`DocumentError::Unsupported`] if its kind has no such form.
-    fn json(&self) -> Result<serde_json::Value, DocumentError>;
+    /// [`DocumentError::Malformed`] if it makes no sense as a whole.
+    fn json(&self) -> Result<Value, DocumentError>;
 
-    /// The plain text of the document.
+    /// The plain text of the document; empty if it has none.
     ///
     /// # Errors
-    /// [`DocumentError::Unsupported`] if its kind has no such form.
+    /// [`DocumentError::Unsupported`] if its kind cannot be read.
     fn text(&self) -> Result<String, DocumentError>;
 
-    /// What changed since the document had the encoding `past`.
+    /// What changed since it was what `past` encodes, as JSON: of a Yjs document
+    /// [`Changes`](crate::yjs::tree::Changes).
     ///
     /// # Errors
-    /// [`DocumentError::Unsupported`] if its kind cannot be compared.
-    fn changes(&self, past: &Bytes) -> Result<serde_json::Value, DocumentError>;
+    /// [`DocumentError::Unsupported`] if its kind cannot be read, [`DocumentError::Malformed`] if
+    /// `past` is no encoding.
+    fn changes(&self, past: &Bytes) -> Result<Value, DocumentError>;
 
-    /// An edit by a replica that nobody has used, after which the document shows again what it
-    /// showed when it had the encoding `past`. `None` if it does already.
+    /// A payload by `client`, which must be new to the document, that makes it show what `past`
+    /// encodes, an earlier moment of it; `None` if it does. It is not integrated yet, and may be
+    /// over what one payload may have.
     ///
     /// # Errors
-    /// [`DocumentError::Unsupported`] if its kind cannot be set back.
-    fn restore(&self, past: &Bytes, replica: u64) -> Result<Option<Bytes>, DocumentError>;
+    /// [`DocumentError::Unsupported`] if its kind cannot be read, [`DocumentError::Malformed`] if
+    /// `past` is no encoding.
+    fn restore(&self, past: &Bytes, client: u64) -> Result<Option<Bytes>, DocumentError>;
 
     /// A copy that goes its own way from here.
     fn fork(&self) -> Box<dyn Document>;
+
+    /// Whether its encoding is all of it. It is not while updates wait for others that they build
+    /// on: they are in the encoding, but no longer one by one.
+    fn is_whole(&self) -> bool;
 
     /// A bound on the memory it holds, in bytes: counted, not guessed, from what was folded in.
     fn memory_bytes(&self) -> usize;
@@ -151,7 +164,7 @@ pub enum DocumentError {
     /// The bytes are not what the document's kind expects; says where and why.
     #[error("{0}")]
     Malformed(String),
-    /// Documents of this kind cannot do that; says what they can.
+    /// The document's kind cannot answer this; says why.
     #[error("{0}")]
     Unsupported(String),
 }

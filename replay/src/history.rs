@@ -26,7 +26,7 @@ use crate::frames::Frames;
 use crate::limits::{
     FOLDS_AT_ONCE, FRAME_CACHE_BYTES, FRAME_EVERY_BYTES, PAGE_BYTES, SHARED_FOLD_RECORDS,
 };
-use crate::moment::Moment;
+use crate::moment::{Moment, MomentError};
 use crate::timeline::Activities;
 
 /// Chooses a room's document kind from its space.
@@ -110,6 +110,20 @@ impl Span {
     }
 }
 
+/// Why there is no such stretch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StretchError {
+    /// An end names no moment.
+    #[error(transparent)]
+    Moment(#[from] MomentError),
+    /// It ends before it begins.
+    #[error("the stretch ends before it begins: from is later than to")]
+    Backwards,
+    /// The records could not be read.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+}
+
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("History")
@@ -185,23 +199,25 @@ impl History {
         if span.from_nothing || state.deleted {
             return Ok(span);
         }
-        // What comes after a deletion begins with an event that only ever comes first; else what
-        // is missing has been trimmed, and lies in the archive.
-        let first = log.read(room, state.start.seq, 1).await?;
-        let first = first.first().and_then(|run| run.records().next());
-        if let Some(Ok(record)) = first
-            && matches!(record.draft.kind, RecordKind::Created | RecordKind::Forked)
-        {
-            span.from_nothing = true;
-            return Ok(span);
-        }
         let archived = self.inner.stores.archive();
-        let archived = archived.and_then(|archive| archive.room(room));
-        if let Some(archived) = archived
+        if let Some(archived) = archived.and_then(|archive| archive.room(room))
             && archived.head.seq >= state.start.seq
+            && archived.start.seq >= state.erased
         {
             span.start = archived.start;
             span.from_nothing = archived.start == Head::EMPTY;
+        }
+        if !span.from_nothing {
+            // What comes after a deletion begins with an event that only ever comes first; else
+            // what is missing is gone for good, and only a snapshot stands for it. So it does
+            // while the archive does not answer.
+            let first = self.read(room, span.start.seq, 1).await.unwrap_or_default();
+            let first = first.first().and_then(|run| run.records().next());
+            span.from_nothing = first.is_some_and(|first| {
+                first.is_ok_and(|record| {
+                    matches!(record.draft.kind, RecordKind::Created | RecordKind::Forked)
+                })
+            });
         }
         Ok(span)
     }
@@ -297,6 +313,43 @@ impl History {
             }),
             None => Ok(span.head),
         }
+    }
+
+    /// The stretch of records from one moment to another, both included: those after the first
+    /// head, up to and with the second. Without `from` it begins at the start, without `to` it
+    /// ends now.
+    ///
+    /// # Errors
+    /// [`StretchError`].
+    pub async fn stretch(
+        &self,
+        room: &RoomName,
+        span: &Span,
+        from: Option<&str>,
+        to: Option<&str>,
+    ) -> Result<(Head, Head), StretchError> {
+        let up_to = match to {
+            Some(to) => self.resolve(room, span, to.parse()?).await?,
+            None => span.head,
+        };
+        // The record at the moment is the first, so the stretch begins after the one before it.
+        let before = match from.map(str::parse::<Moment>).transpose()? {
+            None => return Ok((span.start, up_to)),
+            Some(Moment::Now) => Moment::Now,
+            Some(Moment::Seq(seq)) => Moment::Seq(seq.previous().max(span.start.seq)),
+            Some(Moment::At(at)) => match at.micros().checked_sub(1) {
+                Some(micros) => Moment::At(Timestamp::from_micros(micros)),
+                None => return Ok((span.start, up_to)),
+            },
+        };
+        let mut after = self.resolve(room, span, before).await?;
+        if after == Head::EMPTY {
+            after = span.start;
+        }
+        if after.seq > up_to.seq && to.is_some() {
+            return Err(StretchError::Backwards);
+        }
+        Ok((after, up_to))
     }
 
     /// A room's document as it is now, to go on from; the short way, over the newest snapshot if

@@ -10,6 +10,7 @@
 //! | [`moment`] | naming a moment: a Seq, a time, now |
 //! | [`timeline`] | activity over time, by author |
 //! | [`play`] | the pace of playback |
+//! | [`lines`] | records as JSON lines |
 //! | [`limits`] | named bounds |
 
 pub mod document;
@@ -17,6 +18,7 @@ pub mod fold;
 mod frames;
 pub mod history;
 pub mod limits;
+pub mod lines;
 pub mod moment;
 pub mod opaque;
 pub mod play;
@@ -25,7 +27,7 @@ pub mod yjs;
 
 pub use document::{Checked, Document, DocumentError, Kind};
 pub use fold::{Base, FoldError, Folded, RoomFacts};
-pub use history::{History, KindOf, Span, Stores};
+pub use history::{History, KindOf, Span, Stores, StretchError};
 pub use moment::{Moment, MomentError};
 pub use opaque::OpaqueDocument;
 pub use yjs::YjsDocument;

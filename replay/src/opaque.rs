@@ -9,7 +9,10 @@
 //! ```
 //! Integers are lib0 varUints: seven bits a byte, least significant first.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::document::{Checked, Document, DocumentError};
 
@@ -106,24 +109,32 @@ impl Document for OpaqueDocument {
         Bytes::copy_from_slice(&self.bytes)
     }
 
-    fn json(&self) -> Result<serde_json::Value, DocumentError> {
-        Err(unread())
+    fn json(&self) -> Result<Value, DocumentError> {
+        let payloads = split(&self.bytes)?;
+        let payloads = payloads.iter();
+        Ok(payloads
+            .map(|(_, payload)| Value::String(STANDARD.encode(payload)))
+            .collect())
     }
 
     fn text(&self) -> Result<String, DocumentError> {
-        Err(unread())
+        Err(unsupported("has no text"))
     }
 
-    fn changes(&self, _past: &Bytes) -> Result<serde_json::Value, DocumentError> {
-        Err(unread())
+    fn changes(&self, _past: &Bytes) -> Result<Value, DocumentError> {
+        Err(unsupported("does not tell what changed in it"))
     }
 
-    fn restore(&self, _past: &Bytes, _replica: u64) -> Result<Option<Bytes>, DocumentError> {
-        Err(unread())
+    fn restore(&self, _past: &Bytes, _client: u64) -> Result<Option<Bytes>, DocumentError> {
+        Err(unsupported("cannot be restored"))
     }
 
     fn fork(&self) -> Box<dyn Document> {
         Box::new(self.clone())
+    }
+
+    fn is_whole(&self) -> bool {
+        true
     }
 
     fn memory_bytes(&self) -> usize {
@@ -131,8 +142,8 @@ impl Document for OpaqueDocument {
     }
 }
 
-fn unread() -> DocumentError {
-    DocumentError::Unsupported("the server cannot read this document; take its records".into())
+fn unsupported(what: &str) -> DocumentError {
+    DocumentError::Unsupported(format!("a document that the server cannot read {what}"))
 }
 
 fn write_var(out: &mut Vec<u8>, mut n: u64) {
@@ -205,6 +216,21 @@ mod tests {
         assert_eq!(loaded.diff(&behind), whole.diff(&behind));
         for bad in [&[1][..], &[0x80], &[2, 0], &[0xff; 9]] {
             assert!(OpaqueDocument::load(&Bytes::copy_from_slice(bad)).is_err());
+        }
+    }
+
+    #[test]
+    fn only_its_payloads_are_told() {
+        let mut document = OpaqueDocument::new();
+        document.integrate(&[Bytes::new(), Bytes::from_static(b"\x00\xff")]);
+        assert_eq!(document.json().unwrap(), serde_json::json!(["", "AP8="]));
+        let past = OpaqueDocument::new().encode();
+        for refused in [
+            document.text().map(|_| ()),
+            document.changes(&past).map(|_| ()),
+            document.restore(&past, 1).map(|_| ()),
+        ] {
+            assert!(matches!(refused, Err(DocumentError::Unsupported(_))));
         }
     }
 

@@ -25,6 +25,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use protocol::Site;
+use serde_json::Value;
 
 use crate::document::{Checked, Document, DocumentError};
 
@@ -122,6 +123,10 @@ impl YjsDocument {
     #[must_use]
     pub const fn is_foreign(&self) -> bool {
         self.ledger.foreign
+    }
+
+    fn tree(&self) -> Result<Tree, DocumentError> {
+        Tree::read(&self.encode()).map_err(malformed)
     }
 
     fn integrate_one(&mut self, payload: &Bytes) -> Result<Checked, DocumentError> {
@@ -376,30 +381,30 @@ impl Document for YjsDocument {
         woven.bytes.clone()
     }
 
-    fn json(&self) -> Result<serde_json::Value, DocumentError> {
-        Ok(Tree::read(&self.encode())
-            .map_err(|error| no_tree(&error))?
-            .json())
+    fn json(&self) -> Result<Value, DocumentError> {
+        Ok(self.tree()?.json())
     }
 
     fn text(&self) -> Result<String, DocumentError> {
-        Ok(Tree::read(&self.encode())
-            .map_err(|error| no_tree(&error))?
-            .text())
+        Ok(self.tree()?.text())
     }
 
-    fn changes(&self, _past: &Bytes) -> Result<serde_json::Value, DocumentError> {
-        Err(DocumentError::Unsupported("comparing comes later".into()))
+    fn changes(&self, past: &Bytes) -> Result<Value, DocumentError> {
+        let past = Tree::read(past).map_err(malformed)?;
+        serde_json::to_value(tree::diff(&past, &self.tree()?)).map_err(malformed)
     }
 
-    fn restore(&self, past: &Bytes, replica: u64) -> Result<Option<Bytes>, DocumentError> {
-        let past = Tree::read(past).map_err(|error| no_tree(&error))?;
-        let now = Tree::read(&self.encode()).map_err(|error| no_tree(&error))?;
-        Ok(tree::restore(&past, &now, replica).map(Bytes::from))
+    fn restore(&self, past: &Bytes, client: u64) -> Result<Option<Bytes>, DocumentError> {
+        let past = Tree::read(past).map_err(malformed)?;
+        Ok(tree::restore(&past, &self.tree()?, client).map(Bytes::from))
     }
 
     fn fork(&self) -> Box<dyn Document> {
         Box::new(self.clone())
+    }
+
+    fn is_whole(&self) -> bool {
+        self.early.is_empty()
     }
 
     fn memory_bytes(&self) -> usize {
@@ -407,11 +412,6 @@ impl Document for YjsDocument {
         let held = self.held_bytes + self.held_parts * size_of::<Held>();
         size_of::<Self>() + self.ledger.memory_bytes() + woven + held
     }
-}
-
-/// What the ledger has taken can be woven, so this is a fault of ours.
-fn no_tree(error: &tree::TreeError) -> DocumentError {
-    DocumentError::Malformed(error.to_string())
 }
 
 /// Whether an update that has been checked holds something that is neither there nor waiting.

@@ -185,7 +185,9 @@ impl Source {
 fn runs(batch: &Batch) -> impl Iterator<Item = &Run> {
     batch.entries.iter().map(|entry| match entry {
         Entry::Run(_, run) => run,
-        Entry::Trim(..) | Entry::Delete(_) => unreachable!("the bench only appends"),
+        Entry::Trim(..) | Entry::Delete(_) | Entry::Begin(..) => {
+            unreachable!("the bench only appends")
+        }
     })
 }
 

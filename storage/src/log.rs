@@ -8,7 +8,7 @@
 //!                  trim(up to)                 append here
 //! ```
 //!
-//! A room exists from its first record on. Its log has a *start* (the last trimmed position,
+//! A room exists from its first record on, or from where [`Entry::Begin`] put its head. Its log has a *start* (the last trimmed position,
 //! [`Head::EMPTY`] while nothing is trimmed) and a *head* (the last record). Records are read in
 //! `(start, head]`. A deleted room keeps its head, so that a Seq is never given twice, and gives
 //! back everything else; appending to it, which continues after that head, brings it back to life.
@@ -42,7 +42,8 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// Trimming at or below the start, or a room that does not exist, changes nothing; trimming
     /// past the head of one that exists is an [`AppendError::Conflict`]. Deleting a room that does
-    /// not exist or is deleted changes nothing.
+    /// not exist or is deleted changes nothing. Beginning a room that has or had a record is an
+    /// [`AppendError::Conflict`]; beginning one at [`Head::EMPTY`] changes nothing.
     fn append(&self, batch: Batch) -> BoxFuture<'static, Result<Appended, AppendError>>;
 
     /// Records after `after`, in order and without gap: at least one if there is one, and no more
@@ -122,6 +123,19 @@ pub enum Entry {
     Trim(RoomName, Seq),
     /// Forget the room but for its head, and give its space back.
     Delete(RoomName),
+    /// Begin a room that never was at a head it had elsewhere, with the time of the very first
+    /// record it had: what a restore does for a room whose first records are gone for good.
+    Begin(RoomName, Head, Timestamp),
+}
+
+impl Entry {
+    /// The room it changes.
+    #[must_use]
+    pub const fn room(&self) -> &RoomName {
+        let (Self::Run(room, _) | Self::Trim(room, _) | Self::Delete(room) | Self::Begin(room, ..)) =
+            self;
+        room
+    }
 }
 
 /// Proof that something is durable. Only this crate can make one, and an ack cannot be built
@@ -160,6 +174,9 @@ pub struct RoomState {
     pub bytes: u64,
     /// The time of the very first record; zero in a room that never was.
     pub created: Timestamp,
+    /// Records up to this one are gone for good: the room was deleted after it, or began after it
+    /// ([`Entry::Begin`]). What was merely trimmed lies after it. [`Seq::ZERO`] when nothing is.
+    pub erased: Seq,
 }
 
 impl RoomState {
@@ -188,6 +205,21 @@ impl RoomState {
             self.start = self.head;
             self.deleted = true;
             self.bytes = 0;
+            self.erased = self.head.seq;
+        }
+    }
+
+    /// The state of a room that begins after `head`.
+    pub(crate) fn begin(&mut self, head: Head, created: Timestamp) {
+        if self.head == Head::EMPTY && head != Head::EMPTY {
+            *self = Self {
+                start: head,
+                head,
+                deleted: false,
+                bytes: 0,
+                created,
+                erased: head.seq,
+            };
         }
     }
 }

@@ -171,6 +171,12 @@ impl Inner {
                     room.delete();
                     room.state.head
                 }),
+                Entry::Begin(_, Head::EMPTY, _) => Head::EMPTY,
+                Entry::Begin(name, head, created) => {
+                    let room = self.rooms.entry(name).or_default();
+                    room.state.begin(head, created);
+                    room.state.head
+                }
             };
             heads.push(Durable::new(head));
         }
@@ -180,7 +186,7 @@ impl Inner {
     fn check(&self, batch: &Batch) -> Result<(), AppendError> {
         let mut heads: BTreeMap<&RoomName, Head> = BTreeMap::new();
         for entry in &batch.entries {
-            let (Entry::Run(name, _) | Entry::Trim(name, _) | Entry::Delete(name)) = entry;
+            let name = entry.room();
             let head = heads.entry(name).or_insert_with(|| {
                 self.rooms
                     .get(name)
@@ -198,8 +204,12 @@ impl Inner {
                 Entry::Trim(_, up_to) if *head != Head::EMPTY && *up_to > head.seq => {
                     return Err(conflict(*up_to));
                 }
+                Entry::Begin(_, begin, _) if *head != Head::EMPTY && *begin != Head::EMPTY => {
+                    return Err(conflict(Seq::ZERO));
+                }
                 Entry::Run(_, run) => *head = run.after(),
-                Entry::Trim(..) | Entry::Delete(_) => {}
+                Entry::Begin(_, begin, _) if *begin != Head::EMPTY => *head = *begin,
+                Entry::Trim(..) | Entry::Delete(_) | Entry::Begin(..) => {}
             }
         }
         Ok(())

@@ -30,6 +30,11 @@ impl Pick {
         self.at
     }
 
+    /// How many bytes may still be taken.
+    pub(crate) const fn left(&self) -> usize {
+        self.left
+    }
+
     /// Whether nothing more will be taken.
     pub(crate) const fn is_full(&self) -> bool {
         self.full

@@ -42,6 +42,7 @@ pub async fn conformance(store: &dyn Store) {
     trim_forgets_the_front(store).await;
     trim_edges(store).await;
     delete_keeps_the_head(store).await;
+    rooms_begin_where_they_ended_elsewhere(store).await;
     times_and_operations_are_found(store).await;
     rooms_come_in_pages(store).await;
     large_records_survive(store).await;
@@ -140,10 +141,12 @@ impl Bench {
     async fn happened(&self, batch: &Batch) -> Option<Vec<Head>> {
         let mut last: BTreeMap<&RoomName, (Head, Head)> = BTreeMap::new();
         for entry in &batch.entries {
-            if let Entry::Run(room, run) = entry {
-                let ends = last.entry(room).or_insert((run.before(), run.after()));
-                ends.1 = run.after();
-            }
+            let (room, before, after) = match entry {
+                Entry::Run(room, run) => (room, run.before(), run.after()),
+                Entry::Begin(room, head, _) => (room, Head::EMPTY, *head),
+                Entry::Trim(..) | Entry::Delete(_) => continue,
+            };
+            last.entry(room).or_insert((before, after)).1 = after;
         }
         let mut there = Vec::new();
         for (room, (before, after)) in last {
@@ -165,9 +168,11 @@ impl Bench {
         let mut heads = Vec::new();
         let mut now: BTreeMap<&RoomName, Head> = BTreeMap::new();
         for entry in &batch.entries {
-            let (Entry::Run(room, _) | Entry::Trim(room, _) | Entry::Delete(room)) = entry;
-            if let Entry::Run(_, run) = entry {
-                now.insert(room, run.after());
+            let room = entry.room();
+            match entry {
+                Entry::Run(_, run) => drop(now.insert(room, run.after())),
+                Entry::Begin(_, head, _) => drop(now.insert(room, *head)),
+                Entry::Trim(..) | Entry::Delete(_) => {}
             }
             heads.push(match now.get(room) {
                 Some(head) => *head,
@@ -323,6 +328,7 @@ async fn what_was_appended_is_read_back(store: &dyn Store) {
                 deleted: false,
                 bytes: (one.bytes().len() + two.bytes().len()) as u64,
                 created: first.at,
+                erased: Seq::ZERO,
             }
         );
         assert_eq!(
@@ -623,6 +629,7 @@ async fn delete_keeps_the_head(store: &dyn Store) {
             deleted: true,
             bytes: 0,
             created,
+            erased: head.seq,
         };
         assert_eq!(bench.state(&a).await, gone);
         let trimmed = ReadError::Trimmed { start: head.seq };
@@ -641,8 +648,8 @@ async fn delete_keeps_the_head(store: &dyn Store) {
     for _ in 0..2 {
         let state = bench.state(&a).await;
         assert_eq!(
-            (state.start, state.deleted, state.created),
-            (head, false, created)
+            (state.start, state.deleted, state.created, state.erased),
+            (head, false, created, head.seq)
         );
         assert_eq!(
             bench.records(&a, head.seq, 1 << 20).await,
@@ -662,6 +669,88 @@ async fn delete_keeps_the_head(store: &dyn Store) {
         bench.records(&a, next.last(), 1 << 20).await,
         records_of(&[&again])
     );
+}
+
+async fn rooms_begin_where_they_ended_elsewhere(store: &dyn Store) {
+    let mut bench = Bench::new(store).await;
+    let (a, b, c) = (room("a"), room("b"), room("c"));
+    let elsewhere = bench.run(Head::EMPTY, 5, 100);
+    let (head, created) = (elsewhere.after(), Timestamp::from_micros(77));
+    let begin = |room: &RoomName| Entry::Begin(room.clone(), head, created);
+    let next = bench.run(head, 3, 100);
+
+    // Alone, and followed by records and by a deletion in the same batch.
+    assert_eq!(bench.put(batch([begin(&a)])).await, Ok(vec![head]));
+    let heads = bench
+        .put(batch([
+            begin(&b),
+            Entry::Run(b.clone(), next.clone()),
+            begin(&c),
+            Entry::Delete(c.clone()),
+        ]))
+        .await;
+    assert_eq!(heads, Ok(vec![head, next.after(), head, head]));
+    let begun = RoomState {
+        start: head,
+        head,
+        deleted: false,
+        bytes: 0,
+        created,
+        erased: head.seq,
+    };
+    for _ in 0..2 {
+        assert_eq!(bench.state(&a).await, begun);
+        let with_records = RoomState {
+            head: next.after(),
+            bytes: next.bytes().len() as u64,
+            ..begun
+        };
+        assert_eq!(bench.state(&b).await, with_records);
+        let deleted = RoomState {
+            deleted: true,
+            ..begun
+        };
+        assert_eq!(bench.state(&c).await, deleted);
+        let trimmed = ReadError::Trimmed { start: head.seq };
+        assert_eq!(bench.log().read(&a, Seq::ZERO, 99).await, Err(trimmed));
+        assert_eq!(bench.log().read(&a, head.seq, 99).await, Ok(vec![]));
+        assert_eq!(
+            bench.records(&b, head.seq, 1 << 20).await,
+            records_of(&[&next])
+        );
+        assert_eq!(bench.log().seq_at(&a, head.at).await, Ok(head.seq));
+        assert_eq!(bench.log().rooms(None, 9).await.expect("rooms").len(), 2);
+        bench.reopen().await;
+    }
+
+    // A room that has or had a record does not begin again, and the batch with it.
+    let later = bench.run(next.after(), 1, 100).after();
+    let begin_later = |room: &RoomName| Entry::Begin(room.clone(), later, created);
+    for known in [&a, &b, &c] {
+        let other = room("other");
+        let entries = [begin_later(&other), begin_later(known)];
+        let refused = bench.put(batch(entries)).await;
+        assert!(
+            matches!(refused, Err(AppendError::Conflict { .. })),
+            "{known}"
+        );
+        assert_eq!(bench.state(&other).await, RoomState::default());
+    }
+    let nothing = Entry::Begin(room("d"), Head::EMPTY, created);
+    assert_eq!(bench.put(batch([nothing])).await, Ok(vec![Head::EMPTY]));
+    assert_eq!(bench.state(&room("d")).await, RoomState::default());
+
+    // It is written to, trimmed and read as any other.
+    bench.push(&a, &next).await;
+    let trim = Entry::Trim(a.clone(), next.first());
+    bench.put(batch([trim])).await.expect("it can be trimmed");
+    bench.reopen().await;
+    assert_eq!(
+        bench.records(&a, next.first(), 1 << 20).await,
+        records_of(&[&next])[1..]
+    );
+    let state = bench.state(&a).await;
+    assert_eq!((state.created, state.erased), (created, head.seq));
 }
 
 async fn times_and_operations_are_found(store: &dyn Store) {
@@ -818,6 +907,7 @@ struct Model {
     records: Vec<Record>,
     start: usize,
     deleted: bool,
+    erased: u64,
 }
 
 impl Model {
@@ -840,6 +930,7 @@ impl Model {
                 .records
                 .first()
                 .map_or(Timestamp::from_micros(0), |record| record.at),
+            erased: Seq::new(self.erased),
         }
     }
 }
@@ -863,6 +954,7 @@ pub async fn random_histories_match_the_model(store: &dyn Store, seed: u64, step
                 0 if model.head() != Head::EMPTY => {
                     model.start = model.records.len();
                     model.deleted = true;
+                    model.erased = model.head().seq.get();
                     entries.push(Entry::Delete(name.clone()));
                 }
                 1 | 2 => {

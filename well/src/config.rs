@@ -196,11 +196,7 @@ const DEFAULT_FILE: &str = "well.toml";
 impl ServeArgs {
     /// Flags and variables over the file over the defaults.
     pub(crate) fn resolve(self) -> anyhow::Result<Config> {
-        let file = match &self.config {
-            Some(path) => File::read(path)?,
-            None if Path::new(DEFAULT_FILE).is_file() => File::read(Path::new(DEFAULT_FILE))?,
-            None => File::default(),
-        };
+        let file = File::find(self.config.as_deref())?;
         self.over(file)
     }
 
@@ -232,27 +228,7 @@ impl ServeArgs {
                 .document_bytes
                 .unwrap_or(defaults.document_bytes),
         };
-        let mut spaces = BTreeMap::from([
-            ("pit".to_owned(), Space::of_kind(replay::Kind::Yjs)),
-            ("doc".to_owned(), Space::of_kind(replay::Kind::Yjs)),
-        ]);
-        for (space, settings) in file.spaces {
-            protocol::RoomName::new(&space, "name")
-                .with_context(|| format!("[spaces.{space}] in the configuration"))?;
-            let retention = settings.retention.map(|retention| retention.read());
-            let read = Space {
-                kind: settings.kind.into(),
-                snapshots: SnapshotRule {
-                    records: settings.snapshot_records,
-                    after: settings.snapshot_after,
-                },
-                retention: retention
-                    .transpose()
-                    .with_context(|| format!("[spaces.{space}] in the configuration"))?
-                    .unwrap_or_default(),
-            };
-            spaces.insert(space, read);
-        }
+        let spaces = read_spaces(file.spaces)?;
         Ok(Config {
             listen,
             data: self
@@ -275,7 +251,46 @@ impl ServeArgs {
     }
 }
 
+/// The spaces of a configuration file, for commands that only read.
+pub(crate) fn spaces(path: Option<&Path>) -> anyhow::Result<BTreeMap<String, Space>> {
+    read_spaces(File::find(path)?.spaces)
+}
+
+fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<String, Space>> {
+    let mut spaces = BTreeMap::from([
+        ("pit".to_owned(), Space::of_kind(replay::Kind::Yjs)),
+        ("doc".to_owned(), Space::of_kind(replay::Kind::Yjs)),
+    ]);
+    for (space, settings) in file {
+        protocol::RoomName::new(&space, "name")
+            .with_context(|| format!("[spaces.{space}] in the configuration"))?;
+        let retention = settings.retention.map(|retention| retention.read());
+        let read = Space {
+            kind: settings.kind.into(),
+            snapshots: SnapshotRule {
+                records: settings.snapshot_records,
+                after: settings.snapshot_after,
+            },
+            retention: retention
+                .transpose()
+                .with_context(|| format!("[spaces.{space}] in the configuration"))?
+                .unwrap_or_default(),
+        };
+        spaces.insert(space, read);
+    }
+    Ok(spaces)
+}
+
 impl File {
+    /// The file that is named, or the default one if it is there.
+    fn find(path: Option<&Path>) -> anyhow::Result<Self> {
+        match path {
+            Some(path) => Self::read(path),
+            None if Path::new(DEFAULT_FILE).is_file() => Self::read(Path::new(DEFAULT_FILE)),
+            None => Ok(Self::default()),
+        }
+    }
+
     fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("the configuration {} cannot be read", path.display()))?;

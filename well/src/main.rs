@@ -3,10 +3,13 @@
 mod commands;
 mod config;
 mod logs;
+mod progress;
+mod source;
 mod stores;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 #[global_allocator]
@@ -24,12 +27,33 @@ struct Cli {
 enum Command {
     /// Serve rooms over WebSocket and HTTP.
     Serve(config::ServeArgs),
+    /// Write a room's document as it is, or was at any moment.
+    State(commands::past::StateArgs),
+    /// Write a room's records as JSON lines.
+    Log(commands::past::LogArgs),
+    /// Export rooms: as JSON lines, Yjs updates or an archive.
+    Export(commands::export::ExportArgs),
+    /// Import rooms from an export.
+    Import(commands::import::ImportArgs),
+    /// Check every record, snapshot and archived byte; 1 when anything is wrong.
+    Verify(commands::verify::VerifyArgs),
+    /// Fill an empty data folder from an archive.
+    Restore(commands::restore::RestoreArgs),
+    /// Look after an archive.
+    Archive(commands::archive::ArchiveArgs),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(args) => commands::serve::run(args),
+        Command::State(args) => run(commands::past::state(args)),
+        Command::Log(args) => run(commands::past::log(args)),
+        Command::Export(args) => run(commands::export::run(args)),
+        Command::Import(args) => run(commands::import::run(args)),
+        Command::Verify(args) => run(commands::verify::run(args)),
+        Command::Restore(args) => run(commands::restore::run(args)),
+        Command::Archive(args) => run(commands::archive::run(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,4 +63,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a command to its end, with warnings on standard error.
+fn run(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    logs::install("warn", config::LogFormat::Text)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime could not be started")?
+        .block_on(command)
 }

@@ -43,18 +43,16 @@ pub(crate) fn open_log(
 /// The snapshots of a data folder.
 pub(crate) async fn open_snapshots(data: &Path) -> anyhow::Result<Archive> {
     let folder = data.join(SNAPSHOTS);
-    std::fs::create_dir_all(&folder)
-        .and_then(|()| folder.canonicalize())
-        .with_context(|| format!("the snapshots in {}", folder.display()))
-        .map(|folder| format!("file://{}", percent(&folder)))
-        .map(|url| async move { Archive::open(&url, archive_options()).await })?
-        .await
-        .with_context(|| format!("the snapshots in {}", data.join(SNAPSHOTS).display()))
+    let failed = || format!("the snapshots in {}", folder.display());
+    std::fs::create_dir_all(&folder).with_context(failed)?;
+    let url = file_url(&folder.canonicalize().with_context(failed)?);
+    let archive = Archive::open(&url, archive_options()).await;
+    archive.with_context(failed)
 }
 
-/// A path as it stands in a URL.
-fn percent(path: &Path) -> String {
-    let mut out = String::new();
+/// The URL of an absolute path.
+pub(crate) fn file_url(path: &Path) -> String {
+    let mut out = String::from("file://");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {

@@ -202,6 +202,11 @@ impl Core {
         self.outputs.pop_front()
     }
 
+    /// Whether the document's encoding is all of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.document.is_whole()
+    }
+
     /// A bound on the document's memory.
     pub(crate) fn document_bytes(&self) -> usize {
         self.document.memory_bytes()

@@ -340,11 +340,12 @@ impl Task {
         }
     }
 
-    /// Has the document encoded if a snapshot is due; it comes back as an answer once durable.
+    /// Has the document encoded if a snapshot is due, and its encoding would be all of it; it comes back as an answer once durable.
     fn ask_for_snapshot(&mut self, now: Instant) {
         if self.snapshot_asked.is_some()
             || !self.shared.snapshots.are_kept()
             || !self.unsaved.is_due(now)
+            || !self.core.is_whole()
         {
             return;
         }
@@ -450,9 +451,11 @@ impl Task {
             self.moved.then_some(self.quiet_until),
             self.published.map(|at| at + STATE_CACHE_TIME),
             self.room.presence.next_timeout(),
-            self.unsaved
-                .next_timeout()
-                .filter(|_| self.snapshot_asked.is_none() && self.shared.snapshots.are_kept()),
+            self.unsaved.next_timeout().filter(|_| {
+                self.snapshot_asked.is_none()
+                    && self.shared.snapshots.are_kept()
+                    && self.core.is_whole()
+            }),
             self.idle_since
                 .map(|since| since + self.shared.limits.idle_unload),
         ]

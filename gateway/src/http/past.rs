@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Head, RoomName, Seq};
 use replay::limits::MAX_BUCKETS;
 use replay::timeline::{Authors, MarkKind, Timeline};
-use replay::{Folded, History, Moment, Span};
+use replay::{Folded, Moment, Span};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use storage::archive::Who;
@@ -167,37 +167,6 @@ pub(crate) struct Stretch {
     buckets: Option<usize>,
 }
 
-/// The ends of a stretch: records after the first head, up to and with the second.
-pub(crate) async fn ends(
-    history: &History,
-    room: &RoomName,
-    span: &Span,
-    from: Option<&str>,
-    to: Option<&str>,
-) -> Result<(Head, Head), Problem> {
-    let up_to = match to {
-        Some(to) => history.resolve(room, span, to.parse()?).await?,
-        None => span.head,
-    };
-    // The first record of the stretch is the one at the moment, so the one before it is left out.
-    let before = match from.map(str::parse::<Moment>).transpose()? {
-        None => return Ok((span.start, up_to)),
-        Some(Moment::Now) => Moment::Now,
-        Some(Moment::Seq(seq)) => Moment::Seq(seq.previous()),
-        Some(Moment::At(at)) => match at.micros().checked_sub(1) {
-            Some(micros) => Moment::At(protocol::Timestamp::from_micros(micros)),
-            None => return Ok((span.start, up_to)),
-        },
-    };
-    let after = history.resolve(room, span, before).await?;
-    if after.seq > up_to.seq {
-        return Err(Problem::bad_request(
-            "the stretch ends before it begins: from is later than to".into(),
-        ));
-    }
-    Ok((after, up_to))
-}
-
 /// `GET …/timeline?from=&to=&buckets=`: activity over time.
 pub(crate) async fn timeline(
     State(gateway): State<Gateway>,
@@ -214,7 +183,7 @@ pub(crate) async fn timeline(
     let (room, span) = open(&gateway, path).await?;
     let history = gateway.broker().history();
     let (from, to) = (query.from.as_deref(), query.to.as_deref());
-    let (after, up_to) = ends(history, &room, &span, from, to).await?;
+    let (after, up_to) = history.stretch(&room, &span, from, to).await?;
     let timeline = history
         .timeline(&room, &span, after, up_to, buckets)
         .await?;

@@ -9,7 +9,7 @@ use broker::RoomError;
 use protocol::envelope::Damage;
 use protocol::ids::NameError;
 use protocol::{RoomName, Seq};
-use replay::{DocumentError, FoldError, MomentError};
+use replay::{DocumentError, FoldError, MomentError, StretchError};
 use serde::Serialize;
 use storage::ReadError;
 use storage::archive::ArchiveError;
@@ -176,6 +176,16 @@ impl From<MomentError> for Problem {
             "That names no moment",
             error.to_string(),
         )
+    }
+}
+
+impl From<StretchError> for Problem {
+    fn from(error: StretchError) -> Self {
+        match error {
+            StretchError::Moment(error) => error.into(),
+            StretchError::Backwards => Self::bad_request(error.to_string()),
+            StretchError::Fold(error) => error.into(),
+        }
     }
 }
 

@@ -10,12 +10,11 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use broker::Follower;
 use futures_util::stream;
-use protocol::{Record, RoomName, Run, Seq};
+use protocol::{RoomName, Run, Seq};
 use replay::FoldError;
+use replay::lines::Line;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -57,60 +56,6 @@ impl Format {
     }
 }
 
-/// A record as the API shows it.
-#[derive(Debug, Serialize)]
-pub struct RecordView {
-    seq: u64,
-    /// RFC 3339 with microseconds.
-    at: String,
-    author: AuthorView,
-    kind: &'static str,
-    /// Hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    op_id: Option<String>,
-    /// The last Seq that the client had seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    base: Option<u64>,
-    /// Base64.
-    payload: String,
-    /// The chain hash up to and with this record, hexadecimal.
-    chain: String,
-}
-
-#[derive(Debug, Serialize)]
-struct AuthorView {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<String>,
-    /// Hexadecimal; zero is the server.
-    session: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    site: Option<u64>,
-}
-
-impl From<&Record> for RecordView {
-    fn from(record: &Record) -> Self {
-        let draft = &record.draft;
-        Self {
-            seq: record.seq.get(),
-            at: record.at.to_string(),
-            author: AuthorView {
-                user: draft
-                    .author
-                    .user
-                    .as_ref()
-                    .map(|user| user.as_str().to_owned()),
-                session: draft.author.session.to_string(),
-                site: draft.author.site.map(protocol::Site::get),
-            },
-            kind: draft.kind.name(),
-            op_id: draft.op_id.map(|id| id.to_string()),
-            base: draft.base.map(Seq::get),
-            payload: BASE64.encode(&draft.payload),
-            chain: record.chain.to_string(),
-        }
-    }
-}
-
 /// `GET …/records?from=&to=&limit=&follow=&format=`.
 pub(crate) async fn records(
     State(gateway): State<Gateway>,
@@ -134,7 +79,7 @@ pub(crate) async fn records(
     let follower = follow.then(|| gateway.broker().follow(&room));
     let history = gateway.broker().history();
     let (from, to) = (query.from.as_deref(), query.to.as_deref());
-    let (after, up_to) = past::ends(history, &room, &span, from, to).await?;
+    let (after, up_to) = history.stretch(&room, &span, from, to).await?;
     let mut after = after.seq.max(span.start.seq);
     if let Some(last) = last_event(&headers)? {
         after = after.max(last);
@@ -269,12 +214,12 @@ impl Reader {
             match self.format {
                 Format::Binary => record.seal(out),
                 Format::Json => {
-                    write_json(&RecordView::from(&record), out);
+                    write_json(&Line::from(&record), out);
                     out.push(b'\n');
                 }
                 Format::Events => {
                     out.extend_from_slice(format!("id: {}\ndata: ", record.seq).as_bytes());
-                    write_json(&RecordView::from(&record), out);
+                    write_json(&Line::from(&record), out);
                     out.extend_from_slice(b"\n\n");
                 }
             }

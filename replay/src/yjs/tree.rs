@@ -10,6 +10,7 @@
 //! | `json` | the document as JSON |
 //! | `text` | the document as text, and as XML |
 //! | `pair` | which items are shown at two moments |
+//! | `diff` | what changed between two moments |
 //! | `restore` | an edit that brings an earlier moment back |
 //!
 //! ```text
@@ -30,6 +31,7 @@ use bytes::Bytes;
 use super::limits::{MAX_NESTING, MAX_TYPE_DEPTH};
 use super::scan::kind;
 
+mod diff;
 mod integrate;
 mod json;
 mod pair;
@@ -37,6 +39,9 @@ mod read;
 mod restore;
 mod text;
 
+pub use diff::{
+    Change, Changes, Content, MAX_CHANGES, MAX_PATH_BYTES, SiteUnits, Step, What, diff,
+};
 pub use restore::restore;
 
 /// What a document shows, read from its encoding.

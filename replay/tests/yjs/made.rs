@@ -88,7 +88,7 @@ fn edit(random: &mut StdRng, txn: &mut TransactionMut<'_>) {
     match random.random_range(0..10) {
         0..3 => {
             let text = txn.get_or_insert_text("text");
-            edit_text(random, txn, &text);
+            edit_text(random, txn, &text, true);
         }
         3..5 => {
             let map = txn.get_or_insert_map("map");
@@ -135,7 +135,7 @@ fn attributes(random: &mut StdRng) -> Attrs {
     Attrs::from([(key.into(), value)])
 }
 
-fn edit_text(random: &mut StdRng, txn: &mut TransactionMut<'_>, text: &impl Text) {
+fn edit_text(random: &mut StdRng, txn: &mut TransactionMut<'_>, text: &impl Text, embeds: bool) {
     let at = place(random, txn, text);
     let to = place(random, txn, text).max(at);
     match random.random_range(0..9) {
@@ -144,11 +144,11 @@ fn edit_text(random: &mut StdRng, txn: &mut TransactionMut<'_>, text: &impl Text
             let attributes = attributes(random);
             text.insert_with_attributes(txn, at, WORDS.choose(random).unwrap(), attributes);
         }
-        5 => {
+        5 if embeds => {
             let value = Any::from_json(r#"{"image": "y"}"#).unwrap();
             text.insert_embed(txn, at, value);
         }
-        6..8 => {
+        5..8 => {
             let to = if random.random_range(0..5) > 0 {
                 to.min(at + 6)
             } else {
@@ -254,7 +254,7 @@ fn edit_out(random: &mut StdRng, txn: &mut TransactionMut<'_>, out: Out, depth: 
     match out {
         Out::YMap(map) => edit_map(random, txn, &map, depth + 1),
         Out::YArray(array) => edit_array(random, txn, &array, depth + 1),
-        Out::YText(text) => edit_text(random, txn, &text),
+        Out::YText(text) => edit_text(random, txn, &text, false),
         _ => {}
     }
 }
@@ -273,7 +273,7 @@ fn edit_xml(random: &mut StdRng, txn: &mut TransactionMut<'_>, xml: &impl XmlFra
                     edit_xml(random, txn, &element, depth + 1);
                 }
             }
-            Some(XmlOut::Text(text)) => edit_text(random, txn, &text),
+            Some(XmlOut::Text(text)) => edit_text(random, txn, &text, true),
             _ => {}
         },
         _ if depth < 4 && random.random() => {

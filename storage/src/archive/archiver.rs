@@ -1,11 +1,30 @@
-//! What fills an archive from a log.
+//! What fills an archive from a log: one task, woken by time, by bytes, or to be flushed.
+//!
+//! A round looks at every room of the log and of the archive, packs what is new ([`gather`]) and
+//! puts it into the archive ([`publish`]); then it merges segments and applies retention
+//! ([`compact`]), trims the log and collects garbage ([`tidy`]). A round that fails is begun again
+//! after a pause, from what is published. Only two things end it for good: another writer, and a
+//! bucket that is not this log's.
+//!
+//! [`gather`]: super::gather
+//! [`publish`]: super::publish
+//! [`compact`]: super::compact
+//! [`tidy`]: super::tidy
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use protocol::{RoomName, Seq};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::bucket::{Backoff, Bucket};
+use super::manifest::Manifest;
 use super::{Archive, ArchiveError, Snapshot};
 use crate::log::Log;
 
@@ -57,8 +76,8 @@ pub struct ArchiverOptions {
     pub small_segment_bytes: u64,
     /// … when there are so many of them.
     pub merge_segments: usize,
-    /// How often retention is applied.
-    pub retention_every: Duration,
+    /// How often retention is applied and garbage is looked for.
+    pub tidy_every: Duration,
     /// How many of the newest manifests are kept, and with them what they name.
     pub keep_manifests: usize,
     /// Objects that no kept manifest names are deleted at this age.
@@ -71,6 +90,9 @@ pub struct ArchiverOptions {
     pub backoff_max: Duration,
     /// The wall clock, for ages.
     pub clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    /// Where the archiver ends as a crash would end it.
+    #[cfg(test)]
+    pub(crate) crash: Option<Arc<dyn Fn(Step) -> bool + Send + Sync>>,
 }
 
 impl Default for ArchiverOptions {
@@ -86,13 +108,15 @@ impl Default for ArchiverOptions {
             snapshot_queue_bytes: 64 << 20,
             small_segment_bytes: 8 << 20,
             merge_segments: 16,
-            retention_every: Duration::from_secs(3600),
+            tidy_every: Duration::from_secs(3600),
             keep_manifests: 8,
             garbage_min_age: Duration::from_secs(3600),
             attempt_timeout: Duration::from_secs(30),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
             clock: Arc::new(SystemTime::now),
+            #[cfg(test)]
+            crash: None,
         }
     }
 }
@@ -223,6 +247,45 @@ pub struct Status {
     pub trimmed_records: u64,
 }
 
+/// The steps between which a crash may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Step {
+    /// A segment is packed.
+    Packed,
+    /// It is uploaded.
+    Uploaded,
+    /// It has been read back.
+    Checked,
+    /// A manifest is uploaded.
+    Named,
+    /// It has been read back.
+    Published,
+    /// The log is about to be trimmed.
+    BeforeTrim,
+    /// The log was trimmed.
+    Trimmed,
+    /// A merged segment is about to replace others.
+    BeforeReplace,
+    /// An object was collected.
+    Collected,
+}
+
+/// Why the task's work ended early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It is to be begun again, unless the error is final.
+    Error(ArchiveError),
+    /// A test wants it so.
+    #[cfg(test)]
+    Crashed,
+}
+
+impl From<ArchiveError> for Stop {
+    fn from(error: ArchiveError) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// Fills one archive from a log, on a task of its own. One for each archive.
 ///
 /// Dropping it ends the task wherever it is, which loses nothing: the next one goes on from what
@@ -230,6 +293,36 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Archiver {
     archive: Archive,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+/// What the task shares with its callers.
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
+    /// Bytes committed since the last round began.
+    moved: AtomicU64,
+    roll_at_bytes: u64,
+    queue_bytes: usize,
+    wake: Notify,
+    /// The last flush that is done; `None` once the task has ended.
+    flushed: watch::Sender<u64>,
+    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) status: Status,
+    pub(super) queue: VecDeque<Snapshot>,
+    /// Of what is in the queue or being archived.
+    queued_bytes: usize,
+    /// The last flush that was asked for.
+    wanted: u64,
+    /// Since when there is something that the running round does not know of.
+    behind_since: Option<Instant>,
+    /// Since when there was something that it does.
+    round_since: Option<Instant>,
+    round_bytes: u64,
 }
 
 impl Archiver {
@@ -244,8 +337,34 @@ impl Archiver {
         options: ArchiverOptions,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let _ = (log, options, observer);
-        Self { archive }
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            moved: AtomicU64::new(0),
+            roll_at_bytes: options.roll_at_bytes,
+            queue_bytes: options.snapshot_queue_bytes,
+            wake: Notify::new(),
+            flushed: watch::Sender::new(0),
+            clock: Arc::clone(&options.clock),
+        });
+        let work = Work {
+            bucket: archive.inner.bucket.with_timeout(options.attempt_timeout),
+            log,
+            archive: archive.clone(),
+            shared: Arc::clone(&shared),
+            observer,
+            epoch: 0,
+            writer: 0,
+            counter: 0,
+            manifests: VecDeque::new(),
+            tidied: None,
+            trimmed: None,
+            options,
+        };
+        Self {
+            archive,
+            shared,
+            task: tokio::spawn(work.run()),
+        }
     }
 
     /// The archive, as it grows.
@@ -254,21 +373,54 @@ impl Archiver {
         &self.archive
     }
 
-    /// Hands a snapshot over. False: not taken now, because others wait; offer it again later.
+    /// Hands a snapshot over. False: not taken now, because others wait or it is over its limits
+    /// ([`Snapshot::check`]); offer it again later.
+    ///
+    /// It is archived once every record that is folded into it is, and only if the log has these
+    /// very records.
     pub fn offer(&self, snapshot: Snapshot) -> bool {
-        drop(snapshot);
-        false
+        let bytes = snapshot.bytes();
+        if snapshot.check().is_err() {
+            return false;
+        }
+        let mut state = self.shared.state.lock();
+        let full = state.queued_bytes > 0 && state.queued_bytes + bytes > self.shared.queue_bytes;
+        if full || state.status.stopped.is_some() {
+            return false;
+        }
+        state.queued_bytes += bytes;
+        state.status.waiting_snapshot_bytes = state.queued_bytes as u64;
+        state.queue.push_back(snapshot);
+        if state.queued_bytes > self.shared.queue_bytes / 2 {
+            self.shared.wake.notify_one();
+        }
+        true
     }
 
     /// Hints that so many bytes were committed, so that they are archived before the timer.
     pub fn moved(&self, bytes: usize) {
-        let _ = bytes;
+        let bytes = bytes as u64;
+        let before = self.shared.moved.fetch_add(bytes, Ordering::Relaxed);
+        if before == 0 && bytes > 0 {
+            let mut state = self.shared.state.lock();
+            state.behind_since.get_or_insert_with(Instant::now);
+        }
+        if before < self.shared.roll_at_bytes && before + bytes >= self.shared.roll_at_bytes {
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Where it stands; cheap.
     #[must_use]
     pub fn status(&self) -> Status {
-        Status::default()
+        let state = self.shared.state.lock();
+        let since = [state.round_since, state.behind_since];
+        let oldest = since.into_iter().flatten().min();
+        Status {
+            lag_bytes: state.round_bytes + self.shared.moved.load(Ordering::Relaxed),
+            lag_age: oldest.map_or(Duration::ZERO, |since| since.elapsed()),
+            ..state.status.clone()
+        }
     }
 
     /// Archives everything that is durable now, within `patience`.
@@ -276,7 +428,190 @@ impl Archiver {
     /// # Errors
     /// [`ArchiveError::TimedOut`] with what stood in the way, or why it has stopped for good.
     pub async fn flush(&self, patience: Duration) -> Result<(), ArchiveError> {
-        let _ = patience;
-        std::future::ready(Ok(())).await
+        let mut flushed = self.shared.flushed.subscribe();
+        let wanted = {
+            let mut state = self.shared.state.lock();
+            state.wanted += 1;
+            state.wanted
+        };
+        self.shared.wake.notify_one();
+        let done = flushed.wait_for(|done| *done >= wanted);
+        let in_time = tokio::time::timeout(patience, done).await.is_ok();
+        let state = self.shared.state.lock();
+        if let Some(error) = &state.status.stopped {
+            return Err(error.clone());
+        }
+        if in_time {
+            return Ok(());
+        }
+        let why = match &state.status.failing {
+            Some(failing) => failing.error.to_string(),
+            None => "it is still being written".to_owned(),
+        };
+        Err(ArchiveError::TimedOut(patience, why))
+    }
+}
+
+impl Drop for Archiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Something failed; it will be tried again.
+    pub(super) fn failing(&self, error: &ArchiveError) {
+        let mut state = self.state.lock();
+        let now = (self.clock)();
+        let failing = state.status.failing.get_or_insert_with(|| Failing {
+            error: error.clone(),
+            since: now,
+            attempts: 0,
+        });
+        failing.error = error.clone();
+        failing.attempts += 1;
+    }
+
+    /// Something succeeded.
+    pub(super) fn working(&self) {
+        self.state.lock().status.failing = None;
+    }
+
+    /// Snapshots of so many bytes are archived or refused.
+    pub(super) fn release(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        state.queued_bytes = state.queued_bytes.saturating_sub(bytes);
+        state.status.waiting_snapshot_bytes = state.queued_bytes as u64;
+    }
+}
+
+/// The task's own.
+pub(super) struct Work {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) archive: Archive,
+    pub(super) bucket: Bucket,
+    pub(super) options: ArchiverOptions,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) shared: Arc<Shared>,
+    /// Zero until the archive is taken over.
+    pub(super) epoch: u64,
+    /// Drawn at random; in every manifest of this writer.
+    pub(super) writer: u128,
+    /// The last segment's number.
+    pub(super) counter: u64,
+    /// The newest manifests, the last at the back: what garbage is told by.
+    pub(super) manifests: VecDeque<Manifest>,
+    pub(super) tidied: Option<Instant>,
+    pub(super) trimmed: Option<Instant>,
+}
+
+impl Work {
+    async fn run(mut self) {
+        let mut attempt = 0;
+        loop {
+            let wanted = self.begin_round();
+            match self.round().await {
+                Ok(()) => {
+                    attempt = 0;
+                    self.end_round(wanted);
+                    self.wait().await;
+                }
+                #[cfg(test)]
+                Err(Stop::Crashed) => return,
+                Err(Stop::Error(error)) if error.is_final() => {
+                    self.observer.failed(&error);
+                    tracing::error!(%error, "archiving has stopped for good");
+                    let mut state = self.shared.state.lock();
+                    state.status.fenced = matches!(error, ArchiveError::Fenced { .. });
+                    state.status.stopped = Some(error);
+                    state.queue.clear();
+                    drop(state);
+                    self.shared.flushed.send_replace(u64::MAX);
+                    return;
+                }
+                Err(Stop::Error(error)) => {
+                    self.fails(&error);
+                    self.backoff().pause(attempt).await;
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<(), Stop> {
+        if self.epoch == 0 {
+            self.take_over().await?;
+        }
+        self.gather().await?;
+        self.merge_small().await?;
+        let due = |since: Option<Instant>, every: Duration| {
+            since.is_none_or(|since| since.elapsed() >= every)
+        };
+        if let Some(keep) = self.options.keep_local
+            && due(self.trimmed, (keep / 8).min(self.options.tidy_every))
+        {
+            self.trimmed = Some(Instant::now());
+            self.trim(keep).await?;
+        }
+        if due(self.tidied, self.options.tidy_every) {
+            self.tidied = Some(Instant::now());
+            self.retain().await?;
+            self.collect_garbage().await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what this round is to catch up with.
+    fn begin_round(&self) -> u64 {
+        let mut state = self.shared.state.lock();
+        let moved = self.shared.moved.swap(0, Ordering::Relaxed);
+        state.round_bytes += moved;
+        let since = state.behind_since.take();
+        state.round_since = state.round_since.or(since);
+        state.wanted
+    }
+
+    fn end_round(&self, wanted: u64) {
+        let mut state = self.shared.state.lock();
+        state.round_bytes = 0;
+        state.round_since = None;
+        drop(state);
+        self.shared.working();
+        self.shared.flushed.send_replace(wanted);
+    }
+
+    /// Until there is something to do.
+    async fn wait(&self) {
+        let roll = self.options.roll_after;
+        let _ = tokio::time::timeout(roll, self.shared.wake.notified()).await;
+    }
+
+    pub(super) fn fails(&self, error: &ArchiveError) {
+        self.observer.failed(error);
+        self.shared.failing(error);
+        tracing::warn!(%error, "archiving does not get on; it is tried again");
+    }
+
+    pub(super) const fn backoff(&self) -> Backoff {
+        Backoff {
+            min: self.options.backoff_min,
+            max: self.options.backoff_max,
+        }
+    }
+
+    /// A place at which a test may end the task.
+    pub(super) fn step(&self, step: Step) -> Result<(), Stop> {
+        #[cfg(test)]
+        if (self.options.crash.as_ref()).is_some_and(|crash| crash(step)) {
+            return Err(Stop::Crashed);
+        }
+        let _ = step;
+        Ok(())
     }
 }

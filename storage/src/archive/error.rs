@@ -82,6 +82,14 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// Whether archiving must not go on after it.
+    pub(super) const fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::WrongBucket { .. } | Self::Fenced { .. } | Self::Stopped
+        )
+    }
+
     /// Whether the same call may succeed later with nothing changed here.
     #[must_use]
     pub const fn may_pass(&self) -> bool {

@@ -43,3 +43,5 @@ const _: () = assert!(MAX_SNAPSHOT_BLOCK_BYTES < MAX_SEGMENT_BYTES);
 const _: () = assert!(MAX_RECORD_BLOCK_BYTES < MAX_SEGMENT_BYTES);
 const _: () = assert!(MAX_SNAPSHOT_BLOCK_BYTES < u32::MAX as usize);
 const _: () = assert!(MAX_USER_BYTES <= u8::MAX as usize && MAX_NAME_BYTES <= u16::MAX as usize);
+/// How many bytes a scan for an operation reads at once.
+pub const SCAN_BYTES: usize = 1 << 20;

@@ -1,13 +1,55 @@
 //! The archive: rooms' history in object storage.
 //!
-//! (story to come with the code)
+//! ```text
+//!           records, in pages            segments                 manifest
+//!  Log ───────────────────────▶ Archiver ─────────▶ upload ─▶ read back ─▶ publish ─▶ read back
+//!   ▲   snapshots, offered ───────▲   │                                                  │
+//!   └─────────────────────────────────┴──────────── only then: trim ◀────────────────────┘
+//! ```
+//!
+//! Many small rooms share one object: a [`segment`] holds blocks of many rooms and an index of
+//! them. A [`manifest`] names the segments that the archive consists of; the newest one counts.
+//! Nothing is ever overwritten: manifests are numbered and created only if they are not there yet,
+//! and each writer has an epoch of its own, so of two writers one learns that it has been fenced.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`segment`], [`manifest`], [`snapshot`] | the formats |
+//! | [`location`], [`bucket`] | stores, and the few operations on them |
+//! | [`catalogue`], [`read`] | what there is of each room, and reading it |
+//! | [`archiver`] | filling it; [`gather`], [`publish`], [`compact`] and [`tidy`] are its work |
+//! | [`verify`](mod@verify), [`restore`](mod@restore) | the scrub, and filling an empty log |
+//!
+//! # What is promised
+//! - What is published has been read back and was whole; a record is trimmed from the log only
+//!   after that.
+//! - What is read is what was written: every byte is under a checksum, and what does not fit is
+//!   an error that names the object, the room and the Seq.
+//! - A failing store slows nothing down and loses nothing: everything is tried again, and
+//!   [`Archiver::status`] says what stands in the way and since when.
 
 mod archiver;
+mod as_log;
+mod bucket;
+mod cache;
+mod catalogue;
 mod codec;
+mod compact;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod faults;
+mod gather;
 pub mod limits;
+mod location;
+mod manifest;
+mod publish;
+mod read;
 mod restore;
+mod segment;
 mod snapshot;
+#[cfg(test)]
+mod tests;
+mod tidy;
 mod verify;
 
 use std::fmt;
@@ -15,12 +57,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::ObjectStore;
+use parking_lot::{Mutex, RwLock};
 use protocol::{Head, RoomName, Run, Seq, SessionId, Site, Timestamp, UserId};
+
+use self::bucket::{Backoff, Bucket};
+use self::cache::Cache;
+use self::catalogue::Catalogue;
+use self::segment::{SegmentId, SegmentIndex};
 
 pub use self::archiver::{
     Archiver, ArchiverOptions, Compacted, Contents, Failing, Observer, Published, Retention,
     Status, Trimmed,
 };
+pub use self::as_log::ArchivedLog;
 pub use self::error::ArchiveError;
 pub use self::restore::{RestoreError, Restored, RestoredRoom, restore};
 pub use self::snapshot::{Snapshot, SnapshotError};
@@ -114,10 +163,25 @@ pub struct ArchivedRoom {
 }
 
 /// A view of one archive, for reading. Cloning is cheap, and clones share their caches.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Archive {
-    options: Arc<Options>,
+    inner: Arc<Inner>,
 }
+
+struct Inner {
+    bucket: Bucket,
+    options: Options,
+    catalogue: RwLock<Catalogue>,
+    indexes: Mutex<Cache<SegmentId, Arc<SegmentIndex>>>,
+    /// Decoded blocks, by segment and offset.
+    blocks: Mutex<Cache<(SegmentId, u64), Run>>,
+}
+
+/// Pauses between the tries of a read.
+const READ_BACKOFF: Backoff = Backoff {
+    min: Duration::from_millis(50),
+    max: Duration::from_secs(2),
+};
 
 impl Archive {
     /// Opens the archive that a URL names: `file:///folder`, `s3://bucket/prefix`,
@@ -128,11 +192,8 @@ impl Archive {
     /// [`ArchiveError::Url`] for a bad URL; [`ArchiveError::Store`] when the store does not answer;
     /// [`ArchiveError::Damaged`] when the newest manifest cannot be read.
     pub async fn open(url: &str, options: Options) -> Result<Self, ArchiveError> {
-        let _ = url;
-        std::future::ready(Ok(Self {
-            options: Arc::new(options),
-        }))
-        .await
+        let (store, prefix) = location::locate(url, &options)?;
+        Self::on(store, &prefix, options).await
     }
 
     /// Opens an archive under a prefix of a store that the caller has made.
@@ -144,8 +205,17 @@ impl Archive {
         prefix: &str,
         options: Options,
     ) -> Result<Self, ArchiveError> {
-        let _ = (store, prefix);
-        Self::open("memory://", options).await
+        let archive = Self {
+            inner: Arc::new(Inner {
+                bucket: Bucket::new(store, prefix, options.attempt_timeout)?,
+                catalogue: RwLock::default(),
+                indexes: Mutex::new(Cache::new(options.index_cache_bytes)),
+                blocks: Mutex::new(Cache::new(options.block_cache_bytes)),
+                options,
+            }),
+        };
+        archive.refresh().await?;
+        Ok(archive)
     }
 
     /// Reads the newest manifest: what another process has archived since.
@@ -153,21 +223,27 @@ impl Archive {
     /// # Errors
     /// As [`Archive::open`]; the view stays as it was.
     pub async fn refresh(&self) -> Result<(), ArchiveError> {
-        std::future::ready(Ok(())).await
+        self.inner.refresh().await
     }
 
     /// What there is of a room. `None` for one that never was archived or was deleted.
     #[must_use]
     pub fn room(&self, room: &RoomName) -> Option<ArchivedRoom> {
-        let _ = (room, &self.options);
-        None
+        let catalogue = self.inner.catalogue.read();
+        let found = catalogue.rooms.get(room)?;
+        (!found.is_deleted()).then(|| found.summary())
     }
 
     /// Rooms by name, in byte order, after `after`, at most `limit`; deleted ones are left out.
     #[must_use]
     pub fn rooms(&self, after: Option<&RoomName>, limit: usize) -> Vec<(RoomName, ArchivedRoom)> {
-        let _ = (after, limit);
-        Vec::new()
+        let catalogue = self.inner.catalogue.read();
+        let rooms = catalogue.after(after);
+        let alive = rooms.filter(|(_, room)| !room.is_deleted());
+        alive
+            .take(limit)
+            .map(|(name, room)| (name.clone(), room.summary()))
+            .collect()
     }
 
     /// Records after `after`, with the contract of [`Log::read`](crate::Log::read).
@@ -181,8 +257,7 @@ impl Archive {
         after: Seq,
         max_bytes: usize,
     ) -> Result<Vec<Run>, ArchiveError> {
-        let _ = (room, after, max_bytes);
-        std::future::ready(Ok(Vec::new())).await
+        self.inner.read(room, after, max_bytes).await
     }
 
     /// The last record at or before `time`, with the contract of
@@ -191,8 +266,7 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError::Trimmed`] if that record is not kept and the start is later than `time`.
     pub async fn seq_at(&self, room: &RoomName, time: Timestamp) -> Result<Seq, ArchiveError> {
-        let _ = (room, time);
-        std::future::ready(Ok(Seq::ZERO)).await
+        self.inner.seq_at(room, time).await
     }
 
     /// The newest snapshot at or before `up_to`.
@@ -204,15 +278,17 @@ impl Archive {
         room: &RoomName,
         up_to: Seq,
     ) -> Result<Option<Snapshot>, ArchiveError> {
-        let _ = (room, up_to);
-        std::future::ready(Ok(None)).await
+        self.inner.snapshot(room, up_to).await
     }
 
     /// Where a room's snapshots stand, oldest first.
     #[must_use]
     pub fn snapshots(&self, room: &RoomName) -> Vec<Head> {
-        let _ = room;
-        Vec::new()
+        let catalogue = self.inner.catalogue.read();
+        let found = catalogue.rooms.get(room);
+        found.map_or_else(Vec::new, |room| {
+            room.snapshots.iter().map(|(head, _)| *head).collect()
+        })
     }
 
     /// What happened in the blocks that hold records of `(after, up_to]`, one for each block, read
@@ -226,19 +302,27 @@ impl Archive {
         after: Seq,
         up_to: Seq,
     ) -> Result<Vec<Activity>, ArchiveError> {
-        let _ = (room, after, up_to);
-        std::future::ready(Ok(Vec::new())).await
+        self.inner.activity(room, after, up_to).await
     }
 
-    /// Scrubs: reads every object and checks all of it. Goes on after a fault.
+    /// Scrubs: reads every object and checks all of it. Goes on after a fault, and names the room
+    /// and the Seq of each.
     ///
     /// # Errors
     /// Only when the store does not answer; faults are in the report.
     pub async fn verify(
         &self,
-        mut progress: impl FnMut(&VerifyProgress),
+        progress: impl FnMut(&VerifyProgress),
     ) -> Result<VerifyReport, ArchiveError> {
-        progress(&VerifyProgress::default());
-        std::future::ready(Ok(VerifyReport::default())).await
+        verify::verify(&self.inner, progress).await
+    }
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive")
+            .field("bucket", &self.inner.bucket)
+            .field("manifest", &self.inner.catalogue.read().manifest.number)
+            .finish_non_exhaustive()
     }
 }

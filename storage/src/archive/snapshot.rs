@@ -105,7 +105,10 @@ impl Snapshot {
     }
 
     /// Whether it is within its limits.
-    pub(super) fn check(&self) -> Result<(), SnapshotError> {
+    ///
+    /// # Errors
+    /// [`SnapshotError`] says which one it is over.
+    pub fn check(&self) -> Result<(), SnapshotError> {
         let title = self.title.as_ref().map_or(0, String::len);
         if self.content.len() > MAX_SNAPSHOT_BYTES {
             return Err(SnapshotError::ContentLength(self.content.len()));

@@ -3,14 +3,17 @@
 //! ```text
 //! tree `rooms`   key    room name
 //!                value  envelope(Catalogue) { start head | head | deleted u8 | bytes u64
-//!                       | created u64 | applied u64 }
+//!                       | created u64 | applied u64 | erased u64 }
 //! ```
+//!
+//! Rows of builds before there was an archive end before `erased`: in those, only a deleted room
+//! has erased anything that is still known.
 //!
 //! `applied` is the last batch whose changes of this room are in the row and in its chunks;
 //! recovery replays only later ones, so a move that stopped anywhere is simply done again.
 
-use protocol::Timestamp;
 use protocol::envelope::{self, Content, Damage};
+use protocol::{Seq, Timestamp};
 
 use crate::fields::{Fields, put_head};
 use crate::log::RoomState;
@@ -31,6 +34,7 @@ impl Row {
             out.extend_from_slice(&self.state.bytes.to_le_bytes());
             out.extend_from_slice(&self.state.created.micros().to_le_bytes());
             out.extend_from_slice(&self.applied.to_le_bytes());
+            out.extend_from_slice(&self.state.erased.get().to_le_bytes());
         });
         value
     }
@@ -41,16 +45,22 @@ impl Row {
             return Err(Damage::Content);
         }
         let mut fields = Fields::new(body);
-        let row = Self {
+        let mut row = Self {
             state: RoomState {
                 start: fields.head()?,
                 head: fields.head()?,
                 deleted: fields.flag()?,
                 bytes: fields.u64()?,
                 created: Timestamp::from_micros(fields.u64()?),
+                erased: Seq::ZERO,
             },
             applied: fields.u64()?,
         };
+        if !fields.is_empty() {
+            row.state.erased = Seq::new(fields.u64()?);
+        } else if row.state.deleted {
+            row.state.erased = row.state.head.seq;
+        }
         fields.end()?;
         Ok(row)
     }

@@ -9,6 +9,7 @@
 //!   1  run     room | before head | after head | length u32 | sealed records
 //!   2  trim    room | start head | freed u64                  bytes of the records it forgets
 //!   3  delete  room
+//!   4  begin   room | head | created u64
 //! room = length u16 | UTF-8;   head = seq u64 | at u64 | chain u64
 //! ```
 //!
@@ -25,7 +26,7 @@
 
 use bytes::Bytes;
 use protocol::envelope::{self, Content, Damage, HEADER_BYTES};
-use protocol::{Head, RoomName, Run};
+use protocol::{Head, RoomName, Run, Timestamp};
 
 use crate::fields::{Fields, HEAD_BYTES, put_head, put_room};
 
@@ -44,6 +45,17 @@ pub(crate) enum Change {
     Run(RoomName, Run),
     Trim(RoomName, Head, u64),
     Delete(RoomName),
+    Begin(RoomName, Head, Timestamp),
+}
+
+impl Change {
+    pub(crate) const fn room(&self) -> &RoomName {
+        let (Self::Run(room, _)
+        | Self::Trim(room, ..)
+        | Self::Delete(room)
+        | Self::Begin(room, ..)) = self;
+        room
+    }
 }
 
 /// A commit being packed: pieces of scratch bytes and of shared runs, copied only once, into parts.
@@ -94,6 +106,12 @@ impl Stream {
             Change::Delete(room) => self.scratch(|out| {
                 out.push(3);
                 put_room(out, room);
+            }),
+            Change::Begin(room, head, created) => self.scratch(|out| {
+                out.push(4);
+                put_room(out, room);
+                put_head(out, *head);
+                out.extend_from_slice(&created.micros().to_le_bytes());
             }),
         }
     }
@@ -207,6 +225,11 @@ pub(crate) fn read_stream(
             }
             2 => Change::Trim(fields.room()?, fields.head()?, fields.u64()?),
             3 => Change::Delete(fields.room()?),
+            4 => Change::Begin(
+                fields.room()?,
+                fields.head()?,
+                Timestamp::from_micros(fields.u64()?),
+            ),
             _ => return Err(Damage::Content),
         };
         each(batch.ok_or(Damage::Content)?, Some(change))?;
@@ -221,7 +244,7 @@ mod tests {
     use super::*;
     use crate::suite::Rng;
     use protocol::record::RunBuilder;
-    use protocol::{Author, Draft, Kind, Seq, SessionId, Timestamp};
+    use protocol::{Author, Draft, Kind, Seq, SessionId};
 
     fn run(head: Head, len: usize) -> Run {
         let mut builder = RunBuilder::new(head);
@@ -284,6 +307,7 @@ mod tests {
                 Change::Run(room.clone(), one.clone()),
                 Change::Trim(room.clone(), one.after(), 77),
                 Change::Delete(room.clone()),
+                Change::Begin(room.clone(), two.before(), Timestamp::from_micros(4)),
                 Change::Run(room.clone(), two),
             ];
             let stream = joined(&parts(&changes));

@@ -602,7 +602,9 @@ impl Disk {
 fn entry_bytes(entry: &crate::log::Entry) -> usize {
     match entry {
         crate::log::Entry::Run(_, run) => run.bytes().len(),
-        crate::log::Entry::Trim(..) | crate::log::Entry::Delete(_) => 0,
+        crate::log::Entry::Trim(..)
+        | crate::log::Entry::Delete(_)
+        | crate::log::Entry::Begin(..) => 0,
     }
 }
 

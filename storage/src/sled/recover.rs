@@ -215,7 +215,7 @@ impl Replay<'_> {
     }
 
     fn change(&mut self, entry: u64, batch: u64, change: &Change) -> Result<(), OpenError> {
-        let (Change::Run(room, _) | Change::Trim(room, ..) | Change::Delete(room)) = change;
+        let room = change.room();
         let row = self
             .disk
             .row(room)

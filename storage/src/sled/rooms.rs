@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use protocol::{Head, RoomName, Run, Seq};
+use protocol::{Head, RoomName, Run, Seq, Timestamp};
 
 use super::catalogue::Row;
 use super::commit::Change;
@@ -59,6 +59,17 @@ pub(crate) enum Waiting {
         up_to: Seq,
     },
     Delete(RoomName),
+    Begin(RoomName, Head, Timestamp),
+}
+
+impl Waiting {
+    const fn room(&self) -> &RoomName {
+        let (Self::Run(room, _)
+        | Self::Trim { room, .. }
+        | Self::Delete(room)
+        | Self::Begin(room, ..)) = self;
+        room
+    }
 }
 
 /// What a reader needs of a room at one moment.
@@ -133,6 +144,7 @@ impl Room {
             Change::Run(_, run) => self.seen.extend(run),
             Change::Trim(_, start, freed) => self.seen.trim(*start, *freed),
             Change::Delete(_) => self.seen.clear(),
+            Change::Begin(_, head, created) => self.seen.begin(*head, *created),
         }
         self.drop_runs(self.seen.start.seq)
     }
@@ -184,7 +196,7 @@ impl Rooms {
         batch
             .entries
             .iter()
-            .map(name_of)
+            .map(Entry::room)
             .find(|room| !self.rooms.contains_key(*room))
     }
 
@@ -202,7 +214,7 @@ impl Rooms {
     fn evict(&mut self, durable: u64, batch: &Batch) {
         self.evictions += 1;
         let limit = self.limit - self.limit / 8;
-        let needed: HashSet<&RoomName> = batch.entries.iter().map(name_of).collect();
+        let needed: HashSet<&RoomName> = batch.entries.iter().map(Entry::room).collect();
         let free = |name: &RoomName, room: &Room| room.is_clean(durable) && !needed.contains(name);
         self.rooms
             .retain(|name, room| !free(name, room) || std::mem::take(&mut room.used));
@@ -218,7 +230,7 @@ impl Rooms {
     pub(crate) fn check(&self, batch: &Batch) -> Result<(), AppendError> {
         let mut heads: HashMap<&RoomName, Head> = HashMap::with_capacity(batch.entries.len());
         for entry in &batch.entries {
-            let room = name_of(entry);
+            let room = entry.room();
             let head = heads
                 .entry(room)
                 .or_insert_with(|| self.rooms.get(room).map_or(Head::EMPTY, |r| r.next.head));
@@ -234,8 +246,12 @@ impl Rooms {
                 Entry::Trim(_, up_to) if *head != Head::EMPTY && *up_to > head.seq => {
                     return Err(conflict(*up_to));
                 }
+                Entry::Begin(_, begin, _) if *head != Head::EMPTY && *begin != Head::EMPTY => {
+                    return Err(conflict(Seq::ZERO));
+                }
                 Entry::Run(_, run) => *head = run.after(),
-                Entry::Trim(..) | Entry::Delete(_) => {}
+                Entry::Begin(_, begin, _) if *begin != Head::EMPTY => *head = *begin,
+                Entry::Trim(..) | Entry::Delete(_) | Entry::Begin(..) => {}
             }
         }
         Ok(())
@@ -246,7 +262,7 @@ impl Rooms {
         let mut waiting = Vec::with_capacity(batch.entries.len());
         let mut heads = Vec::with_capacity(batch.entries.len());
         for entry in batch.entries {
-            let Some(room) = self.rooms.get_mut(name_of(&entry)) else {
+            let Some(room) = self.rooms.get_mut(entry.room()) else {
                 heads.push(Head::EMPTY);
                 continue;
             };
@@ -277,12 +293,21 @@ impl Rooms {
                         waiting.push(Waiting::Delete(name));
                     }
                 }
+                Entry::Begin(name, head, created) => {
+                    if head != Head::EMPTY {
+                        room.next = Ends {
+                            head,
+                            start: head.seq,
+                            deleted: false,
+                        };
+                        waiting.push(Waiting::Begin(name, head, created));
+                    }
+                }
             }
             heads.push(room.next.head);
         }
         for change in &waiting {
-            let (Waiting::Run(name, _) | Waiting::Trim { room: name, .. } | Waiting::Delete(name)) =
-                change;
+            let name = change.room();
             if let Some(room) = self.rooms.get_mut(name)
                 && room.last_batch != number
             {
@@ -297,7 +322,7 @@ impl Rooms {
 
     /// Makes a durable change readable.
     pub(crate) fn publish(&mut self, change: &Change) {
-        let (Change::Run(name, _) | Change::Trim(name, ..) | Change::Delete(name)) = change;
+        let name = change.room();
         if let Some(room) = self.rooms.get_mut(name) {
             self.unmoved_bytes -= room.apply(change);
         }
@@ -327,7 +352,7 @@ impl Rooms {
 
     /// Puts back what recovery found: a change that is durable and not moved.
     pub(crate) fn replay(&mut self, batch: u64, change: &Change) {
-        let (Change::Run(name, _) | Change::Trim(name, ..) | Change::Delete(name)) = change;
+        let name = change.room();
         if let Some(room) = self.rooms.get_mut(name) {
             if let Change::Run(_, run) = change {
                 self.unmoved_bytes += run.bytes().len() as u64;
@@ -380,9 +405,4 @@ impl Rooms {
             self.dirty.remove(name);
         }
     }
-}
-
-pub(crate) const fn name_of(entry: &Entry) -> &RoomName {
-    let (Entry::Run(room, _) | Entry::Trim(room, _) | Entry::Delete(room)) = entry;
-    room
 }

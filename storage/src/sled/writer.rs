@@ -284,6 +284,7 @@ fn ready(
     let pack = |change| match change {
         Waiting::Run(room, run) => Change::Run(room, run),
         Waiting::Delete(room) => Change::Delete(room),
+        Waiting::Begin(room, head, created) => Change::Begin(room, head, created),
         Waiting::Trim { room, .. } => {
             let (start, freed) = trims.next().unwrap_or_default();
             Change::Trim(room, start, freed)

@@ -1,3 +1,18 @@
 //! One file for each command.
 
+pub(crate) mod archive;
+pub(crate) mod export;
+pub(crate) mod import;
+mod lines;
+pub(crate) mod past;
+pub(crate) mod restore;
 pub(crate) mod serve;
+pub(crate) mod verify;
+
+use std::io::Write;
+
+/// A line on standard output. One that nobody reads any more ends the command.
+pub(crate) fn say(line: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush())
+}

@@ -1,6 +1,5 @@
 //! `well serve`: open the log, load nothing, listen, and drain when told to stop.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use storage::Log;
 use storage::memory::MemoryLog;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::say;
 use crate::config::{Config, ServeArgs, Store};
 use crate::{logs, stores};
 
@@ -53,6 +53,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let serving = tokio::spawn(gateway::server::serve(gateway.clone(), listener));
+    // The one line on standard output: printed when connections are taken, not before.
     say(&format!("listening on http://{address}"))?;
 
     let mut upkeep = tokio::time::interval(UPKEEP);
@@ -84,13 +85,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         bail!("these rooms did not end in time: {}", rooms.join(", "));
     }
     tracing::info!("stopped");
-    Ok(())
-}
-
-/// The one line on standard output: printed when connections are taken, not before.
-fn say(line: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush())?;
     Ok(())
 }
 

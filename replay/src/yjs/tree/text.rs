@@ -86,12 +86,13 @@ impl Tree {
     /// nothing: the string is to be looked at, not to be put into a page.
     ///
     /// Embeds in texts show nothing, a hook is an empty element of its name, and values of
-    /// attributes that are no scalars stand as JSON.
+    /// attributes that are no scalars stand as JSON. Formats are left out where there are far more of
+    /// them than of anything else.
     pub(super) fn xml(&self, number: u32) -> String {
         let mut writer = Xml {
             tree: self,
             out: String::new(),
-            budget: MARKUP_BYTES + 4 * self.bytes.len(),
+            budget: MARKUP_BYTES,
         };
         writer.node(number);
         writer.out
@@ -101,8 +102,8 @@ impl Tree {
 struct Xml<'a> {
     tree: &'a Tree,
     out: String,
-    /// How many more bytes may be spent on formats. Each is written once a run, so without a bound
-    /// a hostile text could grow by its square.
+    /// How many more bytes may be spent on formats; every item in a text brings some. Each is
+    /// written once a run, so without a bound a hostile text would grow by its square.
     budget: usize,
 }
 
@@ -149,6 +150,7 @@ impl Xml<'_> {
         let mut changes: BTreeMap<&str, Value> = BTreeMap::new();
         let mut run = String::new();
         for item in tree.shown(tree.types[number as usize].list) {
+            self.budget += MARKUP_BYTES + 4 * tree.content(item).len();
             match item.kind {
                 kind::STRING => {
                     if !changes.is_empty() {
@@ -224,5 +226,6 @@ fn scalar(value: &Value) -> String {
     }
 }
 
-/// Bytes of formats that an XML string may have beside four times the encoding's length.
-const MARKUP_BYTES: usize = 1 << 20;
+/// Bytes of formats that each item of a text may bring into an XML string, beside four times the
+/// length of its content.
+const MARKUP_BYTES: usize = 256;

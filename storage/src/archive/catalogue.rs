@@ -1,0 +1,219 @@
+//! What the archive has of each room, in memory: a fold of the segments' indexes.
+//!
+//! A room is a floor, spans of records after it, and snapshots. A span is what one segment has of
+//! a room without gap; spans follow each other, head on head. Where they do not, something is
+//! missing, and readers are told at which Seq.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use protocol::{Head, RoomName, Seq, Timestamp};
+
+use super::manifest::Manifest;
+use super::segment::{EntryKind, SegmentId, SegmentIndex, SegmentMeta};
+use super::{ArchiveError, ArchivedRoom};
+
+/// The whole archive's rooms, as of one manifest.
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    pub(super) manifest: Manifest,
+    pub(super) rooms: BTreeMap<RoomName, Room>,
+    pub(super) segments: HashMap<SegmentId, SegmentMeta>,
+    /// Segments whose index could not be read, and why: what they hold is not in `rooms`.
+    pub(super) unreadable: BTreeMap<SegmentId, ArchiveError>,
+}
+
+/// What the archive has of one room.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Room {
+    pub(super) floor: Option<Floor>,
+    /// By Seq.
+    pub(super) spans: Vec<Span>,
+    /// By Seq.
+    pub(super) snapshots: Vec<(Head, SegmentId)>,
+    created: Option<Timestamp>,
+}
+
+/// What lies at or before it is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Floor {
+    pub(super) head: Head,
+    pub(super) erased: bool,
+    pub(super) created: Timestamp,
+}
+
+impl Floor {
+    /// A floor's place among others of its room: an erasure counts more than a cut at the same
+    /// Seq, because it takes the snapshot there with it.
+    const fn rank(&self) -> (Seq, bool) {
+        (self.head.seq, self.erased)
+    }
+}
+
+/// A room's records in one segment, without gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) segment: SegmentId,
+    pub(super) before: Head,
+    pub(super) after: Head,
+    /// Sealed bytes.
+    pub(super) bytes: u64,
+}
+
+impl Room {
+    /// Records up to here are not in the archive.
+    pub(super) fn start(&self) -> Head {
+        self.floor.map_or(Head::EMPTY, |floor| floor.head)
+    }
+
+    /// The last archived record.
+    pub(super) fn head(&self) -> Head {
+        self.spans.last().map_or(self.start(), |span| span.after)
+    }
+
+    /// Whether nothing but the memory of it is left.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.spans.is_empty()
+            && self.snapshots.is_empty()
+            && self.floor.is_none_or(|floor| floor.erased)
+    }
+
+    pub(super) fn created(&self) -> Timestamp {
+        self.created.unwrap_or_default()
+    }
+
+    pub(super) fn summary(&self) -> ArchivedRoom {
+        ArchivedRoom {
+            start: self.start(),
+            head: self.head(),
+            created: self.created(),
+            snapshots: self.snapshots.len() as u64,
+            bytes: self.spans.iter().map(|span| span.bytes).sum(),
+        }
+    }
+
+    /// The Seq after which something is missing, if spans do not follow each other.
+    pub(super) fn gap(&self) -> Option<Seq> {
+        let mut at = self.start();
+        for span in &self.spans {
+            let joined = span.before == at || (span.before.seq < at.seq && at == self.start());
+            if !joined {
+                return Some(at.seq);
+            }
+            at = span.after;
+        }
+        None
+    }
+
+    /// Puts everything in order, and forgets what the floor forbids.
+    fn settle(&mut self) {
+        self.spans
+            .sort_by_key(|span| (span.before.seq, span.after.seq));
+        self.snapshots.sort_by_key(|(head, id)| (head.seq, *id));
+        self.snapshots.dedup_by_key(|(head, _)| head.seq);
+        if let Some(floor) = self.floor {
+            self.spans.retain(|span| span.after.seq > floor.head.seq);
+            self.snapshots.retain(|(head, _)| {
+                head.seq > floor.head.seq || (head.seq == floor.head.seq && !floor.erased)
+            });
+        }
+    }
+}
+
+impl Catalogue {
+    /// Rooms by name after one of them.
+    pub(super) fn after(
+        &self,
+        after: Option<&RoomName>,
+    ) -> impl Iterator<Item = (&RoomName, &Room)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.rooms.range((from, Bound::Unbounded))
+    }
+
+    /// Takes a manifest's segment in.
+    pub(super) fn add(&mut self, meta: &SegmentMeta, index: &SegmentIndex) {
+        let touched = self.take(meta, index);
+        self.settle(&touched);
+    }
+
+    /// Takes one segment in and others out in its place.
+    pub(super) fn replace(&mut self, gone: &[SegmentId], new: &[(SegmentMeta, Arc<SegmentIndex>)]) {
+        let gone: HashSet<SegmentId> = gone.iter().copied().collect();
+        let mut touched = HashSet::new();
+        for (name, room) in &mut self.rooms {
+            let before = room.spans.len() + room.snapshots.len();
+            room.spans.retain(|span| !gone.contains(&span.segment));
+            room.snapshots.retain(|(_, id)| !gone.contains(id));
+            if room.spans.len() + room.snapshots.len() != before {
+                touched.insert(name.clone());
+            }
+        }
+        for id in &gone {
+            self.segments.remove(id);
+            self.unreadable.remove(id);
+        }
+        for (meta, index) in new {
+            touched.extend(self.take(meta, index));
+        }
+        self.settle(&touched);
+    }
+
+    fn take(&mut self, meta: &SegmentMeta, index: &SegmentIndex) -> HashSet<RoomName> {
+        self.segments.insert(meta.id, *meta);
+        let mut touched = HashSet::new();
+        for entry in &index.entries {
+            if !touched.contains(&entry.room) {
+                touched.insert(entry.room.clone());
+            }
+            let room = self.rooms.entry(entry.room.clone()).or_default();
+            match entry.kind {
+                EntryKind::Records => {
+                    if entry.before == Head::EMPTY {
+                        room.created = Some(entry.first_at);
+                    }
+                    match room.spans.last_mut() {
+                        Some(span) if span.segment == meta.id && span.after == entry.before => {
+                            span.after = entry.after;
+                            span.bytes += u64::from(entry.raw_len);
+                        }
+                        _ => room.spans.push(Span {
+                            segment: meta.id,
+                            before: entry.before,
+                            after: entry.after,
+                            bytes: u64::from(entry.raw_len),
+                        }),
+                    }
+                }
+                EntryKind::Snapshot => {
+                    room.created.get_or_insert(entry.first_at);
+                    room.snapshots.push((entry.after, meta.id));
+                }
+                EntryKind::Cut | EntryKind::Erasure => {
+                    let floor = Floor {
+                        head: entry.after,
+                        erased: entry.kind == EntryKind::Erasure,
+                        created: entry.first_at,
+                    };
+                    room.created = Some(floor.created);
+                    if room.floor.is_none_or(|known| known.rank() < floor.rank()) {
+                        room.floor = Some(floor);
+                    }
+                }
+            }
+        }
+        touched
+    }
+
+    fn settle(&mut self, touched: &HashSet<RoomName>) {
+        for name in touched {
+            if let Some(room) = self.rooms.get_mut(name) {
+                room.settle();
+                let empty = room.spans.is_empty() && room.snapshots.is_empty();
+                if empty && room.floor.is_none() {
+                    self.rooms.remove(name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! Finding what is new in the log, and packing it.
+//!
+//! The log's rooms and the archive's are walked side by side, by name. A room's position is the
+//! last record that the archive has of it, or its floor; the log must go on exactly there. Where
+//! it does not, this is not the log's archive, and nothing more is written to it.
+
+use std::collections::{HashMap, VecDeque};
+
+use protocol::{Head, RoomName, Run, Seq};
+use tokio::time::Instant;
+
+use super::archiver::{Contents, Published, Stop, Work};
+use super::catalogue::Room;
+use super::segment::{EntryKind, SegmentBuilder};
+use super::{ArchiveError, Snapshot};
+use crate::archive::archiver::Step;
+use crate::log::{ReadError, RoomRow, RoomState};
+
+/// How many rooms are looked at together.
+const PAGE: usize = 256;
+/// How much of a room is read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// A segment that is being packed.
+struct Packing {
+    builder: SegmentBuilder,
+    /// Where its rooms will stand when it is published.
+    reached: HashMap<RoomName, Head>,
+    /// Bytes of the queue's snapshots in it.
+    snapshot_bytes: usize,
+    begun: Instant,
+}
+
+/// Where the log and the archive stand to each other in one room.
+struct Position {
+    /// The archive goes on after this.
+    at: Head,
+    /// The log has deleted the room after this since.
+    erased: Option<Head>,
+}
+
+fn log_failed(error: &ReadError) -> ArchiveError {
+    match error {
+        ReadError::Closed => ArchiveError::Stopped,
+        other => ArchiveError::Log(other.to_string()),
+    }
+}
+
+fn wrong(room: &RoomName, why: String) -> ArchiveError {
+    ArchiveError::WrongBucket {
+        room: room.clone(),
+        why,
+    }
+}
+
+/// Compares a room's log with what the archive has of it.
+fn position(
+    name: &RoomName,
+    state: &RoomState,
+    archived: Option<&Room>,
+    contents: Contents,
+) -> Result<Position, ArchiveError> {
+    let floor = archived.map_or(Head::EMPTY, Room::start);
+    let mut at = archived.map_or(Head::EMPTY, Room::head);
+    if state.head == Head::EMPTY {
+        let why = format!(
+            "the archive has {name} up to seq {}, the log never had it",
+            at.seq
+        );
+        return Err(wrong(name, why));
+    }
+    let mut erased = None;
+    if state.erased > floor.seq {
+        if state.start.seq == state.erased {
+            erased = Some(state.start);
+        } else if at.seq < state.erased {
+            let (start, end) = (state.start.seq, at.seq);
+            let why = format!(
+                "the log of {name} was trimmed up to seq {start}, and the archive has it only up to seq {end}"
+            );
+            return Err(wrong(name, why));
+        }
+    }
+    if let Some(erased) = erased
+        && erased.seq >= at.seq
+    {
+        if erased.seq == at.seq && erased != at {
+            return Err(wrong(name, other_history(name, at.seq)));
+        }
+        at = erased;
+    }
+    if contents == Contents::SnapshotsOnly {
+        let newest = archived.and_then(|room| room.snapshots.last());
+        if let Some((head, _)) = newest
+            && (head.seq > state.head.seq || (head.seq == state.head.seq && *head != state.head))
+        {
+            return Err(wrong(name, other_history(name, head.seq)));
+        }
+        return Ok(Position { at, erased });
+    }
+    if state.start.seq > at.seq {
+        let (start, end) = (state.start.seq, at.seq);
+        let why = format!(
+            "the log of {name} begins after seq {start}, and the archive has it only up to seq {end}"
+        );
+        return Err(wrong(name, why));
+    }
+    if state.head.seq < at.seq {
+        let (end, archive) = (state.head.seq, at.seq);
+        let why = format!("the log of {name} ends at seq {end}, the archive at seq {archive}");
+        return Err(wrong(name, why));
+    }
+    let known = [state.head, state.start];
+    if known.iter().any(|head| head.seq == at.seq && *head != at) {
+        return Err(wrong(name, other_history(name, at.seq)));
+    }
+    Ok(Position { at, erased })
+}
+
+fn other_history(name: &RoomName, seq: Seq) -> String {
+    format!("{name} has another history in the archive than in the log, at or before seq {seq}")
+}
+
+impl Work {
+    /// Compares all rooms before anything is written.
+    pub(super) async fn check_bucket(&mut self) -> Result<(), Stop> {
+        let mut after = None;
+        loop {
+            let rows = self.page(after.as_ref()).await?;
+            for name in self.unlisted(after.as_ref(), &rows) {
+                self.deleted_at(&name).await?;
+            }
+            for row in &rows {
+                let at = self.position(row)?.at;
+                if self.options.contents == Contents::Everything && at.seq < row.state.head.seq {
+                    match self.log.read(&row.room, at.seq, 0).await {
+                        Ok(runs) => follows(&row.room, at, &runs)?,
+                        // Deleted meanwhile, or damaged: the round will tell.
+                        Err(ReadError::Trimmed { .. } | ReadError::Damaged { .. }) => {}
+                        Err(error) => return Err(log_failed(&error).into()),
+                    }
+                }
+            }
+            match rows.last() {
+                Some(row) => after = Some(row.room.clone()),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn position(&self, row: &RoomRow) -> Result<Position, ArchiveError> {
+        let catalogue = self.archive.inner.catalogue.read();
+        let archived = catalogue.rooms.get(&row.room);
+        position(&row.room, &row.state, archived, self.options.contents)
+    }
+
+    async fn page(&self, after: Option<&RoomName>) -> Result<Vec<RoomRow>, ArchiveError> {
+        let rows = self.log.rooms(after, PAGE).await;
+        rows.map_err(|error| log_failed(&error))
+    }
+
+    /// Rooms that the archive has alive and that are missing in a page of the log after `after`.
+    /// An empty page reaches to the end.
+    fn unlisted(&self, after: Option<&RoomName>, rows: &[RoomRow]) -> Vec<RoomName> {
+        let catalogue = self.archive.inner.catalogue.read();
+        let mut listed = rows.iter().map(|row| &row.room).peekable();
+        let end = rows.last().map(|row| &row.room);
+        let mut missing = Vec::new();
+        for (name, room) in catalogue.after(after) {
+            if end.is_some_and(|end| name > end) {
+                break;
+            }
+            while listed.next_if(|row| *row < name).is_some() {}
+            if listed.next_if(|row| *row == name).is_none() && !room.is_deleted() {
+                missing.push(name.clone());
+            }
+        }
+        missing
+    }
+
+    /// Where a room was deleted that the log does not list; `None` if it is back.
+    async fn deleted_at(&self, name: &RoomName) -> Result<Option<RoomState>, ArchiveError> {
+        let state = self.log.state(name).await;
+        let state = state.map_err(|error| log_failed(&error))?;
+        let row = RoomRow {
+            room: name.clone(),
+            state,
+        };
+        self.position(&row)?;
+        Ok(state.deleted.then_some(state))
+    }
+
+    /// One pass over all rooms: everything that is durable when it is reached gets archived.
+    pub(super) async fn gather(&mut self) -> Result<(), Stop> {
+        self.shared.state.lock().status.lag_records = 0;
+        let mut packing = None;
+        let mut after: Option<RoomName> = None;
+        let mut damaged = None;
+        loop {
+            let rows = self.page(after.as_ref()).await?;
+            for name in self.unlisted(after.as_ref(), &rows) {
+                if let Some(state) = self.deleted_at(&name).await? {
+                    let packing = self.packing(&mut packing);
+                    packing.builder.push_floor(
+                        &name,
+                        EntryKind::Erasure,
+                        state.head,
+                        state.created,
+                    );
+                    packing.reached.insert(name, state.head);
+                }
+            }
+            for row in &rows {
+                match self.room(row, &mut packing).await {
+                    Ok(()) => {}
+                    // One damaged room does not keep the others waiting.
+                    Err(Stop::Error(error @ ArchiveError::Damaged { .. })) => {
+                        self.observer.failed(&error);
+                        damaged = Some(error);
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+            match rows.last() {
+                Some(row) => after = Some(row.room.clone()),
+                None => break,
+            }
+        }
+        // What is packed is put there even when a snapshot could not be judged: it has left the
+        // queue.
+        let judged = self.snapshots(&mut packing).await;
+        self.put(packing.take()).await?;
+        judged?;
+        match damaged {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn packing<'a>(&mut self, packing: &'a mut Option<Packing>) -> &'a mut Packing {
+        packing.get_or_insert_with(|| Packing {
+            builder: SegmentBuilder::new(self.next_segment()),
+            reached: HashMap::new(),
+            snapshot_bytes: 0,
+            begun: Instant::now(),
+        })
+    }
+
+    /// Packs what is new in one room.
+    async fn room(&mut self, row: &RoomRow, packing: &mut Option<Packing>) -> Result<(), Stop> {
+        let name = &row.room;
+        let Position { mut at, erased } = self.position(row)?;
+        if let Some(head) = erased {
+            let created = row.state.created;
+            let packing = self.packing(packing);
+            packing
+                .builder
+                .push_floor(name, EntryKind::Erasure, head, created);
+            packing.reached.insert(name.clone(), at);
+        }
+        if self.options.contents == Contents::SnapshotsOnly {
+            return Ok(());
+        }
+        let lag = row.state.head.seq.since(at.seq);
+        self.shared.state.lock().status.lag_records += lag;
+        while at.seq < row.state.head.seq {
+            let runs = match self.log.read(name, at.seq, READ_BYTES).await {
+                Ok(runs) => runs,
+                Err(ReadError::Trimmed { .. }) => Vec::new(),
+                Err(ReadError::Damaged { room, seq, damage }) => {
+                    return Err(ArchiveError::Damaged {
+                        object: "the log".to_owned(),
+                        room: Some(room),
+                        seq: Some(seq),
+                        damage,
+                    }
+                    .into());
+                }
+                Err(error) => return Err(log_failed(&error).into()),
+            };
+            if runs.is_empty() {
+                // Deleted since the page was read; the next round sees that.
+                let state = self.log.state(name).await;
+                let state = state.map_err(|error| log_failed(&error))?;
+                if state.erased > row.state.erased {
+                    return Ok(());
+                }
+                let why = format!("the log of {name} does not go on after seq {}", at.seq);
+                return Err(wrong(name, why).into());
+            }
+            follows(name, at, &runs)?;
+            let reached = runs.last().map_or(at, Run::after);
+            self.push(packing, name, runs).await?;
+            at = reached;
+            self.packing(packing).reached.insert(name.clone(), at);
+            self.put_full(packing).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks, packs and compresses, where that holds nobody up.
+    async fn push(
+        &mut self,
+        packing: &mut Option<Packing>,
+        name: &RoomName,
+        runs: Vec<Run>,
+    ) -> Result<(), Stop> {
+        self.packing(packing);
+        let Some(mut taken) = packing.take() else {
+            return Ok(());
+        };
+        let room = name.clone();
+        let packed = tokio::task::spawn_blocking(move || {
+            let pushed = (runs.iter()).try_for_each(|run| taken.builder.push_run(&room, run));
+            (taken, pushed)
+        });
+        let Ok((taken, pushed)) = packed.await else {
+            return Err(ArchiveError::Stopped.into());
+        };
+        *packing = Some(taken);
+        pushed.map_err(|(seq, damage)| {
+            Stop::Error(ArchiveError::Damaged {
+                object: "the log".to_owned(),
+                room: Some(name.clone()),
+                seq: Some(seq),
+                damage,
+            })
+        })
+    }
+
+    async fn put_full(&mut self, packing: &mut Option<Packing>) -> Result<(), Stop> {
+        let full = (packing.as_ref())
+            .is_some_and(|packing| packing.builder.bytes() >= self.options.segment_bytes);
+        if full {
+            self.put(packing.take()).await?;
+        }
+        Ok(())
+    }
+
+    /// Packs the snapshots that wait, where their records are in the archive or in this segment.
+    async fn snapshots(&mut self, packing: &mut Option<Packing>) -> Result<(), Stop> {
+        let mut waiting = std::mem::take(&mut self.shared.state.lock().queue);
+        let mut early = VecDeque::new();
+        let mut result = Ok(());
+        while let Some(snapshot) = waiting.pop_front() {
+            let bytes = snapshot.bytes();
+            match self.judge(&snapshot, packing.as_ref()).await {
+                Ok(Verdict::Right) => {
+                    let packing = self.packing(packing);
+                    packing.snapshot_bytes += bytes;
+                    let mut builder = std::mem::replace(
+                        &mut packing.builder,
+                        SegmentBuilder::new(super::segment::SegmentId {
+                            epoch: 0,
+                            counter: 0,
+                        }),
+                    );
+                    let packed = tokio::task::spawn_blocking(move || {
+                        // Its limits were checked when it was offered.
+                        let _ = builder.push_snapshot(&snapshot);
+                        builder
+                    });
+                    let Ok(builder) = packed.await else {
+                        return Err(ArchiveError::Stopped.into());
+                    };
+                    packing.builder = builder;
+                }
+                Ok(Verdict::Early) => early.push_back(snapshot),
+                Ok(Verdict::Known) => self.shared.release(bytes),
+                Ok(Verdict::Wrong) => {
+                    tracing::warn!(
+                        room = %snapshot.room,
+                        seq = %snapshot.head.seq,
+                        "a snapshot does not fit its room's history and is thrown away"
+                    );
+                    self.shared.state.lock().status.refused_snapshots += 1;
+                    self.shared.release(bytes);
+                }
+                Err(error) => {
+                    early.push_back(snapshot);
+                    result = Err(error);
+                    break;
+                }
+            }
+            if let Err(stop) = self.put_full(packing).await {
+                result = Err(stop);
+                break;
+            }
+        }
+        // What came meanwhile stands behind what has waited.
+        let mut state = self.shared.state.lock();
+        early.extend(waiting);
+        early.append(&mut state.queue);
+        state.queue = early;
+        result
+    }
+
+    /// Whether a snapshot is of the history that the archive has.
+    async fn judge(&self, snapshot: &Snapshot, packing: Option<&Packing>) -> Result<Verdict, Stop> {
+        let (room, head) = (&snapshot.room, snapshot.head);
+        let state = self.log.state(room).await;
+        let state = state.map_err(|error| log_failed(&error))?;
+        let (floor, archived, known) = {
+            let catalogue = self.archive.inner.catalogue.read();
+            let found = catalogue.rooms.get(room);
+            let known = found.is_some_and(|found| {
+                let at = (found.snapshots).binary_search_by_key(&head.seq, |(head, _)| head.seq);
+                at.is_ok()
+            });
+            (
+                found.map_or(Head::EMPTY, Room::start),
+                found.map_or(Head::EMPTY, Room::head),
+                known,
+            )
+        };
+        if head.seq <= state.erased.max(floor.seq) || known || head.seq == Seq::ZERO {
+            return Ok(Verdict::Known);
+        }
+        let reached = match self.options.contents {
+            Contents::SnapshotsOnly => state.head,
+            Contents::Everything => (packing.and_then(|packing| packing.reached.get(room)))
+                .copied()
+                .unwrap_or(archived),
+        };
+        if head.seq > reached.seq {
+            return Ok(Verdict::Early);
+        }
+        let at_head = |runs: &[Run]| -> bool {
+            let first = runs.first().and_then(|run| run.records().next());
+            first.is_some_and(|record| record.is_ok_and(|record| record.head() == head))
+        };
+        let right = if head.seq == reached.seq {
+            head == reached
+        } else if head.seq > state.start.seq {
+            let runs = self.log.read(room, head.seq.previous(), 0).await;
+            at_head(&runs.map_err(|error| log_failed(&error))?)
+        } else {
+            let runs = self.archive.read(room, head.seq.previous(), 0).await?;
+            at_head(&runs)
+        };
+        Ok(if right {
+            Verdict::Right
+        } else {
+            Verdict::Wrong
+        })
+    }
+
+    /// Uploads and publishes a packed segment.
+    async fn put(&mut self, packing: Option<Packing>) -> Result<(), Stop> {
+        let Some(packing) = packing.filter(|packing| !packing.builder.is_empty()) else {
+            return Ok(());
+        };
+        let begun = packing.begun;
+        let sealed = tokio::task::spawn_blocking(move || packing.builder.finish());
+        let Ok(sealed) = sealed.await else {
+            return Err(ArchiveError::Stopped.into());
+        };
+        self.step(Step::Packed)?;
+        let sealed = self.upload(sealed).await?;
+        let meta = sealed.meta;
+        self.publish(&[sealed], Vec::new()).await?;
+        self.shared.release(packing.snapshot_bytes);
+        let mut state = self.shared.state.lock();
+        state.status.records += meta.records;
+        state.status.snapshots += meta.snapshots;
+        state.status.lag_records = state.status.lag_records.saturating_sub(meta.records);
+        drop(state);
+        self.observer.published(&Published {
+            rooms: meta.rooms,
+            records: meta.records,
+            snapshots: meta.snapshots,
+            raw_bytes: meta.raw_bytes,
+            stored_bytes: meta.length,
+            took: begun.elapsed(),
+        });
+        Ok(())
+    }
+}
+
+/// What is to be done with a snapshot.
+enum Verdict {
+    /// It belongs into the archive.
+    Right,
+    /// Its records are not archived yet.
+    Early,
+    /// There is one already, or nothing to fold it with any more.
+    Known,
+    /// The room's history is another.
+    Wrong,
+}
+
+fn follows(room: &RoomName, at: Head, runs: &[Run]) -> Result<(), ArchiveError> {
+    match runs.first() {
+        Some(run) if run.before() != at => Err(wrong(room, other_history(room, at.seq))),
+        _ => Ok(()),
+    }
+}

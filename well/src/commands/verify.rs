@@ -1,0 +1,250 @@
+//! `well verify`: everything that can be checked of a data folder, an archive, or both.
+//!
+//! For each room: every record's checksum and place, and the chain hash through all of them; every
+//! snapshot against the fold of the records up to it; and where log and archive hold the same
+//! record, that it is the same. Then every byte of the stores of snapshots and of the archive.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use clap::Args;
+use protocol::{Head, RoomName, Run, Seq};
+use replay::document;
+use storage::Log;
+use storage::archive::{Archive, ArchivedLog};
+
+use super::say;
+use crate::progress;
+use crate::source::{Chosen, Opened, Source};
+
+/// How many bytes of records are read at once.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// `well verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    source: Source,
+}
+
+/// What is wrong, told as it is found.
+#[derive(Debug, Default)]
+struct Faults {
+    count: u64,
+}
+
+impl Faults {
+    fn add(&mut self, what: &str) -> std::io::Result<()> {
+        self.count += 1;
+        say(what)
+    }
+}
+
+pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<()> {
+    let opened = args.source.open().await?;
+    let mut faults = Faults::default();
+    let bar = progress::counting("verifying");
+    let (mut rooms, mut after) = (0, None);
+    loop {
+        let page = opened.rooms(&Chosen::All, after.as_ref()).await?;
+        let Some(last) = page.last().cloned() else {
+            break;
+        };
+        for room in page {
+            rooms += 1;
+            if let Err(error) = check_room(&opened, &room, &mut faults, &bar).await {
+                faults.add(&format!("{room}: {error:#}"))?;
+            }
+        }
+        after = Some(last);
+    }
+    for (name, archive) in [
+        ("snapshots", &opened.snapshots),
+        ("archive", &opened.archive),
+    ] {
+        let Some(archive) = archive else { continue };
+        scrub(name, archive, &mut faults).await?;
+    }
+    bar.finish_and_clear();
+    opened.close().await;
+    let records = bar.position();
+    if faults.count > 0 {
+        bail!(
+            "{} faults in {rooms} rooms, {records} records",
+            faults.count
+        );
+    }
+    say(&format!("all holds: {rooms} rooms, {records} records"))?;
+    Ok(())
+}
+
+async fn scrub(name: &str, archive: &Archive, faults: &mut Faults) -> anyhow::Result<()> {
+    let report = archive.verify(|_| {}).await?;
+    for fault in &report.faults {
+        faults.add(&format!("{name}: {fault}"))?;
+    }
+    faults.count += report.more_faults;
+    say(&format!(
+        "{name}: {} objects, {} bytes, {} records and {} snapshots read",
+        report.objects, report.bytes, report.records, report.snapshots
+    ))?;
+    Ok(())
+}
+
+async fn check_room(
+    opened: &Opened,
+    room: &RoomName,
+    faults: &mut Faults,
+    bar: &indicatif::ProgressBar,
+) -> anyhow::Result<()> {
+    let history = &opened.history;
+    let span = history.span(room).await?;
+    let mut snapshots: BTreeMap<Seq, Vec<&Archive>> = BTreeMap::new();
+    for archive in [&opened.snapshots, &opened.archive].into_iter().flatten() {
+        for head in archive.snapshots(room) {
+            snapshots.entry(head.seq).or_default().push(archive);
+        }
+    }
+    // The fold that everything else is measured by goes over all records; where the first are
+    // gone, it begins at the first snapshot, which then stands for itself.
+    let kind = history.kind_of(room);
+    let mut document = span.from_nothing.then(|| document::new(kind));
+    let mut at = span.start;
+    let other = opened.archive.clone().map(ArchivedLog::new);
+    while at.seq < span.head.seq {
+        let page = history.read(room, at.seq, PAGE_BYTES).await?;
+        if page.is_empty() {
+            bail!("the records after seq {} are missing", at.seq);
+        }
+        for run in &page {
+            if run.before() != at {
+                bail!(
+                    "damaged at seq {}: it does not follow what is before it",
+                    at.seq.next()
+                );
+            }
+            run.verify()
+                .map_err(|(seq, damage)| anyhow::anyhow!("damaged at seq {seq}: {damage}"))?;
+            at = run.after();
+        }
+        if let Some(other) = &other {
+            compare(room, &page, other, faults).await?;
+        }
+        for record in page.iter().flat_map(Run::records) {
+            let record = record?;
+            if let Some(document) = &mut document
+                && record.draft.kind == protocol::Kind::Update
+            {
+                for answer in document.integrate(std::slice::from_ref(&record.draft.payload)) {
+                    if let Err(error) = answer {
+                        bail!("the update at seq {} does not fold: {error}", record.seq);
+                    }
+                }
+            }
+            for archive in snapshots.remove(&record.seq).unwrap_or_default() {
+                check_snapshot(room, record.head(), archive, &mut document, kind, faults).await?;
+            }
+        }
+        bar.inc(page.iter().map(Run::len).sum());
+    }
+    if at != span.head {
+        bail!(
+            "it ends at seq {} with another head than its log says",
+            at.seq
+        );
+    }
+    for (seq, _) in snapshots.range(span.start.seq.next()..) {
+        faults.add(&format!(
+            "{room} at seq {seq}: a snapshot of a record that is not there"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Compares a page with what the archive has of the same records.
+async fn compare(
+    room: &RoomName,
+    page: &[Run],
+    archived: &ArchivedLog,
+    faults: &mut Faults,
+) -> anyhow::Result<()> {
+    let (Some(first), Some(last)) = (page.first(), page.last()) else {
+        return Ok(());
+    };
+    let state = archived.state(room).await?;
+    let (mut at, up_to) = (
+        first.before().seq.max(state.start.seq),
+        last.last().min(state.head.seq),
+    );
+    let mut heads: BTreeMap<Seq, Head> = BTreeMap::new();
+    while at < up_to {
+        let there = archived.read(room, at, PAGE_BYTES).await?;
+        let Some(end) = there.last().map(Run::last) else {
+            break;
+        };
+        for record in there.iter().flat_map(Run::records) {
+            let record = record?;
+            heads.insert(record.seq, record.head());
+        }
+        at = end;
+    }
+    for record in page.iter().flat_map(Run::records) {
+        let record = record?;
+        if heads
+            .get(&record.seq)
+            .is_some_and(|head| *head != record.head())
+        {
+            faults.add(&format!(
+                "{room} at seq {}: log and archive differ",
+                record.seq
+            ))?;
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a snapshot is what folding gives.
+async fn check_snapshot(
+    room: &RoomName,
+    head: Head,
+    archive: &Archive,
+    document: &mut Option<Box<dyn replay::Document>>,
+    kind: replay::Kind,
+    faults: &mut Faults,
+) -> anyhow::Result<()> {
+    let snapshot = match archive.snapshot(room, head.seq).await {
+        Ok(Some(snapshot)) if snapshot.head == head => snapshot,
+        Ok(_) => {
+            faults.add(&format!(
+                "{room} at seq {}: the snapshot is not of this record",
+                head.seq
+            ))?;
+            return Ok(());
+        }
+        Err(error) => {
+            faults.add(&format!("{room} at seq {}: {error}", head.seq))?;
+            return Ok(());
+        }
+    };
+    let loaded = document::load(kind, &snapshot.content);
+    let same = match (&loaded, &*document) {
+        (Ok(loaded), Some(folded)) => {
+            loaded.version() == folded.version()
+                && loaded.adds_nothing(&folded.encode()).unwrap_or(false)
+                && folded.adds_nothing(&snapshot.content).unwrap_or(false)
+        }
+        (Ok(_), None) => true,
+        (Err(_), _) => false,
+    };
+    if !same {
+        faults.add(&format!(
+            "{room} at seq {}: the snapshot is not what the records fold to",
+            head.seq
+        ))?;
+    }
+    if document.is_none() {
+        *document = loaded.ok();
+    }
+    Ok(())
+}

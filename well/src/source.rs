@@ -1,0 +1,159 @@
+//! Where a command finds rooms: a data folder, an archive, or both.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use protocol::RoomName;
+use replay::{History, Stores};
+use storage::Log;
+use storage::archive::{Archive, ArchivedLog};
+
+use crate::{config, stores};
+
+/// Which rooms' history a command reads.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Source {
+    /// The data folder; no server may have it open [default: ./well-data, unless there is an archive]
+    #[arg(long, env = "WELL_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// An archive: beside the data folder, or alone
+    #[arg(long, env = "WELL_ARCHIVE", value_name = "URL")]
+    pub(crate) archive: Option<String>,
+    /// A configuration file, for its spaces; without one, well.toml is read if it is there
+    #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// An open source.
+pub(crate) struct Opened {
+    pub(crate) history: History,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) archive: Option<Archive>,
+    pub(crate) snapshots: Option<Archive>,
+}
+
+impl Source {
+    /// Opens what there is; for reading only, though a log is recovered when it is opened.
+    pub(crate) async fn open(&self) -> anyhow::Result<Opened> {
+        let archive = match &self.archive {
+            Some(url) => Some(open_archive(url).await?),
+            None => None,
+        };
+        let data = match (&self.data, &archive) {
+            (Some(data), _) => Some(data.clone()),
+            (None, Some(_)) => None,
+            (None, None) => Some(PathBuf::from("./well-data")),
+        };
+        let (log, snapshots): (Arc<dyn Log>, _) = match (data, &archive) {
+            (Some(data), _) => {
+                if !data.is_dir() {
+                    bail!("there is no data folder {}", data.display());
+                }
+                let log = stores::open_log(&data, None)?;
+                (log, Some(stores::open_snapshots(&data).await?))
+            }
+            (None, Some(archive)) => (Arc::new(ArchivedLog::new(archive.clone())), None),
+            (None, None) => bail!("there is neither a data folder nor an archive"),
+        };
+        let stores = Stores {
+            log: Arc::clone(&log),
+            snapshots: snapshots.clone(),
+            archive: Arc::default(),
+        };
+        if let Some(archive) = archive.clone() {
+            // It is set here only.
+            let _ = stores.archive.set(archive);
+        }
+        let spaces = config::spaces(self.config.as_deref())?;
+        let kind_of = move |space: &str| {
+            let space = spaces.get(space);
+            space.map_or(replay::Kind::Opaque, |space| space.kind)
+        };
+        Ok(Opened {
+            history: History::new(stores, Arc::new(kind_of)),
+            log,
+            archive,
+            snapshots,
+        })
+    }
+}
+
+/// An archive by its address.
+pub(crate) async fn open_archive(url: &str) -> anyhow::Result<Archive> {
+    Archive::open(url, stores::archive_options())
+        .await
+        .with_context(|| format!("the archive {url}"))
+}
+
+impl Opened {
+    /// Lets go of the log; nothing that it holds is lost without.
+    pub(crate) async fn close(&self) {
+        self.log.close().await;
+    }
+
+    /// The rooms that are chosen, one page after another.
+    pub(crate) async fn rooms(
+        &self,
+        chosen: &Chosen,
+        after: Option<&RoomName>,
+    ) -> anyhow::Result<Vec<RoomName>> {
+        if let Chosen::Room(room) = chosen {
+            return Ok(if after.is_none_or(|after| room > after) {
+                vec![room.clone()]
+            } else {
+                Vec::new()
+            });
+        }
+        let mut after = after.cloned();
+        loop {
+            let page = self.log.rooms(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(Vec::new());
+            };
+            after = Some(last.room.clone());
+            let rooms = page.into_iter().map(|row| row.room);
+            let rooms: Vec<RoomName> = rooms.filter(|room| chosen.has(room)).collect();
+            if !rooms.is_empty() {
+                return Ok(rooms);
+            }
+        }
+    }
+}
+
+/// How many rooms are looked up at once.
+const PAGE: usize = 1_000;
+
+/// Which rooms: one, a space, or all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    Room(RoomName),
+    Space(String),
+    All,
+}
+
+impl Chosen {
+    /// `space/name`, `space/*` or `*`.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        if text == "*" || text == "*/*" {
+            return Ok(Self::All);
+        }
+        if let Some(space) = text.strip_suffix("/*") {
+            RoomName::new(space, "name").with_context(|| format!("the space {space:?}"))?;
+            return Ok(Self::Space(space.to_owned()));
+        }
+        let room = RoomName::parse(text);
+        Ok(Self::Room(room.with_context(|| {
+            format!("{text:?} is no room (space/name), space (space/*) or \"*\"")
+        })?))
+    }
+
+    fn has(&self, room: &RoomName) -> bool {
+        match self {
+            Self::Room(chosen) => room == chosen,
+            Self::Space(space) => room.space() == space,
+            Self::All => true,
+        }
+    }
+}
