@@ -358,7 +358,8 @@ impl History {
     /// # Errors
     /// [`FoldError`].
     pub async fn load(&self, room: &RoomName, span: &Span) -> Result<Folded, FoldError> {
-        let long = span.log_bytes > 2 * FRAME_EVERY_BYTES as u64;
+        let trimmed = span.log_start.seq > span.start.seq;
+        let long = trimmed || span.log_bytes > 2 * FRAME_EVERY_BYTES as u64;
         let base = self.base(room, span, span.head.seq, long).await?;
         let from_the_start = base.head.seq == span.start.seq && span.from_nothing;
         let mut folder = Folder::new(room.clone(), base, Seq::MAX, from_the_start);

@@ -1,0 +1,362 @@
+//! A room as it was: over log, snapshots and archive, against a naive fold of all its records.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::memory::InMemory;
+use protocol::record::RunBuilder;
+use protocol::{
+    Author, Draft, Head, Kind as RecordKind, Record, RoomName, Seq, SessionId, Timestamp,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use replay::{Document, History, Kind, Moment, OpaqueDocument, Stores, YjsDocument, document};
+use storage::archive::{Archive, Archiver, ArchiverOptions, Contents, Options, Snapshot};
+use storage::memory::MemoryLog;
+use storage::{Batch, Entry, Log};
+use yrs::{Array, Doc, GetString, Map, ReadTxn, Text, Transact};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Two rooms, and everything that was ever written to them.
+struct World {
+    log: Arc<MemoryLog>,
+    near: Archiver,
+    far: Archiver,
+    history: History,
+    rooms: Vec<Room>,
+    /// The wall clock, which steps back and forth.
+    clock: u64,
+}
+
+struct Room {
+    name: RoomName,
+    kind: Kind,
+    head: Head,
+    records: Vec<Record>,
+    writers: Vec<Doc>,
+}
+
+fn kind_of(space: &str) -> Kind {
+    if space == "blob" {
+        Kind::Opaque
+    } else {
+        Kind::Yjs
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        let log = Arc::new(MemoryLog::new());
+        let near = Archive::on(Arc::new(InMemory::new()), "near", Options::default());
+        let far = Archive::on(Arc::new(InMemory::new()), "far", Options::default());
+        let (near, far) = (near.await.unwrap(), far.await.unwrap());
+        let stores = Stores {
+            log: Arc::clone(&log) as Arc<dyn Log>,
+            snapshots: Some(near.clone()),
+            archive: Arc::new(far.clone().into()),
+        };
+        let snapshots = near.clone();
+        let everything = ArchiverOptions {
+            segment_bytes: 4 << 10,
+            merge_segments: 3,
+            keep_local: Some(Duration::ZERO),
+            trim_floor: Arc::new(move |room| {
+                let heads = snapshots.snapshots(room);
+                heads.last().map_or(Seq::ZERO, |head| head.seq)
+            }),
+            ..ArchiverOptions::default()
+        };
+        let snapshots = ArchiverOptions {
+            contents: Contents::SnapshotsOnly,
+            ..ArchiverOptions::default()
+        };
+        let rooms = [("doc/yjs", Kind::Yjs), ("blob/opaque", Kind::Opaque)];
+        let rooms = rooms.map(|(name, kind)| Room {
+            name: RoomName::parse(name).unwrap(),
+            kind,
+            head: Head::EMPTY,
+            records: Vec::new(),
+            writers: (1..=3).map(Doc::with_client_id).collect(),
+        });
+        let (a, b) = (Arc::clone(&log), Arc::clone(&log));
+        Self {
+            near: Archiver::start(a, near, snapshots, Arc::new(())),
+            far: Archiver::start(b, far, everything, Arc::new(())),
+            history: History::new(stores, Arc::new(kind_of)),
+            log,
+            rooms: rooms.into(),
+            clock: 1_700_000_000_000_000,
+        }
+    }
+
+    /// Appends some records, at times that do what wall clocks do.
+    async fn write(&mut self, room: usize, rng: &mut StdRng) {
+        let room = &mut self.rooms[room];
+        let mut run = RunBuilder::new(room.head);
+        for _ in 0..rng.random_range(1..20) {
+            self.clock = match rng.random_range(0..20) {
+                0 => self.clock - rng.random_range(0..5_000_000),
+                1 => self.clock + rng.random_range(0..5_000_000),
+                2..6 => self.clock,
+                _ => self.clock + rng.random_range(0..50_000),
+            };
+            let payload = match room.kind {
+                Kind::Yjs => edit(&room.writers, rng),
+                Kind::Opaque => {
+                    let len = rng.random_range(0..200);
+                    (0..len).map(|_| rng.random()).collect::<Vec<u8>>().into()
+                }
+            };
+            let first = run.head() == Head::EMPTY;
+            let draft = Draft {
+                author: Author {
+                    user: None,
+                    session: SessionId::new(rng.random_range(1..4)),
+                    site: None,
+                },
+                op_id: None,
+                base: None,
+                kind: if first {
+                    RecordKind::Created
+                } else {
+                    RecordKind::Update
+                },
+                payload: if first { Bytes::new() } else { payload },
+            };
+            run.push(Timestamp::from_micros(self.clock), &draft);
+            if first && room.kind == Kind::Yjs {
+                // That edit was not written, so it is taken as never made.
+                room.writers = (1..=3).map(Doc::with_client_id).collect();
+            }
+        }
+        room.head = run.head();
+        let run = run.finish().unwrap();
+        room.records.extend(run.records().map(Result::unwrap));
+        let entries = vec![Entry::Run(room.name.clone(), run)];
+        self.log.append(Batch { entries }).await.unwrap();
+    }
+
+    /// What the broker does when one is due.
+    fn snapshot(&self, room: usize) {
+        let room = &self.rooms[room];
+        let document = fold(room, room.records.len());
+        let snapshot = Snapshot {
+            room: room.name.clone(),
+            head: room.head,
+            kind: room.kind.code(),
+            title: None,
+            created: room.records[0].at,
+            content: document.encode(),
+        };
+        assert!(self.near.offer(snapshot.clone()) && self.far.offer(snapshot));
+    }
+
+    async fn check(&self, room: usize, rng: &mut StdRng) {
+        let room = &self.rooms[room];
+        let span = self.history.span(&room.name).await.unwrap();
+        assert!(span.from_nothing && span.head == room.head && span.start == Head::EMPTY);
+        let (moment, expected) = if rng.random() {
+            let seq = rng.random_range(0..=room.records.len() as u64 + 2);
+            let moment = Moment::Seq(Seq::new(seq));
+            (moment, (seq as usize).min(room.records.len()))
+        } else {
+            let at = room.records[rng.random_range(0..room.records.len())].at;
+            let micros = at.micros() + rng.random_range(0..3) - 1;
+            let at = Timestamp::from_micros(micros);
+            let expected = room.records.iter().filter(|record| record.at <= at);
+            (Moment::At(at), expected.count())
+        };
+        let head = self.history.resolve(&room.name, &span, moment).await;
+        let head = head.unwrap();
+        let named = expected
+            .checked_sub(1)
+            .map(|last| room.records[last].head());
+        assert_eq!(head, named.unwrap_or(Head::EMPTY), "{moment}");
+        let past = self
+            .history
+            .document_at(&room.name, head.seq)
+            .await
+            .unwrap();
+        assert_eq!(past.head, head);
+        let naive = fold(room, expected);
+        assert_eq!(past.document.encode(), naive.encode(), "{moment}");
+        assert_eq!(past.document.version(), naive.version());
+        if room.kind == Kind::Yjs {
+            assert_eq!(past.document.json(), naive.json());
+        }
+    }
+}
+
+/// Folds the first `count` records, one after the other, with nothing in between.
+fn fold(room: &Room, count: usize) -> Box<dyn Document> {
+    let mut document: Box<dyn Document> = match room.kind {
+        Kind::Yjs => Box::new(YjsDocument::new()),
+        Kind::Opaque => Box::new(OpaqueDocument::new()),
+    };
+    for record in &room.records[..count] {
+        if record.draft.kind == RecordKind::Update {
+            let answer = document.integrate(std::slice::from_ref(&record.draft.payload));
+            answer.into_iter().for_each(|answer| drop(answer.unwrap()));
+        }
+    }
+    document
+}
+
+/// One writer edits something, sometimes after having heard of the others.
+fn edit(writers: &[Doc], rng: &mut StdRng) -> Bytes {
+    let writer = &writers[rng.random_range(0..writers.len())];
+    if rng.random_range(0..4) == 0 {
+        for other in writers {
+            let known = writer.transact().state_vector();
+            let update = other.transact().encode_diff_v1(&known);
+            let update = yrs::updates::decoder::Decode::decode_v1(&update).unwrap();
+            if !std::ptr::eq(writer, other) {
+                writer.transact_mut().apply_update(update).unwrap();
+            }
+        }
+    }
+    let (text, list, map) = (
+        writer.get_or_insert_text("text"),
+        writer.get_or_insert_array("list"),
+        writer.get_or_insert_map("map"),
+    );
+    let before = writer.transact().state_vector();
+    let mut txn = writer.transact_mut();
+    let len = text.get_string(&txn).len() as u32;
+    match rng.random_range(0..6) {
+        0 if len > 4 => text.remove_range(&mut txn, rng.random_range(0..len - 3), 3),
+        1 => drop(list.push_back(&mut txn, rng.random_range(0..100))),
+        2 if list.len(&txn) > 0 => list.remove(&mut txn, 0),
+        3 => drop(map.insert(&mut txn, format!("k{}", rng.random_range(0..4)), len)),
+        _ => {
+            let at = rng.random_range(0..=len);
+            text.insert(&mut txn, at, "ab");
+        }
+    }
+    // With the deletes of all time, as a client sends them when it comes back.
+    drop(txn);
+    writer.transact().encode_diff_v1(&before).into()
+}
+
+fn env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+/// 10,000 moments of random histories; with `WELL_HISTORIES` more.
+#[tokio::test]
+async fn any_moment_equals_a_naive_fold() {
+    let seed = env("WELL_SEED", 4);
+    let mut trimmed = 0;
+    for history in 0..env("WELL_HISTORIES", 25) {
+        let mut rng = StdRng::seed_from_u64(seed << 32 | history);
+        let mut world = World::new().await;
+        for _ in 0..rng.random_range(5..30) {
+            let room = rng.random_range(0..2);
+            match rng.random_range(0..10) {
+                0..6 => world.write(room, &mut rng).await,
+                6 | 7 if !world.rooms[room].records.is_empty() => world.snapshot(room),
+                8 => world.near.flush(PATIENCE).await.unwrap(),
+                _ => world.far.flush(PATIENCE).await.unwrap(),
+            }
+            if !world.rooms[room].records.is_empty() {
+                for _ in 0..24 {
+                    world.check(room, &mut rng).await;
+                }
+            }
+        }
+        for room in &world.rooms {
+            let state = world.log.state(&room.name).await.unwrap();
+            trimmed += state.start.seq.get();
+        }
+    }
+    assert!(
+        trimmed > 0,
+        "something was trimmed, or this tests less than it says"
+    );
+}
+
+#[tokio::test]
+async fn loading_over_a_snapshot_goes_on_as_if_every_record_had_been_folded() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let mut world = World::new().await;
+    for _ in 0..30 {
+        world.write(0, &mut rng).await;
+    }
+    world.snapshot(0);
+    world.near.flush(PATIENCE).await.unwrap();
+    world.far.flush(PATIENCE).await.unwrap();
+    for _ in 0..3 {
+        world.write(0, &mut rng).await;
+    }
+    let room = &world.rooms[0];
+    // The archiver trims after it has published.
+    for _ in 0..100 {
+        if world.log.state(&room.name).await.unwrap().start != Head::EMPTY {
+            break;
+        }
+        world.far.flush(PATIENCE).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let span = world.history.span(&room.name).await.unwrap();
+    assert!(span.log_start.seq > Seq::ZERO, "trimmed");
+    let loaded = world.history.load(&room.name, &span).await.unwrap();
+    assert_eq!(loaded.head, room.head);
+    assert!(
+        loaded.records < room.records.len() as u64 / 2,
+        "the short way"
+    );
+    assert!(
+        !loaded.ops_complete,
+        "what lies before the snapshot is not known"
+    );
+    assert_eq!(
+        loaded.document.encode(),
+        fold(room, room.records.len()).encode()
+    );
+}
+
+#[tokio::test]
+async fn a_snapshot_of_another_kind_or_of_nonsense_is_gone_without() {
+    let mut rng = StdRng::seed_from_u64(8);
+    let mut world = World::new().await;
+    for _ in 0..5 {
+        world.write(0, &mut rng).await;
+    }
+    let room = &world.rooms[0];
+    for (kind, content) in [(2, vec![]), (1, vec![9, 9, 9]), (77, vec![0, 0])] {
+        let snapshot = Snapshot {
+            room: room.name.clone(),
+            head: room.head,
+            kind,
+            title: None,
+            created: room.records[0].at,
+            content: content.into(),
+        };
+        assert!(world.near.offer(snapshot));
+        world.near.flush(PATIENCE).await.unwrap();
+    }
+    let past = world
+        .history
+        .document_at(&room.name, Seq::MAX)
+        .await
+        .unwrap();
+    assert_eq!(
+        past.document.encode(),
+        fold(room, room.records.len()).encode()
+    );
+    let failed = world.history.snapshot_failed();
+    assert!(failed.is_some_and(|failed| failed.contains("doc/yjs")));
+}
+
+#[test]
+fn an_empty_document_loads() {
+    for kind in [Kind::Yjs, Kind::Opaque] {
+        let empty = document::new(kind);
+        let loaded = document::load(kind, &empty.encode()).unwrap();
+        assert_eq!(loaded.version(), empty.version());
+    }
+}
