@@ -82,7 +82,7 @@ pub struct ArchiverOptions {
     pub keep_manifests: usize,
     /// Objects that no kept manifest names are deleted at this age.
     pub garbage_min_age: Duration,
-    /// One attempt at the store may take this long.
+    /// The store has to answer within this time; an upload has a second more for each MiB.
     pub attempt_timeout: Duration,
     /// The longest pause before the second attempt; it doubles with each one …
     pub backoff_min: Duration,
@@ -548,7 +548,9 @@ impl Work {
         if self.epoch == 0 {
             self.take_over().await?;
         }
-        self.gather().await?;
+        self.check_fence()?;
+        let damaged = self.gather().await?;
+        self.check_fence()?;
         self.merge_small().await?;
         let due = |since: Option<Instant>, every: Duration| {
             since.is_none_or(|since| since.elapsed() >= every)
@@ -564,7 +566,8 @@ impl Work {
             self.retain().await?;
             self.collect_garbage().await?;
         }
-        Ok(())
+        // The other rooms have not been kept waiting; this one is not archived.
+        damaged.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Notes what this round is to catch up with.

@@ -45,11 +45,9 @@ impl Work {
     pub(super) async fn merge_small(&mut self) -> Result<(), Stop> {
         loop {
             let limit = self.options.small_segment_bytes;
-            let mut small: Vec<SegmentMeta> = {
-                let catalogue = self.archive.inner.catalogue.read();
-                let segments = catalogue.manifest.segments.iter();
-                segments.filter(|s| s.length < limit).copied().collect()
-            };
+            let segments = self.ours().segments.iter();
+            let mut small: Vec<SegmentMeta> =
+                segments.filter(|s| s.length < limit).copied().collect();
             if small.len() < self.options.merge_segments.max(2) {
                 return Ok(());
             }
@@ -71,14 +69,7 @@ impl Work {
     pub(super) async fn retain(&mut self) -> Result<(), Stop> {
         let floors = self.cuts();
         let mut dead: Vec<(SegmentMeta, u64)> = Vec::new();
-        let segments = self
-            .archive
-            .inner
-            .catalogue
-            .read()
-            .manifest
-            .segments
-            .clone();
+        let segments = self.ours().segments.clone();
         for meta in segments {
             let index = self.archive.inner.index(meta.id).await?;
             let bytes = self.dead_bytes(&index, &floors);

@@ -190,8 +190,9 @@ impl Work {
         Ok(state.deleted.then_some(state))
     }
 
-    /// One pass over all rooms: everything that is durable when it is reached gets archived.
-    pub(super) async fn gather(&mut self) -> Result<(), Stop> {
+    /// One pass over all rooms: everything that is durable when it is reached gets archived. Gives
+    /// what is wrong with a room that could not be read, if there is one.
+    pub(super) async fn gather(&mut self) -> Result<Option<ArchiveError>, Stop> {
         self.shared.state.lock().status.lag_records = 0;
         let mut packing = None;
         let mut after: Option<RoomName> = None;
@@ -214,10 +215,7 @@ impl Work {
                 match self.room(row, &mut packing).await {
                     Ok(()) => {}
                     // One damaged room does not keep the others waiting.
-                    Err(Stop::Error(error @ ArchiveError::Damaged { .. })) => {
-                        self.observer.failed(&error);
-                        damaged = Some(error);
-                    }
+                    Err(Stop::Error(error @ ArchiveError::Damaged { .. })) => damaged = Some(error),
                     Err(other) => return Err(other),
                 }
             }
@@ -231,10 +229,7 @@ impl Work {
         let judged = self.snapshots(&mut packing).await;
         self.put(packing.take()).await?;
         judged?;
-        match damaged {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
+        Ok(damaged)
     }
 
     fn packing<'a>(&mut self, packing: &'a mut Option<Packing>) -> &'a mut Packing {

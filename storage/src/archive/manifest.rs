@@ -40,6 +40,16 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
+    /// What an archive has before its first manifest.
+    pub(super) const NONE: Self = Self {
+        number: 0,
+        epoch: 0,
+        writer: 0,
+        at: Timestamp::from_micros(0),
+        segments: Vec::new(),
+        replaced: Vec::new(),
+    };
+
     /// A manifest's path below the prefix.
     pub(super) fn path(number: u64) -> String {
         format!("manifests/{number:020}")

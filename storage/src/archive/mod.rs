@@ -80,7 +80,7 @@ pub struct Options {
     /// `AWS_ALLOW_HTTP`, `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`, `AWS_REGION`, `GOOGLE_…`, `AZURE_…`.
     /// Others are ignored, so the binary may pass its whole environment.
     pub variables: Vec<(String, String)>,
-    /// One attempt at the store may take this long.
+    /// The store has to answer within this time, and to send each further piece within it.
     pub attempt_timeout: Duration,
     /// How often a read is tried before it fails.
     pub read_tries: u32,

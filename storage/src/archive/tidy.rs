@@ -98,7 +98,7 @@ impl Work {
             })
             .collect();
         manifests.sort_by_key(|(number, _)| *number);
-        let newest = inner.catalogue.read().manifest.number;
+        let newest = self.ours().number;
         if let Some((number, _)) = manifests.last()
             && *number > newest
         {

@@ -259,7 +259,7 @@ async fn what_retention_leaves_is_always_what_was_appended() {
                 _ => {
                     world
                         .write(name, 1 + rng.below(20), [5, 200][rng.below(2)])
-                        .await
+                        .await;
                 }
             }
             world.check(archiver.archive()).await;
