@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use protocol::{Head, RoomName, Seq, Timestamp};
 
+use super::index::{EntryKind, SegmentIndex};
 use super::manifest::Manifest;
-use super::segment::{EntryKind, SegmentId, SegmentIndex, SegmentMeta};
+use super::segment::{SegmentId, SegmentMeta};
 use super::{ArchiveError, ArchivedRoom};
 
 /// The whole archive's rooms, as of one manifest.

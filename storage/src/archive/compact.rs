@@ -19,10 +19,13 @@ use protocol::{Head, RoomName, Run, Seq, Timestamp};
 use tokio::time::Instant;
 
 use super::ArchiveError;
-use super::archiver::{Compacted, Retention, Step, Stop, Work};
+use super::archiver::{Step, Stop, Work};
 use super::catalogue::{Floor, Room};
+use super::index::{EntryKind, IndexEntry, SegmentIndex};
 use super::limits::BLOCK_BYTES;
-use super::segment::{EntryKind, IndexEntry, SegmentBuilder, SegmentIndex, SegmentMeta};
+use super::report::Compacted;
+use super::segment::{SegmentBuilder, SegmentMeta};
+use super::settings::Retention;
 
 /// An input up to this size is read as a whole, a larger one block by block.
 const WHOLE_BYTES: u64 = 32 << 20;

@@ -9,11 +9,13 @@ use std::collections::{HashMap, VecDeque};
 use protocol::{Head, RoomName, Run, Seq};
 use tokio::time::Instant;
 
-use super::archiver::{Contents, Published, Stop, Work};
+use super::archiver::{Step, Stop, Work};
 use super::catalogue::Room;
-use super::segment::{EntryKind, SegmentBuilder};
+use super::index::EntryKind;
+use super::report::Published;
+use super::segment::{SegmentBuilder, SegmentId};
+use super::settings::Contents;
 use super::{ArchiveError, Snapshot};
-use crate::archive::archiver::Step;
 use crate::log::{ReadError, RoomRow, RoomState};
 
 /// How many rooms are looked at together.
@@ -345,7 +347,7 @@ impl Work {
                     packing.snapshot_bytes += bytes;
                     let mut builder = std::mem::replace(
                         &mut packing.builder,
-                        SegmentBuilder::new(super::segment::SegmentId {
+                        SegmentBuilder::new(SegmentId {
                             epoch: 0,
                             counter: 0,
                         }),

@@ -19,8 +19,9 @@ use protocol::Timestamp;
 use protocol::envelope::Damage;
 
 use super::codec;
+use super::index::TRAILER_BYTES;
 use super::limits::{MAX_MANIFEST_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENTS};
-use super::segment::{SegmentId, SegmentMeta, TRAILER_BYTES};
+use super::segment::{SegmentId, SegmentMeta};
 use crate::fields::Fields;
 
 const MAGIC: &[u8; 8] = b"WELLMAN\n";

@@ -14,7 +14,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`segment`], [`manifest`], [`snapshot`] | the formats |
+//! | [`segment`], [`index`], [`manifest`], [`snapshot`] | the formats |
 //! | [`location`], [`bucket`] | stores, and the few operations on them |
 //! | [`catalogue`], [`read`] | what there is of each room, and reading it |
 //! | [`archiver`] | filling it; [`gather`], [`publish`], [`compact`] and [`tidy`] are its work |
@@ -38,13 +38,16 @@ mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod faults;
 mod gather;
+mod index;
 pub mod limits;
 mod location;
 mod manifest;
 mod publish;
 mod read;
+mod report;
 mod restore;
 mod segment;
+mod settings;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -62,14 +65,14 @@ use protocol::{Head, RoomName, Run, Seq, SessionId, Site, Timestamp, UserId};
 use self::bucket::{Backoff, Bucket};
 use self::cache::Cache;
 use self::catalogue::Catalogue;
-use self::segment::{SegmentId, SegmentIndex};
+use self::index::SegmentIndex;
+use self::segment::SegmentId;
 
-pub use self::archiver::{
-    Archiver, ArchiverOptions, Compacted, Contents, Failing, Observer, Published, Retention,
-    Status, Trimmed,
-};
+pub use self::archiver::Archiver;
 pub use self::error::ArchiveError;
+pub use self::report::{Compacted, Failing, Observer, Published, Status, Trimmed};
 pub use self::restore::{RestoreError, Restored, RestoredRoom, restore};
+pub use self::settings::{ArchiverOptions, Contents, Retention};
 pub use self::snapshot::{Snapshot, SnapshotError};
 pub use self::verify::{Fault, VerifyProgress, VerifyReport};
 

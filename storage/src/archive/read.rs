@@ -9,9 +9,10 @@ use protocol::{RoomName, Run, Seq, Timestamp};
 
 use super::bucket::{Failure, retried};
 use super::catalogue::{Room, Span};
+use super::index::{EntryKind, IndexEntry, SegmentIndex, TRAILER_BYTES};
 use super::limits::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, OPEN_CONCURRENCY};
 use super::manifest::Manifest;
-use super::segment::{EntryKind, IndexEntry, SegmentId, SegmentIndex, SegmentMeta, TRAILER_BYTES};
+use super::segment::{SegmentId, SegmentMeta};
 use super::{Activity, ArchiveError, Inner, READ_BACKOFF, Snapshot};
 use crate::pick::{self, Pick};
 

@@ -11,9 +11,11 @@ use std::time::Duration;
 use protocol::{RoomName, Seq, Timestamp};
 
 use super::ArchiveError;
-use super::archiver::{Contents, Step, Stop, Trimmed, Work};
+use super::archiver::{Step, Stop, Work};
 use super::manifest::Manifest;
+use super::report::Trimmed;
 use super::segment::SegmentId;
+use super::settings::Contents;
 use crate::log::{AppendError, Batch, Entry, RoomRow};
 
 /// How many rooms are looked at together.

@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use protocol::{Chain, OpId};
 
 use super::*;
+use crate::archive::index::{EntryKind, SegmentIndex};
 use crate::archive::manifest::Manifest;
-use crate::archive::segment::{
-    EntryKind, SegmentBuilder, SegmentId, SegmentIndex, SegmentMeta, open_header,
-};
+use crate::archive::segment::{SegmentBuilder, SegmentId, SegmentMeta, open_header};
 
 fn check(name: &str, bytes: &[u8]) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/archive/tests/golden");

@@ -1,6 +1,5 @@
 use super::*;
-use crate::archive::archiver::{Contents, Retention};
-use crate::archive::{ArchiveError, RestoreError, Who, restore};
+use crate::archive::{ArchiveError, Contents, RestoreError, Retention, Who, restore};
 use crate::log::RoomState;
 
 #[tokio::test(start_paused = true)]

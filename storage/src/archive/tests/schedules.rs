@@ -10,7 +10,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::archive::archiver::{Retention, Step};
+use crate::archive::Retention;
+use crate::archive::archiver::Step;
 use crate::archive::faults::FaultyStore;
 use crate::archive::restore;
 
