@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a fresh machine lacks, or says in one line what to install where it may not.
-# Usage: deploy/tools.sh base|node|chromium|deny …
+# Usage: deploy/tools.sh base|node|chromium|deny|moto …
 set -euo pipefail
 
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
@@ -46,6 +46,19 @@ for tool in "$@"; do
             if cargo deny --log-level error fetch >/dev/null 2>&1; then exit 1; else
                 echo "deny: the advisory database cannot be fetched here; advisories were NOT checked" >&2
             fi
+        ;;
+    moto)
+        # A real S3 server for the archive's test, in a Python environment of its own. Prints where
+        # it is.
+        cd "$(dirname "$0")/.."
+        venv="${CARGO_TARGET_DIR:-$PWD/target}/tools/moto"
+        if ! [ -x "$venv/bin/moto_server" ]; then
+            command -v python3 >/dev/null || install python3
+            python3 -m venv "$venv" >/dev/null 2>&1 || { install python3-venv && python3 -m venv "$venv"; }
+            echo "installing moto_server" >&2
+            "$venv/bin/pip" install --quiet --disable-pip-version-check 'moto[server,s3]==5.1.*' >&2
+        fi
+        echo "$venv/bin/moto_server"
         ;;
     *)
         echo "tools.sh: unknown tool $tool" >&2

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use super::ArchiveError;
+
+/// How long a MiB may take on its way out, on top of the time of an attempt.
+const SLOWEST: Duration = Duration::from_secs(1);
 
 /// One attempt's outcome, if it did not succeed.
 #[derive(Debug)]
@@ -123,13 +126,16 @@ impl Bucket {
             .collect()
     }
 
-    async fn attempt<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
-        match tokio::time::timeout(self.attempt_timeout, work).await {
+    /// Waits for an answer; longer when so many bytes go out with the question.
+    async fn attempt<T>(
+        &self,
+        bytes: usize,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Failure> {
+        let patience = self.attempt_timeout + SLOWEST * (bytes >> 20) as u32;
+        match tokio::time::timeout(patience, work).await {
             Ok(done) => done.map_err(Failure::from),
-            Err(_) => {
-                let waited = self.attempt_timeout;
-                Err(Failure::Other(format!("no answer within {waited:?}")))
-            }
+            Err(_) => Err(Failure::Other(format!("no answer within {patience:?}"))),
         }
     }
 
@@ -145,26 +151,24 @@ impl Bucket {
             range: range.map(GetRange::Bounded),
             ..GetOptions::default()
         };
-        let read = async {
-            let got = self.store.get_opts(&at, options).await?;
-            let len = usize::try_from(got.range.end - got.range.start).unwrap_or(usize::MAX);
-            if len > max {
-                let why = format!("{at} has {len} bytes, over the limit of {max}");
-                return Ok(Err(Failure::Other(why)));
+        let got = self.attempt(0, self.store.get_opts(&at, options)).await?;
+        let len = got.range.end.saturating_sub(got.range.start);
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if len > max {
+            let why = format!("{at} has {len} bytes, over the limit of {max}");
+            return Err(Failure::Other(why));
+        }
+        let mut bytes = BytesMut::with_capacity(len);
+        let mut stream = got.into_stream();
+        while let Some(piece) = self.attempt(0, stream.next().map(Ok)).await? {
+            let piece = piece?;
+            if bytes.len() + piece.len() > max {
+                let why = format!("{at} has more bytes than it says");
+                return Err(Failure::Other(why));
             }
-            let mut bytes = BytesMut::with_capacity(len);
-            let mut stream = got.into_stream();
-            while let Some(piece) = stream.next().await {
-                let piece = piece?;
-                if bytes.len() + piece.len() > max {
-                    let why = format!("{at} has more bytes than it says");
-                    return Ok(Err(Failure::Other(why)));
-                }
-                bytes.extend_from_slice(&piece);
-            }
-            Ok(Ok(bytes.freeze()))
-        };
-        self.attempt(read).await?
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes.freeze())
     }
 
     /// Creates an object.
@@ -174,35 +178,33 @@ impl Bucket {
             mode: PutMode::Create,
             ..PutOptions::default()
         };
+        let len = bytes.len();
         let put = self.store.put_opts(&at, bytes.into(), options);
-        self.attempt(put).await.map(|_| ())
+        self.attempt(len, put).await.map(|_| ())
     }
 
     /// The objects in a folder.
     pub(super) async fn list(&self, folder: &str) -> Result<Vec<Listed>, Failure> {
         let at = self.at(folder);
         let prefix = self.prefix.to_string();
-        let list = async {
-            let mut found = Vec::new();
-            let mut stream = self.store.list(Some(&at));
-            while let Some(object) = stream.next().await {
-                let object = object?;
-                let path = object.location.to_string();
-                let path = path.strip_prefix(&prefix).unwrap_or(&path);
-                found.push(Listed {
-                    path: path.trim_start_matches('/').to_owned(),
-                    modified: object.last_modified.into(),
-                });
-            }
-            Ok(found)
-        };
-        self.attempt(list).await
+        let mut found = Vec::new();
+        let mut stream = self.store.list(Some(&at));
+        while let Some(object) = self.attempt(0, stream.next().map(Ok)).await? {
+            let object = object?;
+            let path = object.location.to_string();
+            let path = path.strip_prefix(&prefix).unwrap_or(&path);
+            found.push(Listed {
+                path: path.trim_start_matches('/').to_owned(),
+                modified: object.last_modified.into(),
+            });
+        }
+        Ok(found)
     }
 
     /// Removes an object; one that is not there is removed.
     pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
         let at = self.at(path);
-        match self.attempt(self.store.delete(&at)).await {
+        match self.attempt(0, self.store.delete(&at)).await {
             Err(Failure::NotFound) => Ok(()),
             other => other,
         }

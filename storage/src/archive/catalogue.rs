@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use protocol::{Head, RoomName, Seq, Timestamp};
 
+use super::index::{EntryKind, SegmentIndex};
 use super::manifest::Manifest;
-use super::segment::{EntryKind, SegmentId, SegmentIndex, SegmentMeta};
+use super::segment::{SegmentId, SegmentMeta};
 use super::{ArchiveError, ArchivedRoom};
 
 /// The whole archive's rooms, as of one manifest.
@@ -131,15 +132,29 @@ impl Catalogue {
         self.rooms.range((from, Bound::Unbounded))
     }
 
-    /// Takes a manifest's segment in.
-    pub(super) fn add(&mut self, meta: &SegmentMeta, index: &SegmentIndex) {
+    /// Takes one segment in.
+    fn add(&mut self, meta: &SegmentMeta, index: &SegmentIndex) {
         let touched = self.take(meta, index);
         self.settle(&touched);
     }
 
-    /// Takes one segment in and others out in its place.
-    pub(super) fn replace(&mut self, gone: &[SegmentId], new: &[(SegmentMeta, Arc<SegmentIndex>)]) {
-        let gone: HashSet<SegmentId> = gone.iter().copied().collect();
+    /// Takes over what a manifest names: `new` has the indexes of what is not known yet.
+    pub(super) fn follow(&mut self, manifest: Manifest, new: &[(SegmentMeta, Arc<SegmentIndex>)]) {
+        let named: HashSet<SegmentId> = manifest.segments.iter().map(|s| s.id).collect();
+        let known = self.segments.keys();
+        let gone: HashSet<SegmentId> = known.filter(|id| !named.contains(id)).copied().collect();
+        if gone.is_empty() {
+            for (meta, index) in new {
+                self.add(meta, index);
+            }
+        } else {
+            self.replace(&gone, new);
+        }
+        self.manifest = manifest;
+    }
+
+    /// Takes segments in and others out in their place.
+    fn replace(&mut self, gone: &HashSet<SegmentId>, new: &[(SegmentMeta, Arc<SegmentIndex>)]) {
         let mut touched = HashSet::new();
         for (name, room) in &mut self.rooms {
             let before = room.spans.len() + room.snapshots.len();
@@ -149,7 +164,7 @@ impl Catalogue {
                 touched.insert(name.clone());
             }
         }
-        for id in &gone {
+        for id in gone {
             self.segments.remove(id);
             self.unreadable.remove(id);
         }
@@ -160,8 +175,12 @@ impl Catalogue {
     }
 
     fn take(&mut self, meta: &SegmentMeta, index: &SegmentIndex) -> HashSet<RoomName> {
-        self.segments.insert(meta.id, *meta);
         let mut touched = HashSet::new();
+        // A reader that looked for something new may have been faster than the archiver.
+        let known = self.segments.insert(meta.id, *meta).is_some();
+        if known && self.unreadable.remove(&meta.id).is_none() {
+            return touched;
+        }
         for entry in &index.entries {
             if !touched.contains(&entry.room) {
                 touched.insert(entry.room.clone());

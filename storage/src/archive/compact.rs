@@ -19,10 +19,13 @@ use protocol::{Head, RoomName, Run, Seq, Timestamp};
 use tokio::time::Instant;
 
 use super::ArchiveError;
-use super::archiver::{Compacted, Retention, Step, Stop, Work};
+use super::archiver::{Step, Stop, Work};
 use super::catalogue::{Floor, Room};
+use super::index::{EntryKind, IndexEntry, SegmentIndex};
 use super::limits::BLOCK_BYTES;
-use super::segment::{EntryKind, IndexEntry, SegmentBuilder, SegmentIndex, SegmentMeta};
+use super::report::Compacted;
+use super::segment::{SegmentBuilder, SegmentMeta};
+use super::settings::Retention;
 
 /// An input up to this size is read as a whole, a larger one block by block.
 const WHOLE_BYTES: u64 = 32 << 20;
@@ -45,11 +48,9 @@ impl Work {
     pub(super) async fn merge_small(&mut self) -> Result<(), Stop> {
         loop {
             let limit = self.options.small_segment_bytes;
-            let mut small: Vec<SegmentMeta> = {
-                let catalogue = self.archive.inner.catalogue.read();
-                let segments = catalogue.manifest.segments.iter();
-                segments.filter(|s| s.length < limit).copied().collect()
-            };
+            let segments = self.ours().segments.iter();
+            let mut small: Vec<SegmentMeta> =
+                segments.filter(|s| s.length < limit).copied().collect();
             if small.len() < self.options.merge_segments.max(2) {
                 return Ok(());
             }
@@ -71,14 +72,7 @@ impl Work {
     pub(super) async fn retain(&mut self) -> Result<(), Stop> {
         let floors = self.cuts();
         let mut dead: Vec<(SegmentMeta, u64)> = Vec::new();
-        let segments = self
-            .archive
-            .inner
-            .catalogue
-            .read()
-            .manifest
-            .segments
-            .clone();
+        let segments = self.ours().segments.clone();
         for meta in segments {
             let index = self.archive.inner.index(meta.id).await?;
             let bytes = self.dead_bytes(&index, &floors);

@@ -9,11 +9,13 @@ use std::collections::{HashMap, VecDeque};
 use protocol::{Head, RoomName, Run, Seq};
 use tokio::time::Instant;
 
-use super::archiver::{Contents, Published, Stop, Work};
+use super::archiver::{Step, Stop, Work};
 use super::catalogue::Room;
-use super::segment::{EntryKind, SegmentBuilder};
+use super::index::EntryKind;
+use super::report::Published;
+use super::segment::{SegmentBuilder, SegmentId};
+use super::settings::Contents;
 use super::{ArchiveError, Snapshot};
-use crate::archive::archiver::Step;
 use crate::log::{ReadError, RoomRow, RoomState};
 
 /// How many rooms are looked at together.
@@ -190,8 +192,9 @@ impl Work {
         Ok(state.deleted.then_some(state))
     }
 
-    /// One pass over all rooms: everything that is durable when it is reached gets archived.
-    pub(super) async fn gather(&mut self) -> Result<(), Stop> {
+    /// One pass over all rooms: everything that is durable when it is reached gets archived. Gives
+    /// what is wrong with a room that could not be read, if there is one.
+    pub(super) async fn gather(&mut self) -> Result<Option<ArchiveError>, Stop> {
         self.shared.state.lock().status.lag_records = 0;
         let mut packing = None;
         let mut after: Option<RoomName> = None;
@@ -214,10 +217,7 @@ impl Work {
                 match self.room(row, &mut packing).await {
                     Ok(()) => {}
                     // One damaged room does not keep the others waiting.
-                    Err(Stop::Error(error @ ArchiveError::Damaged { .. })) => {
-                        self.observer.failed(&error);
-                        damaged = Some(error);
-                    }
+                    Err(Stop::Error(error @ ArchiveError::Damaged { .. })) => damaged = Some(error),
                     Err(other) => return Err(other),
                 }
             }
@@ -231,10 +231,7 @@ impl Work {
         let judged = self.snapshots(&mut packing).await;
         self.put(packing.take()).await?;
         judged?;
-        match damaged {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
+        Ok(damaged)
     }
 
     fn packing<'a>(&mut self, packing: &'a mut Option<Packing>) -> &'a mut Packing {
@@ -350,7 +347,7 @@ impl Work {
                     packing.snapshot_bytes += bytes;
                     let mut builder = std::mem::replace(
                         &mut packing.builder,
-                        SegmentBuilder::new(super::segment::SegmentId {
+                        SegmentBuilder::new(SegmentId {
                             epoch: 0,
                             counter: 0,
                         }),

@@ -46,7 +46,7 @@ pub(super) fn locate(
             let mut builder = AmazonS3Builder::new()
                 .with_url(url)
                 .with_retry(once())
-                .with_client_options(client(options));
+                .with_client_options(client());
             for (name, value) in settings(options, "aws_") {
                 if let Ok(key) = name.parse() {
                     builder = builder.with_config(key, value);
@@ -59,7 +59,7 @@ pub(super) fn locate(
             let mut builder = GoogleCloudStorageBuilder::new()
                 .with_url(url)
                 .with_retry(once())
-                .with_client_options(client(options));
+                .with_client_options(client());
             for (name, value) in settings(options, "google_") {
                 if let Ok(key) = name.parse() {
                     builder = builder.with_config(key, value);
@@ -72,7 +72,7 @@ pub(super) fn locate(
             let mut builder = MicrosoftAzureBuilder::new()
                 .with_url(url)
                 .with_retry(once())
-                .with_client_options(client(options));
+                .with_client_options(client());
             for (name, value) in settings(options, "azure_") {
                 if let Ok(key) = name.parse() {
                     builder = builder.with_config(key, value);
@@ -112,10 +112,11 @@ fn once() -> RetryConfig {
     }
 }
 
-fn client(options: &Options) -> ClientOptions {
+/// How long an attempt may take depends on its size, so the archive bounds it by itself.
+fn client() -> ClientOptions {
     ClientOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_timeout(options.attempt_timeout)
+        .with_timeout_disabled()
 }
 
 /// TLS needs one provider for the process; whoever is first decides.

@@ -19,8 +19,9 @@ use protocol::Timestamp;
 use protocol::envelope::Damage;
 
 use super::codec;
+use super::index::TRAILER_BYTES;
 use super::limits::{MAX_MANIFEST_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENTS};
-use super::segment::{SegmentId, SegmentMeta, TRAILER_BYTES};
+use super::segment::{SegmentId, SegmentMeta};
 use crate::fields::Fields;
 
 const MAGIC: &[u8; 8] = b"WELLMAN\n";
@@ -40,6 +41,16 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
+    /// What an archive has before its first manifest.
+    pub(super) const NONE: Self = Self {
+        number: 0,
+        epoch: 0,
+        writer: 0,
+        at: Timestamp::from_micros(0),
+        segments: Vec::new(),
+        replaced: Vec::new(),
+    };
+
     /// A manifest's path below the prefix.
     pub(super) fn path(number: u64) -> String {
         format!("manifests/{number:020}")

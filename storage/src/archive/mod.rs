@@ -14,11 +14,12 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`segment`], [`manifest`], [`snapshot`] | the formats |
+//! | [`segment`], [`index`], [`manifest`], [`snapshot`] | the formats |
 //! | [`location`], [`bucket`] | stores, and the few operations on them |
 //! | [`catalogue`], [`read`] | what there is of each room, and reading it |
 //! | [`archiver`] | filling it; [`gather`], [`publish`], [`compact`] and [`tidy`] are its work |
 //! | [`verify`](mod@verify), [`restore`](mod@restore) | the scrub, and filling an empty log |
+//! | [`as_log`] | an archive read as if it were a log |
 //!
 //! # What is promised
 //! - What is published has been read back and was whole; a record is trimmed from the log only
@@ -39,13 +40,16 @@ mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod faults;
 mod gather;
+mod index;
 pub mod limits;
 mod location;
 mod manifest;
 mod publish;
 mod read;
+mod report;
 mod restore;
 mod segment;
+mod settings;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -63,15 +67,15 @@ use protocol::{Head, RoomName, Run, Seq, SessionId, Site, Timestamp, UserId};
 use self::bucket::{Backoff, Bucket};
 use self::cache::Cache;
 use self::catalogue::Catalogue;
-use self::segment::{SegmentId, SegmentIndex};
+use self::index::SegmentIndex;
+use self::segment::SegmentId;
 
-pub use self::archiver::{
-    Archiver, ArchiverOptions, Compacted, Contents, Failing, Observer, Published, Retention,
-    Status, Trimmed,
-};
+pub use self::archiver::Archiver;
 pub use self::as_log::ArchivedLog;
 pub use self::error::ArchiveError;
+pub use self::report::{Compacted, Failing, Observer, Published, Status, Trimmed};
 pub use self::restore::{RestoreError, Restored, RestoredRoom, restore};
+pub use self::settings::{ArchiverOptions, Contents, Retention};
 pub use self::snapshot::{Snapshot, SnapshotError};
 pub use self::verify::{Fault, VerifyProgress, VerifyReport};
 
@@ -82,7 +86,7 @@ pub struct Options {
     /// `AWS_ALLOW_HTTP`, `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`, `AWS_REGION`, `GOOGLE_…`, `AZURE_…`.
     /// Others are ignored, so the binary may pass its whole environment.
     pub variables: Vec<(String, String)>,
-    /// One attempt at the store may take this long.
+    /// The store has to answer within this time, and to send each further piece within it.
     pub attempt_timeout: Duration,
     /// How often a read is tried before it fails.
     pub read_tries: u32,

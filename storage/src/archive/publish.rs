@@ -62,9 +62,27 @@ impl Work {
         self.epoch = manifest.epoch;
         self.writer = writer;
         self.manifests = [newest, manifest.clone()].into();
-        self.archive.inner.catalogue.write().manifest = manifest;
+        (self.archive.inner.catalogue.write()).follow(manifest, &[]);
         self.tell();
         tracing::info!(epoch = self.epoch, "the archive is open for writing");
+        Ok(())
+    }
+
+    /// The newest manifest of this writer. Not the newest that a reader has found: going on after
+    /// another writer's would pass by the fence.
+    pub(super) fn ours(&self) -> &Manifest {
+        // There is one since the archive was taken over.
+        static NONE: Manifest = Manifest::NONE;
+        self.manifests.back().unwrap_or(&NONE)
+    }
+
+    /// Whether a reader in this process has come upon another writer's manifest.
+    pub(super) fn check_fence(&self) -> Result<(), ArchiveError> {
+        let catalogue = self.archive.inner.catalogue.read();
+        if catalogue.manifest.number > self.ours().number {
+            let (epoch, by) = (self.epoch, catalogue.manifest.epoch);
+            return Err(ArchiveError::Fenced { epoch, by });
+        }
         Ok(())
     }
 
@@ -165,7 +183,7 @@ impl Work {
         new: &[Sealed],
         replaced: Vec<SegmentId>,
     ) -> Result<(), Stop> {
-        let mut manifest = self.archive.inner.catalogue.read().manifest.clone();
+        let mut manifest = self.ours().clone();
         manifest.segments.retain(|s| !replaced.contains(&s.id));
         manifest
             .segments
@@ -204,17 +222,7 @@ impl Work {
                 indexes.put(meta.id, Arc::clone(index), index.bytes);
             }
         }
-        {
-            let mut catalogue = self.archive.inner.catalogue.write();
-            if manifest.replaced.is_empty() {
-                for (meta, index) in &new {
-                    catalogue.add(meta, index);
-                }
-            } else {
-                catalogue.replace(&manifest.replaced, &new);
-            }
-            catalogue.manifest = manifest.clone();
-        }
+        (self.archive.inner.catalogue.write()).follow(manifest.clone(), &new);
         self.manifests.push_back(manifest);
         while self.manifests.len() > self.options.keep_manifests.max(1) {
             self.manifests.pop_front();

@@ -1,6 +1,5 @@
 //! Reading: from a room's spans to segments' indexes to blocks, through the caches.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,9 +9,10 @@ use protocol::{RoomName, Run, Seq, Timestamp};
 
 use super::bucket::{Failure, retried};
 use super::catalogue::{Room, Span};
+use super::index::{EntryKind, IndexEntry, SegmentIndex, TRAILER_BYTES};
 use super::limits::{MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, OPEN_CONCURRENCY};
 use super::manifest::Manifest;
-use super::segment::{EntryKind, IndexEntry, SegmentId, SegmentIndex, SegmentMeta, TRAILER_BYTES};
+use super::segment::{SegmentId, SegmentMeta};
 use super::{Activity, ArchiveError, Inner, READ_BACKOFF, Snapshot};
 use crate::pick::{self, Pick};
 
@@ -28,8 +28,11 @@ impl Inner {
             let Some(number) = self.newest_manifest().await? else {
                 return Ok(());
             };
-            if self.catalogue.read().manifest.number == number {
-                return Ok(());
+            {
+                let catalogue = self.catalogue.read();
+                if catalogue.manifest.number >= number && catalogue.unreadable.is_empty() {
+                    return Ok(());
+                }
             }
             // What the newest manifest names is there, unless a newer one has come meanwhile and
             // what was replaced has been collected.
@@ -49,21 +52,16 @@ impl Inner {
     /// Takes over what a manifest says, reading the indexes that are not known yet. False when
     /// one is missing, unless this is the `last` try.
     async fn adopt(&self, manifest: Manifest, last: bool) -> Result<bool, ArchiveError> {
-        let (new, gone) = {
+        let new: Vec<SegmentMeta> = {
             let catalogue = self.catalogue.read();
-            let named: HashSet<SegmentId> = manifest.segments.iter().map(|s| s.id).collect();
             let known = |id: &SegmentId| {
                 catalogue.segments.contains_key(id) && !catalogue.unreadable.contains_key(id)
             };
-            let new: Vec<SegmentMeta> = (manifest.segments.iter())
+            let segments = manifest.segments.iter();
+            segments
                 .filter(|segment| !known(&segment.id))
                 .copied()
-                .collect();
-            let gone: Vec<SegmentId> = (catalogue.segments.keys())
-                .filter(|id| !named.contains(id))
-                .copied()
-                .collect();
-            (new, gone)
+                .collect()
         };
         let read = stream::iter(new)
             .map(|meta| async move { (meta, self.load_index(&meta).await) })
@@ -84,13 +82,12 @@ impl Inner {
             }
         }
         let mut catalogue = self.catalogue.write();
-        if catalogue.manifest.number < manifest.number {
-            catalogue.replace(&gone, &found);
+        if catalogue.manifest.number <= manifest.number {
+            catalogue.follow(manifest, &found);
             for (meta, error) in unreadable {
                 catalogue.segments.insert(meta.id, meta);
                 catalogue.unreadable.insert(meta.id, error);
             }
-            catalogue.manifest = manifest;
         }
         Ok(true)
     }

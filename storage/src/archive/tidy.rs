@@ -11,9 +11,11 @@ use std::time::Duration;
 use protocol::{RoomName, Seq, Timestamp};
 
 use super::ArchiveError;
-use super::archiver::{Contents, Step, Stop, Trimmed, Work};
+use super::archiver::{Step, Stop, Work};
 use super::manifest::Manifest;
+use super::report::Trimmed;
 use super::segment::SegmentId;
+use super::settings::Contents;
 use crate::log::{AppendError, Batch, Entry, RoomRow};
 
 /// How many rooms are looked at together.
@@ -98,7 +100,7 @@ impl Work {
             })
             .collect();
         manifests.sort_by_key(|(number, _)| *number);
-        let newest = inner.catalogue.read().manifest.number;
+        let newest = self.ours().number;
         if let Some((number, _)) = manifests.last()
             && *number > newest
         {

@@ -8,11 +8,10 @@ use protocol::{Head, RoomName, Seq};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::bucket::retried;
+use super::index::{EntryKind, IndexEntry, SegmentIndex};
 use super::limits::{MAX_FAULTS, MAX_SEGMENT_BYTES};
 use super::manifest::Manifest;
-use super::segment::{
-    EntryKind, IndexEntry, SegmentBuilder, SegmentId, SegmentIndex, SegmentMeta, open_header,
-};
+use super::segment::{SegmentBuilder, SegmentId, SegmentMeta, open_header};
 use super::{ArchiveError, Inner, READ_BACKOFF};
 
 /// How far a scrub is.

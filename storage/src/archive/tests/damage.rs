@@ -4,8 +4,9 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 
 use super::*;
+use crate::archive::index::SegmentIndex;
 use crate::archive::manifest::Manifest;
-use crate::archive::segment::{SegmentBuilder, SegmentId, SegmentIndex, open_header};
+use crate::archive::segment::{SegmentBuilder, SegmentId, open_header};
 use crate::archive::{ArchiveError, Fault, VerifyReport};
 
 /// A small archive with records, snapshots, a deletion, and three manifests.

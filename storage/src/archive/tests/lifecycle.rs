@@ -1,6 +1,5 @@
 use super::*;
-use crate::archive::archiver::{Contents, Retention};
-use crate::archive::{ArchiveError, RestoreError, Who, restore};
+use crate::archive::{ArchiveError, Contents, RestoreError, Retention, Who, restore};
 use crate::log::RoomState;
 
 #[tokio::test(start_paused = true)]
@@ -203,6 +202,111 @@ async fn a_zombie_is_fenced_and_stops_for_good() {
     let report = new.archive().verify(|_| ()).await.unwrap();
     assert!(report.is_whole());
     assert_eq!(report.orphans, 1, "what the zombie had uploaded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zombie_that_has_read_its_successors_manifest_is_fenced_all_the_same() {
+    let mut world = World::new();
+    let a = room("doc/a");
+    world.write(&a, 5, 100).await;
+    let old = world.archiver(small()).await;
+    old.flush(PATIENCE).await.unwrap();
+    let new = world.archiver(small()).await;
+    world.write(&a, 5, 100).await;
+    new.flush(PATIENCE).await.unwrap();
+    old.archive().refresh().await.unwrap();
+    world.write(&a, 5, 100).await;
+    let error = old.flush(PATIENCE).await.unwrap_err();
+    assert_eq!(error, ArchiveError::Fenced { epoch: 1, by: 2 });
+    new.flush(PATIENCE).await.unwrap();
+    world.check_nothing_is_missing(new.archive()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_may_refresh_at_any_moment_of_a_writer() {
+    let mut world = World::new();
+    let a = room("doc/a");
+    let options = ArchiverOptions {
+        merge_segments: 2,
+        ..small()
+    };
+    let archiver = world.archiver(options).await;
+    let archive = archiver.archive().clone();
+    let reader = tokio::spawn(async move {
+        loop {
+            archive.refresh().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    for _ in 0..50 {
+        world.write(&a, 3, 100).await;
+        archiver.flush(PATIENCE).await.unwrap();
+        world.check_nothing_is_missing(archiver.archive()).await;
+    }
+    reader.abort();
+    assert!(archiver.archive().verify(|_| ()).await.unwrap().is_whole());
+}
+
+#[tokio::test]
+async fn a_sled_log_is_archived_trimmed_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || crate::SledOptions {
+        min_free_bytes: 0,
+        ..crate::SledOptions::default()
+    };
+    let open = |name: &str| crate::SledLog::open(&folder.path().join(name), options()).unwrap();
+    let log = Arc::new(open("log"));
+    let mut world = World::new();
+    let a = room("doc/a");
+    let archiver = Archiver::start(
+        Arc::clone(&log) as _,
+        world.archive().await,
+        ArchiverOptions {
+            keep_local: Some(Duration::ZERO),
+            trim_floor: Arc::new(|_| Seq::MAX),
+            ..small()
+        },
+        Arc::new(()),
+    );
+    for _ in 0..5 {
+        let head = world.model.get(&a).map_or(Head::EMPTY, Model::head);
+        world.write(&a, 30, 900).await;
+        let run = world.log.read(&a, head.seq, usize::MAX).await.unwrap();
+        let entries = run
+            .into_iter()
+            .map(|run| Entry::Run(a.clone(), run))
+            .collect();
+        log.append(Batch { entries }).await.unwrap();
+        let seq = world.model[&a].records.len();
+        archiver.offer(world.snapshot(&a, seq - 2));
+        archiver.flush(PATIENCE).await.unwrap();
+        let state = log.state(&a).await.unwrap();
+        assert_eq!(
+            state.start.seq,
+            Seq::new(seq as u64 - 2),
+            "trimmed at the snapshot"
+        );
+    }
+    world.check_nothing_is_missing(archiver.archive()).await;
+    let archive = archiver.archive().clone();
+    drop(archiver);
+    let new = open("new");
+    restore(&archive, &new, |_| ()).await.unwrap();
+    new.close().await;
+    drop(new);
+    let new = open("new");
+    let state = new.state(&a).await.unwrap();
+    assert_eq!(
+        (state.start, state.head),
+        (Head::EMPTY, world.model[&a].head())
+    );
+    let read = new.read(&a, Seq::ZERO, usize::MAX).await.unwrap();
+    let read: Vec<Record> = read
+        .iter()
+        .flat_map(Run::records)
+        .map(Result::unwrap)
+        .collect();
+    assert!(read == world.model[&a].records);
 }
 
 #[tokio::test(start_paused = true)]

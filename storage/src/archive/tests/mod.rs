@@ -17,8 +17,7 @@ use protocol::{
     Author, Draft, Head, Kind, Record, RoomName, Run, Seq, SessionId, Site, Timestamp, UserId,
 };
 
-use super::archiver::{Archiver, ArchiverOptions};
-use super::{Archive, Options, Snapshot};
+use super::{Archive, Archiver, ArchiverOptions, Options, Snapshot};
 use crate::log::{Batch, Entry, Log};
 use crate::memory::MemoryLog;
 use crate::suite::Rng;

@@ -10,7 +10,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::archive::archiver::{Retention, Step};
+use crate::archive::Retention;
+use crate::archive::archiver::Step;
 use crate::archive::faults::FaultyStore;
 use crate::archive::restore;
 
@@ -259,7 +260,7 @@ async fn what_retention_leaves_is_always_what_was_appended() {
                 _ => {
                     world
                         .write(name, 1 + rng.below(20), [5, 200][rng.below(2)])
-                        .await
+                        .await;
                 }
             }
             world.check(archiver.archive()).await;
