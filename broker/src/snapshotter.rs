@@ -199,7 +199,10 @@ mod tests {
                 unsaved.taken(document);
             }
         }
-        assert!(snapshots > 0 && snapshots <= 2 * log, "{snapshots} of {log}");
+        assert!(
+            snapshots > 0 && snapshots <= 2 * log,
+            "{snapshots} of {log}"
+        );
     }
 
     #[test]

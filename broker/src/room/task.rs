@@ -46,6 +46,8 @@ struct Task {
     moved: bool,
     /// Before this the members are not woken again.
     quiet_until: Instant,
+    /// The directory knows that there is nothing to do for anybody.
+    resting: bool,
     /// Since when nobody is here.
     idle_since: Option<Instant>,
     /// When the feed last moved; it is emptied after a while.
@@ -91,6 +93,7 @@ pub(crate) async fn run(shared: Arc<Shared>, room: Arc<Room>) {
                 deletions: Vec::new(),
                 moved: false,
                 quiet_until: now,
+                resting: false,
                 idle_since: Some(now),
                 published: None,
                 ended: false,
@@ -157,6 +160,10 @@ impl Task {
             self.carry_out(now).await;
             if self.ended {
                 return;
+            }
+            self.resting &= none;
+            if !self.resting && self.core.is_idle() {
+                self.resting = self.shared.rooms.rest(&self.room);
             }
             if none && self.may_unload(now) {
                 let room = Arc::clone(&self.room);
