@@ -174,7 +174,7 @@ impl Broker {
         &self.shared.snapshots
     }
 
-    /// Closes the room's members with 4404 and deletes its log.
+    /// Deletes the room's log, and then closes its members with 4404; with 1013 if that fails.
     ///
     /// # Errors
     /// [`RoomError`] says why not.
@@ -420,20 +420,22 @@ mod tests {
 
     use protocol::Seq;
     use protocol::dialect::Event;
+    use storage::faults::{Faults, FaultyLog};
     use storage::memory::MemoryLog;
 
     use super::*;
 
-    fn broker(limits: Limits) -> Broker {
-        let history = History::of_log(Arc::new(MemoryLog::new()), replay::Kind::Yjs);
+    fn on(log: impl Log, limits: Limits) -> Broker {
+        let history = History::of_log(Arc::new(log), replay::Kind::Yjs);
         Broker::new(history, Snapshots::none(), limits)
     }
 
     fn with_rooms(rooms_loaded: usize) -> Broker {
-        broker(Limits {
+        let limits = Limits {
             rooms_loaded,
             ..Limits::default()
-        })
+        };
+        on(MemoryLog::new(), limits)
     }
 
     fn room(nth: usize) -> RoomName {
@@ -465,6 +467,25 @@ mod tests {
 
     fn created() -> Vec<(RecordKind, Bytes)> {
         vec![(RecordKind::Created, Bytes::new())]
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_deletion_that_fails_is_told_and_closes_nobody_for_good() {
+        let faults = Faults {
+            not_written: 1000,
+            ..Faults::default()
+        };
+        let log = FaultyLog::new(MemoryLog::new(), faults, 1);
+        let broker = on(log, Limits::default());
+        let mut member = join(&broker, 0).unwrap();
+        let failed = within("an answer", broker.delete(&room(0))).await;
+        assert!(matches!(failed, Err(RoomError::Log(_))), "{failed:?}");
+        let closed = |event| match event {
+            Event::Closed { code, .. } => Some(code),
+            _ => None,
+        };
+        let code = until("it ends", || member.next_event().and_then(closed)).await;
+        assert_eq!(code, CloseCode::TryLater);
     }
 
     #[tokio::test(flavor = "multi_thread")]

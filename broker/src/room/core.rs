@@ -76,6 +76,9 @@ pub(crate) enum Output {
     Refused(SessionId, Refusal),
     /// The oldest update of a durable commit arrived then.
     Settled(Instant),
+    /// Nothing is on its way any more: delete the room's log. The result comes back through
+    /// [`Core::deleted`].
+    Delete,
     /// The room has ended; nothing more comes.
     Ended,
 }
@@ -158,6 +161,9 @@ enum Ending {
     No,
     /// Nothing new is taken; once nothing is on its way, members are closed with this.
     When(CloseCode, String),
+    /// Nothing new is taken; once nothing is on its way, the log is deleted. Nobody hears of that
+    /// before it is durable.
+    Deleting { asked: bool },
     /// Members have been closed with this.
     Ended(CloseCode, String),
 }
@@ -377,6 +383,26 @@ impl Core {
             self.ending = Ending::When(code, reason.to_owned());
         }
         self.advance();
+    }
+
+    /// Stops taking anything new; once nothing is on its way, has the log deleted.
+    pub(crate) fn delete(&mut self) {
+        if matches!(self.ending, Ending::No) {
+            self.ending = Ending::Deleting { asked: false };
+        }
+        self.advance();
+    }
+
+    /// What became of the deletion. The room ends either way: what was submitted meanwhile has not
+    /// been taken, so whoever is still here after a failure is to come back and send it again.
+    pub(crate) fn deleted(&mut self, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.close_all(CloseCode::NoRoom, "the room has been deleted"),
+            Err(why) => {
+                let reason = format!("the room could not be deleted and goes on: {why}");
+                self.close_all(CloseCode::TryLater, &reason);
+            }
+        }
     }
 
     /// Everything that arrived has been handed over: check it and send what may be sent.
@@ -736,11 +762,19 @@ impl Core {
     }
 
     fn end_if_settled(&mut self) {
-        if !self.is_outstanding()
-            && let Ending::When(code, reason) = &self.ending
-        {
-            let (code, reason) = (*code, reason.clone());
-            self.close_all(code, &reason);
+        if self.is_outstanding() {
+            return;
+        }
+        match &mut self.ending {
+            Ending::When(code, reason) => {
+                let (code, reason) = (*code, reason.clone());
+                self.close_all(code, &reason);
+            }
+            Ending::Deleting { asked } if !*asked => {
+                *asked = true;
+                self.outputs.push_back(Output::Delete);
+            }
+            Ending::No | Ending::Deleting { .. } | Ending::Ended(..) => {}
         }
     }
 

@@ -212,8 +212,7 @@ impl Task {
             }
             Input::Delete(reply) => {
                 self.deletions.push(reply);
-                self.core
-                    .end(CloseCode::NoRoom, "the room has been deleted");
+                self.core.delete();
             }
             Input::End(code, reason) => self.core.end(code, reason),
         }
@@ -315,8 +314,9 @@ impl Task {
                     tracing::info!(room = %self.room.name, %session, %refusal, "a submission was refused");
                 }
                 Output::Settled(since) => observatory::acked(since.elapsed()),
+                Output::Delete => self.delete().await,
                 Output::Ended => {
-                    self.end().await;
+                    self.end();
                     return;
                 }
             }
@@ -408,21 +408,28 @@ impl Task {
         }
     }
 
-    /// The core has ended: delete if that was asked, and let go of the room.
-    async fn end(&mut self) {
+    /// Deletes the log, and tells those who asked for it; the members hear of it from the core.
+    async fn delete(&mut self) {
+        let entries = vec![Entry::Delete(self.room.name.clone())];
+        let log = &self.shared.history.stores().log;
+        let deleted = log.append(Batch { entries }).await;
+        if let Err(error) = &deleted {
+            tracing::error!(room = %self.room.name, %error, "the room could not be deleted");
+        }
+        self.shared.followers.moved(&self.room.name);
+        let result = deleted.map(|_| ()).map_err(|error| error.to_string());
+        for reply in self.deletions.drain(..) {
+            drop(reply.send(result.clone().map_err(RoomError::Log)));
+        }
+        self.core.deleted(result);
+    }
+
+    /// The core has ended: let go of the room.
+    fn end(&mut self) {
         self.ended = true;
         self.room.inbox.release(self.core.take_released());
-        if !self.deletions.is_empty() {
-            let entries = vec![Entry::Delete(self.room.name.clone())];
-            let log = &self.shared.history.stores().log;
-            let deleted = log.append(Batch { entries }).await;
-            self.shared.followers.moved(&self.room.name);
-            let result = deleted
-                .map(|_| ())
-                .map_err(|error| RoomError::Log(error.to_string()));
-            for reply in self.deletions.drain(..) {
-                drop(reply.send(result.clone()));
-            }
+        for reply in self.deletions.drain(..) {
+            drop(reply.send(Err(RoomError::Ending)));
         }
         for (_, pending) in self.pending.drain() {
             match pending {

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use super::chunk::{ChunkWriter, Chunks, damaged};
 use super::commit::{Change, PREPARED, Stream};
 use super::rooms::Waiting;
-use super::{Committed, Disk, Queued, Shared, State, ahead, mover};
+use super::{Committed, Disk, FREEING_BYTES, Queued, Shared, State, ahead, mover};
 use crate::log::{AppendError, Appended, Durable, ReadError};
 use protocol::envelope::Damage;
 
@@ -245,8 +245,11 @@ fn take(shared: &Shared) -> Option<Vec<Queued>> {
 fn take_queued(state: &mut MutexGuard<'_, State>) -> Vec<Queued> {
     let mut taken = Vec::new();
     let mut bytes = 0;
+    // What gives space back goes by itself: it may be written when nothing else may.
+    let frees = state.queue.front().is_some_and(Queued::only_frees);
     while let Some(batch) = state.queue.front()
         && (taken.is_empty() || bytes + batch.bytes <= COMMIT_BYTES)
+        && batch.only_frees() == frees
     {
         bytes += batch.bytes;
         taken.extend(state.queue.pop_front());
@@ -263,11 +266,14 @@ fn ready(
 ) -> Result<Vec<Packed>, (Vec<Queued>, String)> {
     let bytes: usize = batches.iter().map(|batch| batch.bytes).sum();
     let free = disk.free_bytes();
-    if free < shared.options.min_free_bytes + bytes as u64 {
+    let mut reserve = shared.options.min_free_bytes;
+    if batches.iter().all(Queued::only_frees) {
+        reserve = reserve.min(FREEING_BYTES);
+    }
+    if free < reserve + bytes as u64 {
         let why = format!(
-            "the disk is full: {free} bytes are free at {} and {} are kept in reserve",
+            "the disk is full: {free} bytes are free at {} and {reserve} are kept in reserve",
             disk.path.display(),
-            shared.options.min_free_bytes
         );
         return Err((batches, why));
     }
