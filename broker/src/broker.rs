@@ -488,6 +488,62 @@ mod tests {
         assert_eq!(code, CloseCode::TryLater);
     }
 
+    /// Plants a panic in the task that wakes it.
+    struct Planted;
+
+    impl std::task::Wake for Planted {
+        fn wake(self: Arc<Self>) {
+            panic!("planted");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_of_a_rooms_task_ends_the_room_and_leaves_no_dead_one() {
+        let broker = with_rooms(1);
+        let joined = |event| matches!(event, Event::Joined { .. }).then_some(());
+        let closed = |event| match event {
+            Event::Closed { code, .. } => Some(code),
+            _ => None,
+        };
+        let mut bystander = join(&broker, 0).unwrap();
+        until("it joins", || bystander.next_event().and_then(joined)).await;
+        bystander.register(&Arc::new(Planted).into());
+        let answer = broker.write(&room(0), created()).await;
+        // The record may have been stored before the panic, and the answer is lost all the same.
+        assert!(
+            answer.is_ok() || answer == Err(RoomError::Ending),
+            "{answer:?}"
+        );
+        let code = until("it ends", || bystander.next_event().and_then(closed)).await;
+        assert_eq!(code, CloseCode::TryLater);
+        let head = within("it is loaded anew", async {
+            loop {
+                match broker.write(&room(0), created()).await {
+                    Ok(head) => return head,
+                    Err(RoomError::Ending | RoomError::Log(_)) => tokio::task::yield_now().await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+        .await;
+        assert_eq!(head.seq, Seq::new(2));
+        let mut back = join(&broker, 0).unwrap();
+        until("it joins", || back.next_event().and_then(joined)).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_room_may_stay_loaded_for_ever() {
+        let limits = Limits {
+            idle_unload: Duration::MAX,
+            ..Limits::default()
+        };
+        let broker = on(MemoryLog::new(), limits);
+        for seq in 1..=2 {
+            let head = within("an answer", broker.write(&room(0), created())).await;
+            assert_eq!(head.map(|head| head.seq), Ok(Seq::new(seq)));
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn past_the_limit_the_room_that_rested_longest_makes_way() {
         let broker = with_rooms(3);

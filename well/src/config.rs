@@ -191,6 +191,9 @@ impl From<FileKind> for replay::Kind {
     }
 }
 
+/// The longest that a room may stay loaded without members.
+const MAX_IDLE_UNLOAD: Duration = Duration::from_secs(365 * 86_400);
+
 const DEFAULT_FILE: &str = "well.toml";
 
 impl ServeArgs {
@@ -232,6 +235,12 @@ impl ServeArgs {
                 .document_bytes
                 .unwrap_or(defaults.document_bytes),
         };
+        if limits.idle_unload > MAX_IDLE_UNLOAD {
+            bail!(
+                "idle_unload_seconds is at most {}, a year",
+                MAX_IDLE_UNLOAD.as_secs()
+            );
+        }
         let mut spaces = BTreeMap::from([
             ("pit".to_owned(), Space::of_kind(replay::Kind::Yjs)),
             ("doc".to_owned(), Space::of_kind(replay::Kind::Yjs)),
@@ -344,9 +353,20 @@ mod tests {
         for file in [
             "listne = '127.0.0.1:1'",
             "[limits]\nrooms = 1",
+            "[limits]\nidle_unload_seconds = -1",
             "[spaces.X]\n",
         ] {
             assert!(resolve(args(), file).is_err(), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_room_is_not_kept_for_longer_than_time_goes() {
+        let file = |seconds: u64| format!("[limits]\nidle_unload_seconds = {seconds}");
+        assert!(resolve(args(), &file(31_536_000)).is_ok());
+        for seconds in [31_536_001, i64::MAX as u64] {
+            let error = resolve(args(), &file(seconds)).unwrap_err().to_string();
+            assert!(error.contains("a year"), "{error}");
         }
     }
 
