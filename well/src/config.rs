@@ -25,7 +25,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WELL_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where records are kept [default: sled]
-    #[arg(long, env = "WELL_LOG_STORE", value_name = "STORE")]
+    #[arg(long, env = "WELL_STORE", value_name = "STORE")]
     store: Option<Store>,
     /// Where history is archived: `file:///…`, `s3://bucket/prefix`, `gs://…` or `az://…`
     #[arg(long, env = "WELL_ARCHIVE", value_name = "URL")]
@@ -34,8 +34,16 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Let anyone who can reach a listener that is not on loopback read and write every room
-    #[arg(long, env = "WELL_ALLOW_OPEN")]
-    allow_open: bool,
+    #[arg(
+        long,
+        env = "WELL_ALLOW_OPEN",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    allow_open: Option<bool>,
     /// What is logged, like `RUST_LOG`: a level, or levels by target [default: info]
     #[arg(long, env = "WELL_LOG", value_name = "FILTER")]
     log: Option<String>,
@@ -212,7 +220,7 @@ impl ServeArgs {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
-        let open = self.allow_open || file.allow_open.unwrap_or(false);
+        let open = self.allow_open.or(file.allow_open).unwrap_or(false);
         if !listen.ip().is_loopback() && !open {
             bail!(
                 "{listen} can be reached from other machines, and every room is open to whoever \
@@ -304,7 +312,7 @@ mod tests {
             store: None,
             archive: None,
             config: None,
-            allow_open: false,
+            allow_open: None,
             log: None,
             log_format: None,
         }
@@ -376,9 +384,39 @@ mod tests {
         let error = resolve(args(), file).unwrap_err().to_string();
         assert!(error.contains("--allow-open"), "{error}");
         let open = ServeArgs {
-            allow_open: true,
+            allow_open: Some(true),
             ..args()
         };
         assert!(resolve(open, file).is_ok());
+        let in_file = format!("{file}\nallow_open = true");
+        assert!(resolve(args(), &in_file).is_ok());
+        let closed = ServeArgs {
+            allow_open: Some(false),
+            ..args()
+        };
+        assert!(resolve(closed, &in_file).is_err(), "the file does not win");
+    }
+
+    #[test]
+    fn each_setting_has_one_name() {
+        let command = ServeArgs::augment_args(clap::Command::new("serve"));
+        for arg in command.get_arguments() {
+            let variable = format!("WELL_{}", arg.get_id().as_str().to_uppercase());
+            let env = arg.get_env().and_then(|name| name.to_str());
+            assert_eq!(env, Some(&*variable));
+        }
+        for (said, open) in [
+            ("", Some(true)),
+            ("=1", Some(true)),
+            ("=yes", Some(true)),
+            ("=true", Some(true)),
+            ("=0", Some(false)),
+            ("=no", Some(false)),
+            ("=false", Some(false)),
+        ] {
+            let flag = format!("--allow-open{said}");
+            let matches = command.clone().get_matches_from(["serve", &flag]);
+            assert_eq!(matches.get_one::<bool>("allow_open").copied(), open);
+        }
     }
 }
