@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_deletion_that_fails_is_told_and_closes_nobody_for_good() {
+    async fn what_the_log_did_not_take_is_told_and_closes_nobody_for_good() {
         let faults = Faults {
             not_written: 1000,
             ..Faults::default()
@@ -479,6 +479,8 @@ mod tests {
         let broker = on(log, Limits::default());
         let mut member = join(&broker, 0).unwrap();
         let failed = within("an answer", broker.delete(&room(0))).await;
+        assert!(matches!(failed, Err(RoomError::Log(_))), "{failed:?}");
+        let failed = within("an answer", broker.write(&room(1), created())).await;
         assert!(matches!(failed, Err(RoomError::Log(_))), "{failed:?}");
         let closed = |event| match event {
             Event::Closed { code, .. } => Some(code),

@@ -101,6 +101,8 @@ pub(crate) enum Answer {
     Recorded(Head),
     /// It was not written, and why.
     Refused(String),
+    /// The log did not take it, and why.
+    NotStored(String),
 }
 
 struct Session {
@@ -420,7 +422,8 @@ impl Core {
         let durable = match result {
             Ok(durable) => durable,
             Err(error) => {
-                self.fail(&Refusal::NotStored(error.to_string()));
+                self.in_flight.push_front(run);
+                self.fail(error.to_string());
                 return;
             }
         };
@@ -754,11 +757,17 @@ impl Core {
     }
 
     /// The log did not take a run: the document is ahead of it for good. Nobody is acked.
-    fn fail(&mut self, refusal: &Refusal) {
-        self.in_flight.clear();
+    fn fail(&mut self, why: String) {
+        let staged = std::mem::replace(&mut self.staged, Staged::after(self.durable));
+        let in_flight = self.in_flight.drain(..).flat_map(|run| run.waiting);
+        for waiting in in_flight.chain(staged.waiting) {
+            if let Waiting::Answer(request, _) = waiting {
+                let answer = Answer::NotStored(why.clone());
+                self.outputs.push_back(Output::Answer(request, answer));
+            }
+        }
         self.unchecked.clear();
-        self.staged = Staged::after(self.durable);
-        self.close_all(CloseCode::TryLater, &refusal.to_string());
+        self.close_all(CloseCode::TryLater, &Refusal::NotStored(why).to_string());
     }
 
     fn end_if_settled(&mut self) {

@@ -425,6 +425,12 @@ impl Task {
             (Some(Pending::Written(reply)), Answer::Refused(why)) => {
                 drop(reply.send(Err(RoomError::Refused(why))));
             }
+            (Some(Pending::State(reply)), Answer::NotStored(why)) => {
+                drop(reply.send(Err(RoomError::Log(why))));
+            }
+            (Some(Pending::Written(reply)), Answer::NotStored(why)) => {
+                drop(reply.send(Err(RoomError::Log(why))));
+            }
             (Some(Pending::Snapshot), Answer::State(head, payload)) => {
                 self.keep_snapshot(head, payload);
             }

@@ -386,6 +386,15 @@ impl Log for SledLog {
         self.shared.poison.borrow().clone()
     }
 
+    fn refuses_writes(&self) -> Option<String> {
+        let full = || {
+            let disk = self.shared.disk.try_read()?;
+            disk.as_ref()?
+                .shortage(self.shared.options.min_free_bytes, 0)
+        };
+        self.poisoned().or_else(full)
+    }
+
     fn until_poisoned(&self) -> BoxFuture<'static, String> {
         let mut poison = self.shared.poison.subscribe();
         async move {
@@ -609,6 +618,14 @@ impl Disk {
     /// Bytes that the file system still has for us; unlimited where it does not say.
     fn free_bytes(&self) -> u64 {
         rustix::fs::fstatvfs(&self.file).map_or(u64::MAX, |fs| fs.f_bavail * fs.f_frsize)
+    }
+
+    /// Why `bytes` may not be written while `reserve` is to stay free. Clients are shown this.
+    fn shortage(&self, reserve: u64, bytes: u64) -> Option<String> {
+        let free = self.free_bytes();
+        (free < reserve.saturating_add(bytes)).then(|| {
+            format!("the disk is full: {free} bytes are free, and {reserve} are kept in reserve")
+        })
     }
 }
 

@@ -304,7 +304,11 @@ async fn a_full_disk_refuses_and_harms_nothing() {
     for _ in 0..2 {
         let refused = log.append(batch.clone()).await;
         assert!(matches!(&refused, Err(AppendError::NotWritten(why)) if why.contains("full")));
+        let told = refused.unwrap_err().to_string();
+        assert!(!told.contains(folder.path().to_str().unwrap()), "{told}");
     }
+    let why = log.refuses_writes();
+    assert!(why.is_some_and(|why| why.contains("full")));
     assert_eq!(log.poisoned(), None);
     log.close().await;
     assert_eq!(head_of(folder.path()).await.unwrap(), heads[2]);

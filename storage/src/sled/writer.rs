@@ -190,7 +190,7 @@ fn run_writer(
         let batches = match ready(shared, disk, batches) {
             Ok(batches) => batches,
             Err((batches, why)) => {
-                refuse(shared, batches, &why);
+                refuse(shared, disk, batches, &why);
                 continue;
             }
         };
@@ -265,16 +265,11 @@ fn ready(
     batches: Vec<Queued>,
 ) -> Result<Vec<Packed>, (Vec<Queued>, String)> {
     let bytes: usize = batches.iter().map(|batch| batch.bytes).sum();
-    let free = disk.free_bytes();
     let mut reserve = shared.options.min_free_bytes;
     if batches.iter().all(Queued::only_frees) {
         reserve = reserve.min(FREEING_BYTES);
     }
-    if free < reserve + bytes as u64 {
-        let why = format!(
-            "the disk is full: {free} bytes are free at {} and {reserve} are kept in reserve",
-            disk.path.display(),
-        );
+    if let Some(why) = disk.shortage(reserve, bytes as u64) {
         return Err((batches, why));
     }
     let mut trims = Vec::new();
@@ -406,8 +401,8 @@ fn write(
 }
 
 /// Refuses batches of which nothing has been written, and all that were built on them.
-fn refuse(shared: &Shared, batches: Vec<Queued>, why: &str) {
-    tracing::warn!(why, "a batch was refused");
+fn refuse(shared: &Shared, disk: &Disk, batches: Vec<Queued>, why: &str) {
+    tracing::warn!(why, path = %disk.path.display(), "a batch was refused");
     let first = batches.first().map_or(0, |batch| batch.number);
     let mut state = shared.state.lock();
     // What was flushed before is still on its way; wait for it, so that it keeps its place.
