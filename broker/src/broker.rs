@@ -4,8 +4,13 @@
 //! The directory is the one place where a room's name leads to its owner: a room is put there
 //! before its task starts and leaves it in the same step in which the task decides to end, so two
 //! owners of one room cannot be.
+//!
+//! A room that nobody is in and that has nothing on its way *rests*: its task says so, and the next
+//! thing that is given to it ends that. Everything reaches a room through the directory, so taking a
+//! resting one out of it leaves an owner that has nothing to do and can be given nothing. Past the
+//! limit of loaded rooms the one that has rested longest makes way like that.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -169,7 +174,7 @@ impl Broker {
         &self.shared.snapshots
     }
 
-    /// Closes the room's members with 4404 and deletes its log.
+    /// Deletes the room's log, and then closes its members with 4404; with 1013 if that fails.
     ///
     /// # Errors
     /// [`RoomError`] says why not.
@@ -267,25 +272,25 @@ impl Broker {
         name: &RoomName,
         give: impl FnOnce(&Room) -> Result<(), RoomError>,
     ) -> Result<Arc<Room>, RoomError> {
-        let mut rooms = self.shared.rooms.map.lock();
+        let mut rooms = self.shared.rooms.inner.lock();
         // Looked at with the directory held: shutting down sets it before it lists the rooms.
         if self.shared.closing.load(Ordering::SeqCst) {
             return Err(RoomError::Ending);
         }
         if let Some(room) = rooms.get(name) {
-            give(room)?;
-            return Ok(Arc::clone(room));
+            give(&room)?;
+            rooms.wake(name);
+            return Ok(room);
         }
-        if rooms.len() >= self.shared.limits.rooms_loaded {
+        let room = Arc::new(Room::new(name.clone()));
+        if rooms.len() >= self.shared.limits.rooms_loaded && !rooms.make_way() {
             return Err(RoomError::Full(format!(
-                "{} rooms are loaded, as many as there may be",
+                "{} rooms are loaded and in use, as many as there may be",
                 rooms.len()
             )));
         }
-        let room = Arc::new(Room::new(name.clone()));
         give(&room)?;
-        rooms.insert(name.clone(), Arc::clone(&room));
-        observatory::rooms_loaded(rooms.len());
+        rooms.insert(Arc::clone(&room));
         self.shared
             .tasks
             .spawn(task::run(Arc::clone(&self.shared), Arc::clone(&room)));
@@ -296,36 +301,310 @@ impl Broker {
 /// The loaded rooms by name.
 #[derive(Default)]
 pub(crate) struct Directory {
-    map: Mutex<HashMap<RoomName, Arc<Room>>>,
+    inner: Mutex<Rooms>,
+}
+
+#[derive(Default)]
+struct Rooms {
+    map: HashMap<RoomName, Loaded>,
+    /// The rooms that rest, by when they began to: the first has rested longest.
+    resting: BTreeMap<u64, Arc<Room>>,
+    rests: u64,
+}
+
+struct Loaded {
+    room: Arc<Room>,
+    /// Where the room stands among those that rest.
+    resting: Option<u64>,
 }
 
 impl Directory {
     /// Lets go of a room if `agreed`, in one step; gives whether it did.
     pub(crate) fn forget(&self, room: &Arc<Room>, agreed: impl FnOnce() -> bool) -> bool {
-        let mut map = self.map.lock();
-        let same = map
-            .get(&room.name)
-            .is_some_and(|found| Arc::ptr_eq(found, room));
-        if !same {
+        let mut rooms = self.inner.lock();
+        if !rooms.holds(room) {
             return true;
         }
         if !agreed() {
             return false;
         }
-        map.remove(&room.name);
-        observatory::rooms_loaded(map.len());
+        rooms.remove(&room.name);
+        true
+    }
+
+    /// The room's owner has nothing to do and nobody to do it for, until something is given to it.
+    /// Gives whether it rests now: not if something has been given to it already.
+    pub(crate) fn rest(&self, room: &Arc<Room>) -> bool {
+        let mut rooms = self.inner.lock();
+        if !rooms.holds(room) || !room.inbox.is_empty() {
+            return false;
+        }
+        rooms.rest(room);
         true
     }
 
     fn get(&self, room: &RoomName) -> Option<Arc<Room>> {
-        self.map.lock().get(room).cloned()
+        self.inner.lock().get(room)
     }
 
     fn all(&self) -> Vec<Arc<Room>> {
-        self.map.lock().values().cloned().collect()
+        let rooms = self.inner.lock();
+        let rooms = rooms.map.values();
+        rooms.map(|loaded| Arc::clone(&loaded.room)).collect()
     }
 
     fn len(&self) -> usize {
-        self.map.lock().len()
+        self.inner.lock().len()
+    }
+}
+
+impl Rooms {
+    fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    fn get(&self, name: &RoomName) -> Option<Arc<Room>> {
+        self.map.get(name).map(|loaded| Arc::clone(&loaded.room))
+    }
+
+    fn holds(&self, room: &Arc<Room>) -> bool {
+        let found = self.map.get(&room.name);
+        found.is_some_and(|loaded| Arc::ptr_eq(&loaded.room, room))
+    }
+
+    fn insert(&mut self, room: Arc<Room>) {
+        let name = room.name.clone();
+        let resting = None;
+        self.map.insert(name, Loaded { room, resting });
+        observatory::rooms_loaded(self.len());
+    }
+
+    fn remove(&mut self, name: &RoomName) {
+        self.wake(name);
+        self.map.remove(name);
+        observatory::rooms_loaded(self.len());
+    }
+
+    fn rest(&mut self, room: &Arc<Room>) {
+        self.wake(&room.name);
+        self.rests += 1;
+        if let Some(loaded) = self.map.get_mut(&room.name) {
+            loaded.resting = Some(self.rests);
+            self.resting.insert(self.rests, Arc::clone(room));
+        }
+    }
+
+    fn wake(&mut self, name: &RoomName) {
+        let loaded = self.map.get_mut(name);
+        if let Some(since) = loaded.and_then(|loaded| loaded.resting.take()) {
+            self.resting.remove(&since);
+        }
+    }
+
+    /// Lets go of the room that has rested longest. Gives whether there was one.
+    fn make_way(&mut self) -> bool {
+        let Some((_, room)) = self.resting.pop_first() else {
+            return false;
+        };
+        self.map.remove(&room.name);
+        // Nobody hears of it: a room that rests has no members, and now no way leads to it.
+        let reason = "the room makes way for another";
+        room.inbox.push(Input::End(CloseCode::TryLater, reason));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use protocol::Seq;
+    use protocol::dialect::Event;
+    use storage::faults::{Faults, FaultyLog};
+    use storage::memory::MemoryLog;
+
+    use super::*;
+
+    fn on(log: impl Log, limits: Limits) -> Broker {
+        let history = History::of_log(Arc::new(log), replay::Kind::Yjs);
+        Broker::new(history, Snapshots::none(), limits)
+    }
+
+    fn with_rooms(rooms_loaded: usize) -> Broker {
+        let limits = Limits {
+            rooms_loaded,
+            ..Limits::default()
+        };
+        on(MemoryLog::new(), limits)
+    }
+
+    fn room(nth: usize) -> RoomName {
+        RoomName::parse(&format!("pit/{nth}")).unwrap()
+    }
+
+    fn join(broker: &Broker, nth: usize) -> Result<Member, RoomError> {
+        let session = SessionId::new(nth as u64 + 1);
+        broker.join(&room(nth), session, Role::Editor, None)
+    }
+
+    async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let looking = async {
+            loop {
+                if let Some(found) = look() {
+                    return found;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        within(what, looking).await
+    }
+
+    async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+        let limit = Duration::from_secs(20);
+        let done = tokio::time::timeout(limit, future).await;
+        done.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
+    }
+
+    fn created() -> Vec<(RecordKind, Bytes)> {
+        vec![(RecordKind::Created, Bytes::new())]
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_log_did_not_take_is_told_and_closes_nobody_for_good() {
+        let faults = Faults {
+            not_written: 1000,
+            ..Faults::default()
+        };
+        let log = FaultyLog::new(MemoryLog::new(), faults, 1);
+        let broker = on(log, Limits::default());
+        let mut member = join(&broker, 0).unwrap();
+        let failed = within("an answer", broker.delete(&room(0))).await;
+        assert!(matches!(failed, Err(RoomError::Log(_))), "{failed:?}");
+        let failed = within("an answer", broker.write(&room(1), created())).await;
+        assert!(matches!(failed, Err(RoomError::Log(_))), "{failed:?}");
+        let closed = |event| match event {
+            Event::Closed { code, .. } => Some(code),
+            _ => None,
+        };
+        let code = until("it ends", || member.next_event().and_then(closed)).await;
+        assert_eq!(code, CloseCode::TryLater);
+    }
+
+    /// Plants a panic in the task that wakes it.
+    struct Planted;
+
+    impl std::task::Wake for Planted {
+        fn wake(self: Arc<Self>) {
+            panic!("planted");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_of_a_rooms_task_ends_the_room_and_leaves_no_dead_one() {
+        let broker = with_rooms(1);
+        let joined = |event| matches!(event, Event::Joined { .. }).then_some(());
+        let closed = |event| match event {
+            Event::Closed { code, .. } => Some(code),
+            _ => None,
+        };
+        let mut bystander = join(&broker, 0).unwrap();
+        until("it joins", || bystander.next_event().and_then(joined)).await;
+        bystander.register(&Arc::new(Planted).into());
+        let answer = broker.write(&room(0), created()).await;
+        // The record may have been stored before the panic, and the answer is lost all the same.
+        assert!(
+            answer.is_ok() || answer == Err(RoomError::Ending),
+            "{answer:?}"
+        );
+        let code = until("it ends", || bystander.next_event().and_then(closed)).await;
+        assert_eq!(code, CloseCode::TryLater);
+        let head = within("it is loaded anew", async {
+            loop {
+                match broker.write(&room(0), created()).await {
+                    Ok(head) => return head,
+                    Err(RoomError::Ending | RoomError::Log(_)) => tokio::task::yield_now().await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+        .await;
+        assert_eq!(head.seq, Seq::new(2));
+        let mut back = join(&broker, 0).unwrap();
+        until("it joins", || back.next_event().and_then(joined)).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_room_may_stay_loaded_for_ever() {
+        let limits = Limits {
+            idle_unload: Duration::MAX,
+            ..Limits::default()
+        };
+        let broker = on(MemoryLog::new(), limits);
+        for seq in 1..=2 {
+            let head = within("an answer", broker.write(&room(0), created())).await;
+            assert_eq!(head.map(|head| head.seq), Ok(Seq::new(seq)));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn past_the_limit_the_room_that_rested_longest_makes_way() {
+        let broker = with_rooms(3);
+        for nth in 0..100 {
+            broker.write(&room(nth), created()).await.unwrap();
+            until("it rests", || {
+                let rooms = broker.shared.rooms.inner.lock();
+                (rooms.resting.len() == rooms.len()).then_some(())
+            })
+            .await;
+            // The first one is asked again and again, so it is never the longest idle.
+            broker.read_state(&room(0)).await.unwrap();
+        }
+        assert_eq!(broker.rooms_loaded(), 3);
+        assert!(broker.shared.rooms.get(&room(0)).is_some());
+        assert!(broker.shared.rooms.get(&room(99)).is_some());
+        assert!(broker.shared.rooms.get(&room(97)).is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_members_in_every_room_a_join_is_refused_until_one_is_left() {
+        let broker = with_rooms(2);
+        let (first, _second) = (join(&broker, 0).unwrap(), join(&broker, 1).unwrap());
+        let refused = join(&broker, 2).err();
+        assert!(matches!(refused, Some(RoomError::Full(_))), "{refused:?}");
+        drop(first);
+        let mut third = until("there is room", || join(&broker, 2).ok()).await;
+        let joined = |event| matches!(event, Event::Joined { .. }).then_some(());
+        until("it joins", || third.next_event().and_then(joined)).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn rooms_that_make_way_all_the_time_have_one_owner_each() {
+        const ROOMS: usize = 12;
+        const EACH: usize = 200;
+        let broker = with_rooms(4);
+        let writers = (0..4).map(|writer| {
+            let broker = broker.clone();
+            tokio::spawn(async move {
+                for nth in 0..EACH {
+                    let room = room((nth * 7 + writer * 5) % ROOMS);
+                    loop {
+                        match broker.write(&room, created()).await {
+                            Ok(_) => break,
+                            Err(RoomError::Full(_)) => tokio::task::yield_now().await,
+                            Err(error) => panic!("{room}: {error}"),
+                        }
+                    }
+                }
+            })
+        });
+        let writers = futures_util::future::try_join_all(writers);
+        within("they write", writers).await.unwrap();
+        assert!(broker.rooms_loaded() <= 4);
+        let mut written = 0;
+        for nth in 0..ROOMS {
+            let (state, _) = broker.room(&room(nth)).await.unwrap();
+            written += state.head.seq.since(Seq::ZERO);
+        }
+        assert_eq!(written as usize, 4 * EACH);
     }
 }

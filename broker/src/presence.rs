@@ -16,7 +16,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::dialect::PresenceEntry;
-use protocol::limits::MAX_PRESENCE_PER_SESSION;
+use protocol::limits::{MAX_PRESENCE_CLOCK, MAX_PRESENCE_PER_SESSION};
 use protocol::{SessionId, Site};
 
 use crate::limits::{PRESENCE_ENTRIES, PRESENCE_GRACE};
@@ -175,6 +175,9 @@ impl Inner {
     }
 
     fn accept(&mut self, session: SessionId, entry: PresenceEntry) -> bool {
+        if entry.clock > MAX_PRESENCE_CLOCK {
+            return false;
+        }
         let site = entry.site;
         let Some(held) = self.entries.get_mut(&site) else {
             // Nobody needs to hear of someone who was never here.
@@ -261,9 +264,10 @@ impl Inner {
         if held.entry.state.is_none() {
             return false;
         }
+        // At the greatest clock there is, equal and without a state is news all the same.
         let entry = PresenceEntry {
             site,
-            clock: held.entry.clock + 1,
+            clock: (held.entry.clock + 1).min(MAX_PRESENCE_CLOCK),
             state: None,
         };
         self.set(site, None, entry);
@@ -372,6 +376,22 @@ mod tests {
         }
         assert_eq!(since(&presence, 0).as_deref(), Some("7@100=x;8@100=y;"));
         assert_eq!(since(&presence, presence.version()), None);
+    }
+
+    #[test]
+    fn a_removal_stays_within_the_clocks_there_are() {
+        let presence = Presence::default();
+        let now = Instant::now();
+        let last = (1 << 53) - 1;
+        assert_eq!(presence.update(A, vec![entry(7, last, Some("x"))]), 0);
+        assert_eq!(
+            presence.update(A, vec![entry(7, MAX_PRESENCE_CLOCK, Some("x"))]),
+            1
+        );
+        presence.leave(A, false, now);
+        assert!(presence.expire(now + PRESENCE_GRACE));
+        let gone = format!("7@{MAX_PRESENCE_CLOCK}=null;");
+        assert_eq!(since(&presence, 1), Some(gone));
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl Unsaved {
     }
 
     fn due_at(&self) -> Option<Instant> {
-        Some(self.since? + self.rule.after?)
+        self.since?.checked_add(self.rule.after?)
     }
 }
 

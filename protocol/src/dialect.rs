@@ -50,7 +50,8 @@ pub struct Submission {
 pub struct PresenceEntry {
     /// The replica.
     pub site: Site,
-    /// Grows with every change of the state.
+    /// Grows with every change of the state, up to
+    /// [`MAX_PRESENCE_CLOCK`](crate::limits::MAX_PRESENCE_CLOCK).
     pub clock: u64,
     /// The state as JSON, or `None` when the replica has left.
     pub state: Option<Bytes>,

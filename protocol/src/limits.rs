@@ -21,6 +21,9 @@ pub const MAX_PRESENCE_ENTRIES: usize = 1024;
 pub const MAX_PRESENCE_STATE_BYTES: usize = 16 << 10;
 /// The most presence entries one session may own.
 pub const MAX_PRESENCE_PER_SESSION: usize = 8;
+/// The greatest clock of a presence entry. A number of lib0 ends at 2^53 − 1: half of that leaves
+/// honest clients, who count up by one, room for ever, whatever others say.
+pub const MAX_PRESENCE_CLOCK: u64 = 1 << 52;
 /// How deep brackets nest in a presence state.
 pub const MAX_PRESENCE_DEPTH: usize = 64;
 /// The most acks a session may wait for; beyond it, its transport stops reading.

@@ -184,6 +184,10 @@ impl<L: Log> Log for FaultyLog<L> {
             .or_else(|| self.inner.poisoned())
     }
 
+    fn refuses_writes(&self) -> Option<String> {
+        self.poisoned().or_else(|| self.inner.refuses_writes())
+    }
+
     fn until_poisoned(&self) -> BoxFuture<'static, String> {
         let inner = self.inner.until_poisoned();
         let mut poison = self.poison.subscribe();

@@ -96,6 +96,12 @@ pub trait Log: Send + Sync + 'static {
     /// Why the log no longer writes, if it does not.
     fn poisoned(&self) -> Option<String>;
 
+    /// Why a batch with records would be refused now, if it would: the log is poisoned, or its disk
+    /// is full, which may pass. Cheap, and fit to be shown to clients.
+    fn refuses_writes(&self) -> Option<String> {
+        self.poisoned()
+    }
+
     /// Waits until the log is poisoned, and says why. Never returns on a healthy log.
     fn until_poisoned(&self) -> BoxFuture<'static, String>;
 

@@ -25,7 +25,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WELL_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where records are kept [default: sled]
-    #[arg(long, env = "WELL_LOG_STORE", value_name = "STORE")]
+    #[arg(long, env = "WELL_STORE", value_name = "STORE")]
     store: Option<Store>,
     /// Where history is archived: `file:///…`, `s3://bucket/prefix`, `gs://…` or `az://…`
     #[arg(long, env = "WELL_ARCHIVE", value_name = "URL")]
@@ -34,8 +34,16 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Let anyone who can reach a listener that is not on loopback read and write every room
-    #[arg(long, env = "WELL_ALLOW_OPEN")]
-    allow_open: bool,
+    #[arg(
+        long,
+        env = "WELL_ALLOW_OPEN",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    allow_open: Option<bool>,
     /// What is logged, like `RUST_LOG`: a level, or levels by target [default: info]
     #[arg(long, env = "WELL_LOG", value_name = "FILTER")]
     log: Option<String>,
@@ -191,6 +199,9 @@ impl From<FileKind> for replay::Kind {
     }
 }
 
+/// The longest that a room may stay loaded without members.
+const MAX_IDLE_UNLOAD: Duration = Duration::from_secs(365 * 86_400);
+
 const DEFAULT_FILE: &str = "well.toml";
 
 impl ServeArgs {
@@ -205,7 +216,7 @@ impl ServeArgs {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
-        let open = self.allow_open || file.allow_open.unwrap_or(false);
+        let open = self.allow_open.or(file.allow_open).unwrap_or(false);
         if !listen.ip().is_loopback() && !open {
             bail!(
                 "{listen} can be reached from other machines, and every room is open to whoever \
@@ -228,6 +239,12 @@ impl ServeArgs {
                 .document_bytes
                 .unwrap_or(defaults.document_bytes),
         };
+        if limits.idle_unload > MAX_IDLE_UNLOAD {
+            bail!(
+                "idle_unload_seconds is at most {}, a year",
+                MAX_IDLE_UNLOAD.as_secs()
+            );
+        }
         let spaces = read_spaces(file.spaces)?;
         Ok(Config {
             listen,
@@ -310,7 +327,7 @@ mod tests {
             store: None,
             archive: None,
             config: None,
-            allow_open: false,
+            allow_open: None,
             log: None,
             log_format: None,
         }
@@ -359,9 +376,20 @@ mod tests {
         for file in [
             "listne = '127.0.0.1:1'",
             "[limits]\nrooms = 1",
+            "[limits]\nidle_unload_seconds = -1",
             "[spaces.X]\n",
         ] {
             assert!(resolve(args(), file).is_err(), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_room_is_not_kept_for_longer_than_time_goes() {
+        let file = |seconds: u64| format!("[limits]\nidle_unload_seconds = {seconds}");
+        assert!(resolve(args(), &file(31_536_000)).is_ok());
+        for seconds in [31_536_001, i64::MAX as u64] {
+            let error = resolve(args(), &file(seconds)).unwrap_err().to_string();
+            assert!(error.contains("a year"), "{error}");
         }
     }
 
@@ -371,9 +399,39 @@ mod tests {
         let error = resolve(args(), file).unwrap_err().to_string();
         assert!(error.contains("--allow-open"), "{error}");
         let open = ServeArgs {
-            allow_open: true,
+            allow_open: Some(true),
             ..args()
         };
         assert!(resolve(open, file).is_ok());
+        let in_file = format!("{file}\nallow_open = true");
+        assert!(resolve(args(), &in_file).is_ok());
+        let closed = ServeArgs {
+            allow_open: Some(false),
+            ..args()
+        };
+        assert!(resolve(closed, &in_file).is_err(), "the file does not win");
+    }
+
+    #[test]
+    fn each_setting_has_one_name() {
+        let command = ServeArgs::augment_args(clap::Command::new("serve"));
+        for arg in command.get_arguments() {
+            let variable = format!("WELL_{}", arg.get_id().as_str().to_uppercase());
+            let env = arg.get_env().and_then(|name| name.to_str());
+            assert_eq!(env, Some(&*variable));
+        }
+        for (said, open) in [
+            ("", Some(true)),
+            ("=1", Some(true)),
+            ("=yes", Some(true)),
+            ("=true", Some(true)),
+            ("=0", Some(false)),
+            ("=no", Some(false)),
+            ("=false", Some(false)),
+        ] {
+            let flag = format!("--allow-open{said}");
+            let matches = command.clone().get_matches_from(["serve", &flag]);
+            assert_eq!(matches.get_one::<bool>("allow_open").copied(), open);
+        }
     }
 }

@@ -76,6 +76,9 @@ pub(crate) enum Output {
     Refused(SessionId, Refusal),
     /// The oldest update of a durable commit arrived then.
     Settled(Instant),
+    /// Nothing is on its way any more: delete the room's log. The result comes back through
+    /// [`Core::deleted`].
+    Delete,
     /// The room has ended; nothing more comes.
     Ended,
 }
@@ -98,6 +101,8 @@ pub(crate) enum Answer {
     Recorded(Head),
     /// It was not written, and why.
     Refused(String),
+    /// The log did not take it, and why.
+    NotStored(String),
 }
 
 struct Session {
@@ -158,6 +163,9 @@ enum Ending {
     No,
     /// Nothing new is taken; once nothing is on its way, members are closed with this.
     When(CloseCode, String),
+    /// Nothing new is taken; once nothing is on its way, the log is deleted. Nobody hears of that
+    /// before it is durable.
+    Deleting { asked: bool },
     /// Members have been closed with this.
     Ended(CloseCode, String),
 }
@@ -384,6 +392,26 @@ impl Core {
         self.advance();
     }
 
+    /// Stops taking anything new; once nothing is on its way, has the log deleted.
+    pub(crate) fn delete(&mut self) {
+        if matches!(self.ending, Ending::No) {
+            self.ending = Ending::Deleting { asked: false };
+        }
+        self.advance();
+    }
+
+    /// What became of the deletion. The room ends either way: what was submitted meanwhile has not
+    /// been taken, so whoever is still here after a failure is to come back and send it again.
+    pub(crate) fn deleted(&mut self, result: Result<(), String>) {
+        match result {
+            Ok(()) => self.close_all(CloseCode::NoRoom, "the room has been deleted"),
+            Err(why) => {
+                let reason = format!("the room could not be deleted and goes on: {why}");
+                self.close_all(CloseCode::TryLater, &reason);
+            }
+        }
+    }
+
     /// Everything that arrived has been handed over: check it and send what may be sent.
     pub(crate) fn advance(&mut self) {
         self.check();
@@ -399,7 +427,8 @@ impl Core {
         let durable = match result {
             Ok(durable) => durable,
             Err(error) => {
-                self.fail(&Refusal::NotStored(error.to_string()));
+                self.in_flight.push_front(run);
+                self.fail(error.to_string());
                 return;
             }
         };
@@ -733,19 +762,33 @@ impl Core {
     }
 
     /// The log did not take a run: the document is ahead of it for good. Nobody is acked.
-    fn fail(&mut self, refusal: &Refusal) {
-        self.in_flight.clear();
+    fn fail(&mut self, why: String) {
+        let staged = std::mem::replace(&mut self.staged, Staged::after(self.durable));
+        let in_flight = self.in_flight.drain(..).flat_map(|run| run.waiting);
+        for waiting in in_flight.chain(staged.waiting) {
+            if let Waiting::Answer(request, _) = waiting {
+                let answer = Answer::NotStored(why.clone());
+                self.outputs.push_back(Output::Answer(request, answer));
+            }
+        }
         self.unchecked.clear();
-        self.staged = Staged::after(self.durable);
-        self.close_all(CloseCode::TryLater, &refusal.to_string());
+        self.close_all(CloseCode::TryLater, &Refusal::NotStored(why).to_string());
     }
 
     fn end_if_settled(&mut self) {
-        if !self.is_outstanding()
-            && let Ending::When(code, reason) = &self.ending
-        {
-            let (code, reason) = (*code, reason.clone());
-            self.close_all(code, &reason);
+        if self.is_outstanding() {
+            return;
+        }
+        match &mut self.ending {
+            Ending::When(code, reason) => {
+                let (code, reason) = (*code, reason.clone());
+                self.close_all(code, &reason);
+            }
+            Ending::Deleting { asked } if !*asked => {
+                *asked = true;
+                self.outputs.push_back(Output::Delete);
+            }
+            Ending::No | Ending::Deleting { .. } | Ending::Ended(..) => {}
         }
     }
 

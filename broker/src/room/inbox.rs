@@ -154,6 +154,13 @@ impl Inbox {
     }
 }
 
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        // What ended with its room unsettled.
+        observatory::inbox_bytes(-(*self.unsettled.get_mut() as f64));
+    }
+}
+
 /// Payload bytes among commands: what counts against the bound.
 pub(crate) fn submitted_bytes(commands: &[Command]) -> usize {
     let bytes = commands.iter().map(|command| match command {

@@ -24,6 +24,8 @@ pub(crate) struct Room {
     pub(crate) feed: Feed,
     pub(crate) presence: Presence,
     pub(crate) sessions: AtomicUsize,
+    /// Runs that the committer has and has not answered.
+    pub(crate) appending: AtomicUsize,
     /// Counted by its owner: what the document takes.
     pub(crate) document_bytes: AtomicUsize,
 }
@@ -36,6 +38,7 @@ impl Room {
             feed: Feed::new(Seq::ZERO),
             presence: Presence::default(),
             sessions: AtomicUsize::new(0),
+            appending: AtomicUsize::new(0),
             document_bytes: AtomicUsize::new(0),
         }
     }

@@ -2,14 +2,17 @@
 //!
 //! One loop: take everything that has arrived, hand it to the core in order, do what comes out,
 //! wake whom it concerns. The task ends when the room has been idle for a while, was deleted, or
-//! failed; the directory lets go of it in the same step in which it decides so.
+//! failed; the directory lets go of it in the same step in which it decides so. A panic is caught
+//! here: it ends this room, as a failure does, and no other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use protocol::dialect::{Command, Event, Refusal};
 use protocol::{CloseCode, Head, SessionId, Timestamp};
 use replay::{FoldError, Folded, Span};
@@ -38,6 +41,8 @@ struct Task {
     shared: Arc<Shared>,
     room: Arc<Room>,
     core: Core,
+    /// What has been taken out of the inbox and not been handled.
+    inputs: VecDeque<Input>,
     members: HashMap<SessionId, Arc<Mailbox>>,
     pending: HashMap<u64, Pending>,
     next_request: u64,
@@ -46,6 +51,8 @@ struct Task {
     moved: bool,
     /// Before this the members are not woken again.
     quiet_until: Instant,
+    /// The directory knows that there is nothing to do for anybody.
+    resting: bool,
     /// Since when nobody is here.
     idle_since: Option<Instant>,
     /// When the feed last moved; it is emptied after a while.
@@ -60,56 +67,70 @@ struct Task {
 
 /// Loads `room` and runs it until it ends.
 pub(crate) async fn run(shared: Arc<Shared>, room: Arc<Room>) {
-    let started = Instant::now();
-    match load(&shared, &room).await {
-        Ok((span, _)) if span.deleted => {
-            refuse_all(&shared, &room, CloseCode::NoRoom, &RoomError::NoRoom);
+    match AssertUnwindSafe(load(&shared, &room)).catch_unwind().await {
+        Ok(Ok(mut task)) => {
+            if AssertUnwindSafe(task.run()).catch_unwind().await.is_err() {
+                task.end_after_panic().await;
+            }
         }
-        Ok((span, folded)) => {
-            observatory::room_loaded(started.elapsed());
-            tracing::debug!(room = %room.name, seq = %folded.head.seq, records = folded.records,
-                took = ?started.elapsed(), "room loaded");
-            room.feed.start_at(folded.head.seq);
-            let now = Instant::now();
-            let rule = (shared.snapshots.rule_of)(room.name.space());
-            // Whatever it began from had at most as many bytes as the document has now.
-            let last = if folded.records == folded.head.seq.get() {
-                0
-            } else {
-                folded.document.memory_bytes() as u64
-            };
-            let unsaved = Unsaved::loaded(rule, last, folded.bytes, folded.records, now);
-            let (title, created) = (folded.facts.title.clone(), span.created);
-            let core = Core::new(room.name.clone(), folded, shared.limits.document_bytes, now);
-            let task = Task {
-                shared,
-                room,
-                core,
-                members: HashMap::new(),
-                pending: HashMap::new(),
-                next_request: 0,
-                deletions: Vec::new(),
-                moved: false,
-                quiet_until: now,
-                idle_since: Some(now),
-                published: None,
-                ended: false,
-                unsaved,
-                snapshot_asked: None,
-                title,
-                created,
-            };
-            task.run().await;
-        }
-        Err(error) => {
-            tracing::error!(room = %room.name, %error, "the room could not be loaded");
-            let error = RoomError::Log(format!("the room could not be loaded: {error}"));
+        Ok(Err((code, error))) => refuse_all(&shared, &room, code, &error),
+        Err(_) => {
+            tracing::error!(room = %room.name, "loading the room panicked");
+            let error = RoomError::Log("the room could not be loaded".to_owned());
             refuse_all(&shared, &room, CloseCode::Internal, &error);
         }
     }
 }
 
-async fn load(shared: &Shared, room: &Room) -> Result<(Span, Folded), FoldError> {
+/// The room's owner, or why it cannot be had.
+async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode, RoomError)> {
+    let started = Instant::now();
+    let (span, folded) = fold(shared, room).await.map_err(|error| {
+        tracing::error!(room = %room.name, %error, "the room could not be loaded");
+        let error = RoomError::Log(format!("the room could not be loaded: {error}"));
+        (CloseCode::Internal, error)
+    })?;
+    if span.deleted {
+        return Err((CloseCode::NoRoom, RoomError::NoRoom));
+    }
+    observatory::room_loaded(started.elapsed());
+    tracing::debug!(room = %room.name, seq = %folded.head.seq, records = folded.records,
+        took = ?started.elapsed(), "room loaded");
+    room.feed.start_at(folded.head.seq);
+    let now = Instant::now();
+    let rule = (shared.snapshots.rule_of)(room.name.space());
+    // Whatever it began from had at most as many bytes as the document has now.
+    let last = if folded.records == folded.head.seq.get() {
+        0
+    } else {
+        folded.document.memory_bytes() as u64
+    };
+    let unsaved = Unsaved::loaded(rule, last, folded.bytes, folded.records, now);
+    let (title, created) = (folded.facts.title.clone(), span.created);
+    let core = Core::new(room.name.clone(), folded, shared.limits.document_bytes, now);
+    Ok(Task {
+        shared: Arc::clone(shared),
+        room: Arc::clone(room),
+        core,
+        inputs: VecDeque::new(),
+        members: HashMap::new(),
+        pending: HashMap::new(),
+        next_request: 0,
+        deletions: Vec::new(),
+        moved: false,
+        quiet_until: now,
+        resting: false,
+        idle_since: Some(now),
+        published: None,
+        ended: false,
+        unsaved,
+        snapshot_asked: None,
+        title,
+        created,
+    })
+}
+
+async fn fold(shared: &Shared, room: &Room) -> Result<(Span, Folded), FoldError> {
     let span = shared.history.span(&room.name).await?;
     let folded = shared.history.load(&room.name, &span).await?;
     Ok((span, folded))
@@ -118,7 +139,11 @@ async fn load(shared: &Shared, room: &Room) -> Result<(Span, Folded), FoldError>
 /// Turns away everyone who waits for a room that cannot be had, and lets go of it.
 fn refuse_all(shared: &Shared, room: &Arc<Room>, code: CloseCode, error: &RoomError) {
     shared.rooms.forget(room, || true);
-    for input in room.inbox.take() {
+    refuse(room.inbox.take(), code, error);
+}
+
+fn refuse(inputs: impl IntoIterator<Item = Input>, code: CloseCode, error: &RoomError) {
+    for input in inputs {
         match input {
             Input::Join { mailbox, .. } => {
                 observatory::session_closed();
@@ -142,13 +167,13 @@ fn refuse_all(shared: &Shared, room: &Arc<Room>, code: CloseCode, error: &RoomEr
 }
 
 impl Task {
-    async fn run(mut self) {
+    async fn run(&mut self) {
         loop {
             let now = Instant::now();
             self.core.tick(now, self.shared.clock.now());
-            let inputs = self.room.inbox.take();
-            let none = inputs.is_empty();
-            for input in inputs {
+            self.inputs.extend(self.room.inbox.take());
+            let none = self.inputs.is_empty();
+            while let Some(input) = self.inputs.pop_front() {
                 self.handle(input).await;
             }
             self.core.advance();
@@ -157,6 +182,10 @@ impl Task {
             self.carry_out(now).await;
             if self.ended {
                 return;
+            }
+            self.resting &= none;
+            if !self.resting && self.core.is_idle() {
+                self.resting = self.shared.rooms.rest(&self.room);
             }
             if none && self.may_unload(now) {
                 let room = Arc::clone(&self.room);
@@ -205,8 +234,7 @@ impl Task {
             }
             Input::Delete(reply) => {
                 self.deletions.push(reply);
-                self.core
-                    .end(CloseCode::NoRoom, "the room has been deleted");
+                self.core.delete();
             }
             Input::End(code, reason) => self.core.end(code, reason),
         }
@@ -283,9 +311,11 @@ impl Task {
                     let bytes = run.bytes().len();
                     self.unsaved.add(bytes as u64, run.len(), now);
                     self.shared.snapshots.moved(bytes);
+                    room.appending.fetch_add(1, Ordering::AcqRel);
                     self.shared
                         .committer
                         .submit(room.name.clone(), run, move |result| {
+                            room.appending.fetch_sub(1, Ordering::AcqRel);
                             room.inbox.push(Input::Committed(result));
                         });
                 }
@@ -308,8 +338,9 @@ impl Task {
                     tracing::info!(room = %self.room.name, %session, %refusal, "a submission was refused");
                 }
                 Output::Settled(since) => observatory::acked(since.elapsed()),
+                Output::Delete => self.delete().await,
                 Output::Ended => {
-                    self.end().await;
+                    self.end();
                     return;
                 }
             }
@@ -395,6 +426,12 @@ impl Task {
             (Some(Pending::Written(reply)), Answer::Refused(why)) => {
                 drop(reply.send(Err(RoomError::Refused(why))));
             }
+            (Some(Pending::State(reply)), Answer::NotStored(why)) => {
+                drop(reply.send(Err(RoomError::Log(why))));
+            }
+            (Some(Pending::Written(reply)), Answer::NotStored(why)) => {
+                drop(reply.send(Err(RoomError::Log(why))));
+            }
             (Some(Pending::Snapshot), Answer::State(head, payload)) => {
                 self.keep_snapshot(head, payload);
             }
@@ -402,21 +439,28 @@ impl Task {
         }
     }
 
-    /// The core has ended: delete if that was asked, and let go of the room.
-    async fn end(&mut self) {
+    /// Deletes the log, and tells those who asked for it; the members hear of it from the core.
+    async fn delete(&mut self) {
+        let entries = vec![Entry::Delete(self.room.name.clone())];
+        let log = &self.shared.history.stores().log;
+        let deleted = log.append(Batch { entries }).await;
+        if let Err(error) = &deleted {
+            tracing::error!(room = %self.room.name, %error, "the room could not be deleted");
+        }
+        self.shared.followers.moved(&self.room.name);
+        let result = deleted.map(|_| ()).map_err(|error| error.to_string());
+        for reply in self.deletions.drain(..) {
+            drop(reply.send(result.clone().map_err(RoomError::Log)));
+        }
+        self.core.deleted(result);
+    }
+
+    /// The core has ended: let go of the room.
+    fn end(&mut self) {
         self.ended = true;
         self.room.inbox.release(self.core.take_released());
-        if !self.deletions.is_empty() {
-            let entries = vec![Entry::Delete(self.room.name.clone())];
-            let log = &self.shared.history.stores().log;
-            let deleted = log.append(Batch { entries }).await;
-            self.shared.followers.moved(&self.room.name);
-            let result = deleted
-                .map(|_| ())
-                .map_err(|error| RoomError::Log(error.to_string()));
-            for reply in self.deletions.drain(..) {
-                drop(reply.send(result.clone()));
-            }
+        for reply in self.deletions.drain(..) {
+            drop(reply.send(Err(RoomError::Ending)));
         }
         for (_, pending) in self.pending.drain() {
             match pending {
@@ -437,11 +481,28 @@ impl Task {
         );
     }
 
+    /// The owner panicked: what it holds is not to be trusted. Nobody is acked any more, and the
+    /// next join loads what the log has, once everything that is on its way is there or is not.
+    async fn end_after_panic(&mut self) {
+        let room = Arc::clone(&self.room);
+        tracing::error!(room = %room.name, "the room's task panicked; its members are to come back");
+        while room.appending.load(Ordering::Acquire) > 0 {
+            room.inbox.arrived().await;
+        }
+        let reason = "the server made a mistake in this room, come back";
+        for mailbox in self.members.values() {
+            mailbox.put(closed(CloseCode::TryLater, reason.to_owned()));
+        }
+        let error = RoomError::Log(reason.to_owned());
+        refuse(self.inputs.drain(..), CloseCode::TryLater, &error);
+        self.end();
+    }
+
     fn may_unload(&self, now: Instant) -> bool {
         self.room.presence.next_timeout().is_none()
-            && self
-                .idle_since
-                .is_some_and(|since| now >= since + self.shared.limits.idle_unload)
+            && self.idle_since.is_some_and(|since| {
+                now.saturating_duration_since(since) >= self.shared.limits.idle_unload
+            })
     }
 
     fn next_timeout(&self) -> Instant {
@@ -457,7 +518,7 @@ impl Task {
                     && self.core.is_whole()
             }),
             self.idle_since
-                .map(|since| since + self.shared.limits.idle_unload),
+                .and_then(|since| since.checked_add(self.shared.limits.idle_unload)),
         ]
         .into_iter()
         .flatten()

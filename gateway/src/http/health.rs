@@ -76,8 +76,8 @@ impl Archive {
 pub(crate) async fn readyz(State(gateway): State<Gateway>) -> Response {
     let log = gateway.broker().log();
     let reason = log
-        .poisoned()
-        .map(|why| format!("the log takes no more writes: {why}"))
+        .refuses_writes()
+        .map(|why| format!("the log takes no writes: {why}"))
         .or_else(|| {
             gateway
                 .is_draining()

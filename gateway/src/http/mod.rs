@@ -9,6 +9,8 @@ pub mod problem;
 pub mod records;
 pub mod rooms;
 pub mod sockets;
+#[cfg(test)]
+mod tests;
 
 use axum::Router;
 use axum::extract::OriginalUri;

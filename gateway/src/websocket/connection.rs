@@ -143,10 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // Without space nobody knows what the feed has: it is asked again once there is some.
         let mut more = true;
         let mut frames = std::mem::take(&mut self.out.spare);
-        if let Some(presence) = member.take_presence(encode_presence) {
-            frames.push(presence);
-        }
         if self.out.bytes < WRITE_AHEAD_BYTES {
+            frames.extend(member.take_presence(encode_presence));
             more = member.take_updates(YJS, WRITE_AHEAD_BYTES, &mut frames);
         }
         for frame in frames.drain(..) {
@@ -525,5 +523,64 @@ impl OutQueue {
                 self.frames = VecDeque::new();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use broker::{Broker, Limits, Snapshots};
+    use protocol::dialect::{Command, Event};
+    use protocol::{Role, RoomName, SessionId, Site};
+    use replay::{History, Kind};
+    use storage::memory::MemoryLog;
+
+    use super::*;
+
+    fn broker() -> Broker {
+        let history = History::of_log(Arc::new(MemoryLog::new()), Kind::Yjs);
+        Broker::new(history, Snapshots::none(), Limits::default())
+    }
+
+    fn join(broker: &Broker, session: u64) -> Member {
+        let room = RoomName::parse("doc/x").unwrap();
+        let session = SessionId::new(session);
+        broker.join(&room, session, Role::Editor, None).unwrap()
+    }
+
+    async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn presence_waits_for_a_slow_reader_without_being_queued() {
+        let broker = broker();
+        let mut writer = join(&broker, 1);
+        let joined = |event| matches!(event, Event::Joined { .. }).then_some(());
+        until(|| writer.next_event().and_then(joined)).await;
+        let (socket, _never_read) = tokio::io::duplex(1);
+        let member = join(&broker, 2);
+        let mut connection = Connection::new(socket, &[], member, Instant::now());
+        let state = format!("\"{}\"", "x".repeat(16_000));
+        for clock in 1..=100 {
+            let entry = PresenceEntry {
+                site: Site::new(7),
+                clock,
+                state: Some(state.clone().into()),
+            };
+            writer.send(vec![Command::Presence(vec![entry])]);
+            until(|| writer.take_presence(encode_presence)).await;
+            assert!(futures_util::poll!(&mut connection).is_pending());
+            let queued = connection.out.bytes;
+            let most = WRITE_AHEAD_BYTES + state.len() + 1024;
+            assert!(queued <= most, "{queued} bytes wait for the reader");
+        }
+        assert!(connection.out.bytes > state.len(), "it takes what it may");
     }
 }

@@ -41,6 +41,10 @@ pub enum FrameError {
     /// A continuation without a beginning, or a beginning inside a message (§5.4).
     #[error("fragments are out of order")]
     Fragments,
+    /// A close frame with half a code, a code that is never sent (§7.4), or a reason that is not
+    /// UTF-8 (§5.5.1).
+    #[error("a close frame holds a code that may be sent, and a reason in UTF-8")]
+    Close,
     /// A length not in its shortest form, or with the highest bit set (§5.2).
     #[error("the length is not in its shortest form")]
     Length,
@@ -144,16 +148,27 @@ impl FrameReader {
                 }
             }
             Opcode::Close => {
-                let code = payload
-                    .get(..2)
-                    .map(|code| u16::from_be_bytes([code[0], code[1]]));
-                out.push(Incoming::Close(code));
+                out.push(Incoming::Close(close_code(&payload)?));
             }
             Opcode::Ping => out.push(Incoming::Ping(payload)),
             Opcode::Pong => out.push(Incoming::Pong),
         }
         Ok(())
     }
+}
+
+/// What a close frame says; `None` when it says nothing.
+fn close_code(payload: &[u8]) -> Result<Option<u16>, FrameError> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let (code, reason) = payload.split_first_chunk().ok_or(FrameError::Close)?;
+    let code = u16::from_be_bytes(*code);
+    let may_be_sent = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+    if !may_be_sent || std::str::from_utf8(reason).is_err() {
+        return Err(FrameError::Close);
+    }
+    Ok(Some(code))
 }
 
 const fn whole(text: bool, payload: Bytes) -> Incoming {
@@ -425,6 +440,21 @@ mod tests {
         ] {
             assert_eq!(read_all(&[wire]), Err(error), "{wire:02x?}");
         }
+    }
+
+    #[test]
+    fn a_close_frame_says_what_may_be_said() {
+        let close = |payload: &[u8]| read_all(&[&frame(true, 8, payload, [3; 4])]);
+        assert_eq!(close(b""), Ok(vec![Incoming::Close(None)]));
+        for code in [1000_u16, 1001, 1003, 1007, 1014, 3000, 4400, 4999] {
+            let payload = [&code.to_be_bytes()[..], "schön".as_bytes()].concat();
+            assert_eq!(close(&payload), Ok(vec![Incoming::Close(Some(code))]));
+        }
+        for code in [0_u16, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65_535] {
+            assert_eq!(close(&code.to_be_bytes()), Err(FrameError::Close), "{code}");
+        }
+        assert_eq!(close(&[3]), Err(FrameError::Close), "half a code");
+        assert_eq!(close(&[3, 232, 0xff]), Err(FrameError::Close), "no UTF-8");
     }
 
     #[test]

@@ -37,8 +37,8 @@ use super::{Command, Event, Message, Output, PresenceEntry, Refusal, Submission}
 use crate::close::{self, CloseCode};
 use crate::ids::{NameError, RoomName, Site};
 use crate::limits::{
-    MAX_PAYLOAD_BYTES, MAX_PENDING_ACKS, MAX_PRESENCE_ENTRIES, MAX_PRESENCE_STATE_BYTES,
-    MAX_REASON_BYTES,
+    MAX_PAYLOAD_BYTES, MAX_PENDING_ACKS, MAX_PRESENCE_CLOCK, MAX_PRESENCE_ENTRIES,
+    MAX_PRESENCE_STATE_BYTES, MAX_REASON_BYTES,
 };
 
 /// How long a session is silent before it says something only to be heard.
@@ -369,6 +369,9 @@ fn read_awareness(body: &[u8]) -> Result<Vec<PresenceEntry>, Unacceptable> {
     for _ in 0..count {
         let site = Site::new(reader.var_uint()?);
         let clock = reader.var_uint()?;
+        if clock > MAX_PRESENCE_CLOCK {
+            return Err(Unacceptable::Presence(PresenceError::Clock(clock)));
+        }
         let state = reader.var_string()?;
         if state.len() > MAX_PRESENCE_STATE_BYTES {
             return Err(Unacceptable::Presence(PresenceError::State(state.len())));
@@ -427,6 +430,8 @@ enum PresenceError {
         "a presence state of {0} bytes is over the limit of {MAX_PRESENCE_STATE_BYTES}; it was dropped"
     )]
     State(usize),
+    #[error("a presence clock of {0} is over the limit of {MAX_PRESENCE_CLOCK}; it was dropped")]
+    Clock(u64),
     #[error("{error}; it was dropped", error = NotJson::Depth)]
     Depth,
 }
@@ -492,6 +497,8 @@ where
         put_var_bytes(out, state.unwrap_or(NULL));
     }
 }
+
+const _: () = assert!(MAX_PRESENCE_CLOCK < lib0::MAX_VAR_UINT);
 
 const NULL: &[u8] = b"null";
 

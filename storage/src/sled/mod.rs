@@ -69,6 +69,10 @@ const FLUSH_EVERY_MS: u64 = 200;
 /// under `blobs/` that sled never syncs. See [`commit::MAX_VALUE_BYTES`].
 const SEGMENT_BYTES: usize = 8 << 20;
 
+/// What the store may need before a trim or a deletion gives space back: its commit, and the pages
+/// that the mover writes anew.
+const FREEING_BYTES: u64 = 2 * SEGMENT_BYTES as u64;
+
 const _: () = assert!(17 * (commit::MAX_VALUE_BYTES + 512) < SEGMENT_BYTES / 4);
 
 /// How a [`SledLog`] behaves; [`SledOptions::default`] fits a server.
@@ -84,7 +88,8 @@ pub struct SledOptions {
     pub unmoved_limit_bytes: u64,
     /// How many clean rooms are kept in memory.
     pub cached_rooms: usize,
-    /// A batch is refused when less than this would be left free on the disk, in bytes.
+    /// A batch is refused when less than this would be left free on the disk, in bytes; one that
+    /// only trims and deletes when less than [`FREEING_BYTES`] would.
     pub min_free_bytes: u64,
     /// Told what was committed and moved.
     pub observer: Option<Arc<dyn Observer>>,
@@ -242,6 +247,14 @@ struct Queued {
     done: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
+impl Queued {
+    /// Whether all it does is to give space back.
+    fn only_frees(&self) -> bool {
+        let frees = |change: &Waiting| matches!(change, Waiting::Trim { .. } | Waiting::Delete(_));
+        !self.changes.is_empty() && self.changes.iter().all(frees)
+    }
+}
+
 impl SledLog {
     /// Opens the log in a folder, which is made if it is not there.
     ///
@@ -371,6 +384,15 @@ impl Log for SledLog {
 
     fn poisoned(&self) -> Option<String> {
         self.shared.poison.borrow().clone()
+    }
+
+    fn refuses_writes(&self) -> Option<String> {
+        let full = || {
+            let disk = self.shared.disk.try_read()?;
+            disk.as_ref()?
+                .shortage(self.shared.options.min_free_bytes, 0)
+        };
+        self.poisoned().or_else(full)
     }
 
     fn until_poisoned(&self) -> BoxFuture<'static, String> {
@@ -596,6 +618,14 @@ impl Disk {
     /// Bytes that the file system still has for us; unlimited where it does not say.
     fn free_bytes(&self) -> u64 {
         rustix::fs::fstatvfs(&self.file).map_or(u64::MAX, |fs| fs.f_bavail * fs.f_frsize)
+    }
+
+    /// Why `bytes` may not be written while `reserve` is to stay free. Clients are shown this.
+    fn shortage(&self, reserve: u64, bytes: u64) -> Option<String> {
+        let free = self.free_bytes();
+        (free < reserve.saturating_add(bytes)).then(|| {
+            format!("the disk is full: {free} bytes are free, and {reserve} are kept in reserve")
+        })
     }
 }
 

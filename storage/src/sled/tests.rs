@@ -1,6 +1,7 @@
 //! The conformance suite on sled, with a mover that is at work all the time.
 
 use super::*;
+use crate::Entry;
 use crate::faults::{Faults, FaultyLog};
 use crate::suite::{self, Opened, Store};
 use std::sync::atomic::AtomicUsize;
@@ -303,10 +304,36 @@ async fn a_full_disk_refuses_and_harms_nothing() {
     for _ in 0..2 {
         let refused = log.append(batch.clone()).await;
         assert!(matches!(&refused, Err(AppendError::NotWritten(why)) if why.contains("full")));
+        let told = refused.unwrap_err().to_string();
+        assert!(!told.contains(folder.path().to_str().unwrap()), "{told}");
     }
+    let why = log.refuses_writes();
+    assert!(why.is_some_and(|why| why.contains("full")));
     assert_eq!(log.poisoned(), None);
     log.close().await;
     assert_eq!(head_of(folder.path()).await.unwrap(), heads[2]);
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_what_gives_space_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let heads = written(folder.path(), lazy(), 3).await;
+    let full = SledOptions {
+        min_free_bytes: u64::MAX / 2,
+        ..lazy()
+    };
+    let log = SledLog::open(folder.path(), full).unwrap();
+    let room = RoomName::parse("doc/a").unwrap();
+    let trim = Entry::Trim(room.clone(), heads[1].seq);
+    let delete = Entry::Delete(room.clone());
+    for entry in [trim, delete] {
+        let entries = vec![entry];
+        log.append(Batch { entries }).await.unwrap();
+    }
+    assert!(log.state(&room).await.unwrap().deleted);
+    let (batch, _) = batch_of("doc/a", heads[3], b"x");
+    assert!(log.append(batch).await.is_err());
+    log.close().await;
 }
 
 /// A tree of commits that was begun and stayed empty is dropped with the old ones; its successor,

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use super::chunk::{ChunkWriter, Chunks, damaged};
 use super::commit::{Change, PREPARED, Stream};
 use super::rooms::Waiting;
-use super::{Committed, Disk, Queued, Shared, State, ahead, mover};
+use super::{Committed, Disk, FREEING_BYTES, Queued, Shared, State, ahead, mover};
 use crate::log::{AppendError, Appended, Durable, ReadError};
 use protocol::envelope::Damage;
 
@@ -190,7 +190,7 @@ fn run_writer(
         let batches = match ready(shared, disk, batches) {
             Ok(batches) => batches,
             Err((batches, why)) => {
-                refuse(shared, batches, &why);
+                refuse(shared, disk, batches, &why);
                 continue;
             }
         };
@@ -245,8 +245,11 @@ fn take(shared: &Shared) -> Option<Vec<Queued>> {
 fn take_queued(state: &mut MutexGuard<'_, State>) -> Vec<Queued> {
     let mut taken = Vec::new();
     let mut bytes = 0;
+    // What gives space back goes by itself: it may be written when nothing else may.
+    let frees = state.queue.front().is_some_and(Queued::only_frees);
     while let Some(batch) = state.queue.front()
         && (taken.is_empty() || bytes + batch.bytes <= COMMIT_BYTES)
+        && batch.only_frees() == frees
     {
         bytes += batch.bytes;
         taken.extend(state.queue.pop_front());
@@ -262,13 +265,11 @@ fn ready(
     batches: Vec<Queued>,
 ) -> Result<Vec<Packed>, (Vec<Queued>, String)> {
     let bytes: usize = batches.iter().map(|batch| batch.bytes).sum();
-    let free = disk.free_bytes();
-    if free < shared.options.min_free_bytes + bytes as u64 {
-        let why = format!(
-            "the disk is full: {free} bytes are free at {} and {} are kept in reserve",
-            disk.path.display(),
-            shared.options.min_free_bytes
-        );
+    let mut reserve = shared.options.min_free_bytes;
+    if batches.iter().all(Queued::only_frees) {
+        reserve = reserve.min(FREEING_BYTES);
+    }
+    if let Some(why) = disk.shortage(reserve, bytes as u64) {
         return Err((batches, why));
     }
     let mut trims = Vec::new();
@@ -401,8 +402,8 @@ fn write(
 }
 
 /// Refuses batches of which nothing has been written, and all that were built on them.
-fn refuse(shared: &Shared, batches: Vec<Queued>, why: &str) {
-    tracing::warn!(why, "a batch was refused");
+fn refuse(shared: &Shared, disk: &Disk, batches: Vec<Queued>, why: &str) {
+    tracing::warn!(why, path = %disk.path.display(), "a batch was refused");
     let first = batches.first().map_or(0, |batch| batch.number);
     let mut state = shared.state.lock();
     // What was flushed before is still on its way; wait for it, so that it keeps its place.

@@ -136,6 +136,13 @@ async fn each_broken_frame_has_its_own_end() {
             1002,
             "order",
         ),
+        (
+            "a close code that is never sent",
+            frame(true, CLOSE, &1005_u16.to_be_bytes()),
+            1002,
+            "close",
+        ),
+        ("half a close code", frame(true, CLOSE, &[3]), 1002, "close"),
         ("text", frame(true, TEXT, b"hello"), 1003, "binary"),
         (
             "a claim of two gigabytes",

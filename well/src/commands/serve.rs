@@ -37,7 +37,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let log = open_log(&config)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        data = %config.data.display(),
+        data =
+            (config.store == Store::Sled).then(|| tracing::field::display(config.data.display())),
         durability = log.durability(),
         "starting"
     );

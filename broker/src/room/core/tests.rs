@@ -27,6 +27,7 @@ struct Bench {
     mails: Vec<(SessionId, Event)>,
     answers: Vec<(u64, Answer)>,
     published: Vec<(Seq, usize)>,
+    deletions: usize,
     ended: bool,
 }
 
@@ -53,6 +54,7 @@ impl Bench {
             mails: Vec::new(),
             answers: Vec::new(),
             published: Vec::new(),
+            deletions: 0,
             ended: false,
         }
     }
@@ -94,6 +96,7 @@ impl Bench {
                 }
                 Output::Mail(session, mail) => self.mails.push((session, mail.event)),
                 Output::Answer(request, answer) => self.answers.push((request, answer)),
+                Output::Delete => self.deletions += 1,
                 Output::Ended => self.ended = true,
                 Output::Checked(_) | Output::Refused(..) | Output::Settled(_) => {}
             }
@@ -323,6 +326,41 @@ fn ending_settles_what_is_on_its_way_first() {
         bench.mails.last(),
         Some((B, Event::Closed { .. }))
     ));
+}
+
+#[test]
+fn a_deletion_is_durable_before_anyone_hears_of_it() {
+    for (result, end) in [
+        (Ok(()), CloseCode::NoRoom),
+        (Err("disk full".to_owned()), CloseCode::TryLater),
+    ] {
+        let mut bench = Bench::new(DocumentKind::Opaque);
+        bench.core.join(A, Role::Editor, None);
+        bench.submit(A, b"u");
+        bench.core.delete();
+        bench.submit(A, b"too late");
+        bench.advance();
+        assert_eq!(bench.deletions, 0, "a run is on its way");
+        while bench.commit() {}
+        bench.core.delete();
+        bench.core.join(B, Role::Editor, None);
+        bench.advance();
+        assert_eq!((bench.deletions, bench.ended), (1, false));
+        let is_closed = |event: &Event| matches!(event, Event::Closed { .. });
+        assert!(!bench.mails.iter().any(|(_, event)| is_closed(event)));
+        bench.core.deleted(result);
+        bench.collect();
+        assert!(bench.ended);
+        for session in [A, B] {
+            let mut to = bench.mails.iter().filter(|(to, _)| *to == session);
+            let last = to.next_back().map(|(_, event)| event);
+            assert!(
+                matches!(last, Some(Event::Closed { code, .. }) if *code == end),
+                "{session}: {last:?}"
+            );
+        }
+        assert_eq!(bench.settled(A), 1);
+    }
 }
 
 /// `text.insert(0, "a")` by client 1, and the same with "b" after it, as Yjs encodes them.

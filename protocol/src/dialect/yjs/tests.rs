@@ -239,12 +239,19 @@ fn presence_over_its_limits_is_dropped_and_the_session_goes_on() {
     encode_presence(many.clone(), &mut fits);
     command(Client::joined().says(&fits));
 
-    let mut over = [Vec::new(), Vec::new(), Vec::new()];
+    let mut over = [const { Vec::new() }; 4];
     encode_presence(many.chain([(Site::new(2), 1, None)]), &mut over[0]);
     let state = format!("{state} ");
     encode_presence([entry(state.as_bytes())].into_iter(), &mut over[1]);
     let state = "[".repeat(65) + &"]".repeat(65);
     encode_presence([entry(state.as_bytes())].into_iter(), &mut over[2]);
+    let last = MAX_PRESENCE_CLOCK;
+    let mut fits = Vec::new();
+    encode_presence([(Site::new(1), last, None)].into_iter(), &mut fits);
+    command(Client::joined().says(&fits));
+    // One more than this clock would be no number of lib0 any more.
+    let last = lib0::MAX_VAR_UINT;
+    encode_presence([(Site::new(1), last, None)].into_iter(), &mut over[3]);
     for over in over {
         let mut client = Client::joined();
         let out = client.says(&over);
@@ -705,7 +712,7 @@ proptest! {
 
     #[test]
     fn what_a_client_encodes_is_read_back(
-        entries in prop::collection::vec((0..=lib0::MAX_VAR_UINT, 0..=lib0::MAX_VAR_UINT, any::<Option<u32>>()), 1..20),
+        entries in prop::collection::vec((0..=lib0::MAX_VAR_UINT, 0..=MAX_PRESENCE_CLOCK, any::<Option<u32>>()), 1..20),
         payload in prop::collection::vec(any::<u8>(), 3..300),
     ) {
         let entries: Vec<PresenceEntry> = entries.into_iter().map(|(site, clock, state)| PresenceEntry {
