@@ -4,6 +4,7 @@ import { Button } from "./design/Button";
 import { Notice } from "./design/Notice";
 import { LandingPage } from "./pages/landing/LandingPage";
 import { NotFoundPage } from "./pages/not-found/NotFoundPage";
+import { replayOfPath } from "./room/replay-path";
 import { roleOfQuery, slugOfPath } from "./room/slug";
 
 /** One folder in `pages/` for each route. Pages that carry a document load on their own. */
@@ -11,6 +12,9 @@ const loadPitPage = () => import("./pages/pit/PitPage");
 const PitPage = lazy(loadPitPage);
 // Whoever opens a pit's own address should not wait for React before the page is even asked for.
 if (location.pathname.startsWith("/pit/")) void loadPitPage();
+const loadReplayPage = () => import("./pages/replay/ReplayPage");
+const ReplayPage = lazy(loadReplayPage);
+if (location.pathname.startsWith("/replay/")) void loadReplayPage();
 
 export function App() {
   return (
@@ -19,6 +23,7 @@ export function App() {
         <Switch>
           <Route path="/" component={LandingPage} />
           <Route path="/pit/:slug">{({ slug }) => <PitRoute segment={slug} />}</Route>
+          <Route path="/replay/*">{() => <ReplayRoute />}</Route>
           <Route component={NotFoundPage} />
         </Switch>
       </Suspense>
@@ -34,6 +39,14 @@ function PitRoute({ segment }: { segment: string }) {
   const parameters = new URLSearchParams(query);
   const role = roleOfQuery(parameters);
   return <PitPage key={`${slug} ${role}`} slug={slug} role={role} token={parameters.get("token")} />;
+}
+
+function ReplayRoute() {
+  // The router decodes what it gives, and a name may hold an encoded slash.
+  const room = replayOfPath(location.pathname);
+  if (room === null) return <NotFoundPage />;
+  const role = roleOfQuery(new URLSearchParams(location.search));
+  return <ReplayPage key={`${room.space}/${room.name}`} space={room.space} name={room.name} role={role} />;
 }
 
 /** What a person sees should a page break: never a blank screen. */

@@ -66,6 +66,13 @@ export class Stroke {
     return this.outline;
   }
 
+  /** Takes the outline of a stroke that is the same to the last point. */
+  borrowOutline(other: Stroke | undefined): void {
+    if (other?.outline == null || other.points.length !== this.points.length) return;
+    const same = other.header.width === this.header.width && other.header.pressure === this.header.pressure;
+    if (same && this.points.every((point, i) => point.every((part, axis) => part === other.points[i]?.[axis]))) this.outline = other.outline;
+  }
+
   extend(points: readonly Point[]): void {
     const room = STROKE_MAX_POINTS - this.points.length;
     const fresh = points.slice(0, Math.max(0, room));
@@ -92,9 +99,12 @@ export class Picture {
   constructor(
     doc: Y.Doc,
     private readonly onChange: (change: PictureChange) => void,
+    /** A picture of nearly the same document: outlines that both have need not be made again. */
+    alike: Picture | null = null,
   ) {
     this.shared = strokesOf(doc) as Y.Array<unknown>;
     this.slots = this.shared.toArray().map((value) => this.adopt(value));
+    if (alike !== null) this.borrowOutlines(alike);
     this.shared.observeDeep(this.follow);
   }
 
@@ -134,6 +144,12 @@ export class Picture {
       if (touches(stroke.points, a, b, reach + stroke.header.width / 2)) found.add(stroke.key);
     }
     return found;
+  }
+
+  private borrowOutlines(alike: Picture): void {
+    const known = new Map<string, Stroke>();
+    for (const stroke of alike.strokes()) known.set(stroke.header.id, stroke);
+    for (const stroke of this.strokes()) stroke.borrowOutline(known.get(stroke.header.id));
   }
 
   private follow = (events: readonly Y.YEvent<Y.AbstractType<unknown>>[]): void => {

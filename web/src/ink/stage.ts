@@ -53,6 +53,8 @@ export interface StageOptions {
   /** Whether the camera keeps all of the drawing in sight by itself. */
   readonly following: boolean;
   readonly insets: () => Insets;
+  /** Whether all strokes count as being at rest: what a moment looks like, rather than what goes on. */
+  readonly still?: boolean;
   readonly onView: (view: StageView) => void;
   readonly onCamera: (camera: Camera) => void;
 }
@@ -74,7 +76,7 @@ interface Glide {
 }
 
 export class Stage {
-  readonly picture: Picture;
+  picture: Picture;
   private camera: Camera = { x: 0, y: 0, zoom: 1 };
   private size: Size = { width: 0, height: 0 };
   private colours: ReadonlyMap<Ink, string>;
@@ -111,6 +113,23 @@ export class Stage {
     this.resizes.observe(options.host);
     this.dark.addEventListener("change", this.onTheme);
     this.resize();
+  }
+
+  /** Shows another document, with the camera where it is. */
+  show(doc: Y.Doc): void {
+    const before = this.picture;
+    before.close();
+    this.picture = new Picture(doc, (change) => this.take(change), before);
+    this.growing.clear();
+    this.damage = [];
+    this.painted = null;
+    this.arrive();
+    this.keepInSight();
+    this.ask();
+  }
+
+  get look(): Camera {
+    return this.camera;
   }
 
   close(): void {
@@ -204,6 +223,7 @@ export class Stage {
       if (!this.growing.delete(stroke) && stroke.bounds !== null) this.damage.push(stroke.bounds);
     }
     if (bulk) this.painted = null;
+    else if (this.options.still === true) for (const { bounds } of inked) this.damage.push(...(bounds === null ? [] : [bounds]));
     else for (const stroke of inked) this.wake(stroke, nowMs);
     if (inked.length > 0) this.keepInSight();
     this.ask();
@@ -410,6 +430,18 @@ export class Stage {
     if (last?.zoom === view.zoom && last.strokes === view.strokes && last.following === view.following) return;
     this.lastView = view;
     this.options.onView(view);
+  }
+}
+
+/** A picture on a canvas of its own, as `Stage` would show it at rest. */
+export function paintStill(canvas: HTMLCanvasElement, picture: Picture, camera: Camera, ratio: number, colours: ReadonlyMap<Ink, string>): void {
+  const ctx = context(canvas);
+  const scale = camera.zoom * ratio;
+  ctx.setTransform(scale, 0, 0, scale, -camera.x * scale, -camera.y * scale);
+  for (const stroke of picture.strokes()) {
+    if (stroke.bounds === null) continue;
+    ctx.fillStyle = colours.get(stroke.header.ink) ?? "#000";
+    ctx.fill(stroke.path);
   }
 }
 

@@ -7,6 +7,7 @@ import { Icon } from "../../design/Icon";
 import { Mark } from "../../design/Mark";
 import { usePageTitle } from "../../design/page-title";
 import { forgetPit, recentPits, type RecentPit } from "../../room/recent-pits";
+import { replayPath } from "../../room/replay-path";
 import { parsePitCode, pitPath, PIT_CODE_LENGTH } from "../../room/slug";
 import styles from "./LandingPage.module.css";
 import { timeAgo } from "./time-ago";
@@ -129,6 +130,9 @@ function RecentPits() {
                 <time dateTime={new Date(visitedAtMs).toISOString()}>{timeAgo(visitedAtMs, nowMs)}</time>
               </span>
               <Icon name="arrow" />
+            </Link>
+            <Link href={replayPath("pit", slug, role)} className={styles.history} aria-label={`History of ${slug}`} title="History">
+              <Icon name="history" />
             </Link>
             <IconButton icon="close" label={`Remove ${slug} from this list`} onClick={() => setPits(forgetPit(slug))} />
           </li>

@@ -11,6 +11,7 @@ import { Stage, type StageView } from "../../ink/stage";
 import { eraseStrokes, strokesOf } from "../../ink/strokes";
 import { loadIdentity, renamed } from "../../room/identity";
 import { OwnPresence } from "../../room/presence";
+import { replayPath } from "../../room/replay-path";
 import type { RoomSession } from "../../room/session";
 import type { Role } from "../../room/slug";
 import { useRoomView } from "../../room/use-room";
@@ -202,6 +203,9 @@ export function Board({ session, slug, role }: { session: RoomSession; slug: str
           <span className={styles.slug} data-testid="slug">
             {slug}
           </span>
+          <Link href={replayPath("pit", slug, role)} className={styles.history} aria-label="History" title="History: how it came to be" data-testid="history">
+            <Icon name="history" />
+          </Link>
           {draws ? null : (
             <span className={styles.role}>
               <Icon name="eye" /> Watching

@@ -1,6 +1,7 @@
 import { useId, useMemo, useRef, useState } from "react";
 import { encode } from "uqr";
 import { Button } from "../../design/Button";
+import { copyText } from "../../design/copy-text";
 import { Dialog } from "../../design/Dialog";
 import { Icon } from "../../design/Icon";
 import { pitPath, type Role } from "../../room/slug";
@@ -84,16 +85,4 @@ function QrCode({ text, label }: { text: string; label: string }) {
       <path d={path} fill="#0b1c21" />
     </svg>
   );
-}
-
-/** The clipboard needs a secure page; on a plain LAN address the old way still works. */
-async function copyText(text: string, field: HTMLInputElement | null): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    field?.select();
-    // eslint-disable-next-line @typescript-eslint/no-deprecated -- nothing newer works without https
-    return document.execCommand("copy");
-  }
 }

@@ -20,7 +20,8 @@ export interface WellHandle {
 
 declare global {
   interface Window {
-    __well?: WellHandle;
+    /** What it is depends on the page. */
+    __well?: object;
   }
 }
 

@@ -1,0 +1,97 @@
+/** A room's past over HTTP: state, records, timeline, restore, fork. */
+
+import { readRecords, type PastRecord } from "../past/records";
+import { readTimeline, type Timeline } from "../past/timeline";
+import { isRecord } from "../room/browser-storage";
+import { problemOf, UNREACHABLE, type Problem } from "./problem";
+
+export interface Room {
+  readonly space: string;
+  readonly name: string;
+}
+
+/** A refusal of the server, or nobody answering (status 0). */
+export class PastError extends Error {
+  constructor(
+    readonly problem: Problem,
+    readonly status: number,
+  ) {
+    super(problem.title);
+  }
+}
+
+export const GONE = 410;
+export const NOT_FOUND = 404;
+const TIMEOUT_MS = 20_000;
+
+export function pastUrl({ space, name }: Room, what: string, query: Readonly<Record<string, string | number>> = {}): string {
+  const parameters = new URLSearchParams(Object.entries(query).map(([key, value]) => [key, String(value)]));
+  const text = parameters.toString();
+  return `/api/v1/rooms/${encodeURIComponent(space)}/${encodeURIComponent(name)}/${what}${text === "" ? "" : `?${text}`}`;
+}
+
+export async function fetchTimeline(room: Room, query: Readonly<Record<string, string | number>>, signal?: AbortSignal): Promise<Timeline> {
+  const response = await ask(pastUrl(room, "timeline", query), signal === undefined ? {} : { signal });
+  const timeline = readTimeline(await response.json().catch(() => null));
+  if (timeline === null) throw senseless(response.status);
+  return timeline;
+}
+
+/** The Seq that a time stands for. */
+export async function seqAtTime(room: Room, at: string): Promise<number> {
+  return (await fetchTimeline(room, { to: at, buckets: 1 })).to;
+}
+
+export async function fetchKeyframe(room: Room, seq: number, signal: AbortSignal): Promise<Uint8Array> {
+  const response = await ask(pastUrl(room, "state", { seq, format: "update" }), { signal });
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+export async function* fetchRecords(room: Room, from: number, to: number, signal: AbortSignal): AsyncGenerator<PastRecord> {
+  const response = await ask(pastUrl(room, "records", { from, to }), { signal, headers: { accept: "application/x-ndjson" } });
+  if (response.body === null) throw senseless(response.status);
+  yield* readRecords(response.body);
+}
+
+/** Sets the room back to a moment by a new edit; gives the Seq of that edit. */
+export async function restoreRoom(room: Room, seq: number): Promise<number> {
+  const body = await change(room, "restore", seq);
+  if (typeof body["seq"] !== "number") throw senseless(200);
+  return body["seq"];
+}
+
+/** Makes a new room of a moment; gives its page. */
+export async function forkRoom(room: Room, seq: number): Promise<{ readonly url: string; readonly name: string }> {
+  const body = await change(room, "fork", seq);
+  const { url, name } = body;
+  if (typeof url !== "string" || !/^\/[^/]/.test(url) || typeof name !== "string") throw senseless(201);
+  return { url, name };
+}
+
+async function change(room: Room, what: string, seq: number): Promise<Record<string, unknown>> {
+  const response = await ask(pastUrl(room, what), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ seq }),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  const body: unknown = await response.json().catch(() => null);
+  if (!isRecord(body)) throw senseless(response.status);
+  return body;
+}
+
+async function ask(url: string, init: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(url, init);
+  } catch (error) {
+    if (init.signal?.aborted === true && !(error instanceof DOMException && error.name === "TimeoutError")) throw error;
+    throw new PastError(UNREACHABLE, 0);
+  }
+  if (!response.ok) throw new PastError(await problemOf(response), response.status);
+  return response;
+}
+
+function senseless(status: number): PastError {
+  return new PastError({ title: "The server's answer made no sense", detail: "Try again in a moment.", code: null }, status);
+}
