@@ -30,6 +30,17 @@ pub(crate) struct ServeArgs {
     /// Where history is archived: `file:///…`, `s3://bucket/prefix`, `gs://…` or `az://…`
     #[arg(long, env = "WELL_ARCHIVE", value_name = "URL")]
     archive: Option<String>,
+    /// Keep snapshots beside the log, so that rooms load and the past is read quickly [default: true]
+    #[arg(
+        long,
+        env = "WELL_SNAPSHOTS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    snapshots: Option<bool>,
     /// A configuration file; without one, well.toml is read if it is there
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -81,6 +92,7 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) limits: Limits,
+    pub(crate) snapshots: bool,
     pub(crate) archive: Archive,
     pub(crate) spaces: BTreeMap<String, Space>,
 }
@@ -126,6 +138,7 @@ struct File {
     log_format: Option<LogFormat>,
     #[serde(default)]
     limits: FileLimits,
+    snapshots: Option<bool>,
     #[serde(default)]
     archive: FileArchive,
     #[serde(default)]
@@ -259,6 +272,7 @@ impl ServeArgs {
                 .or(file.log_format)
                 .unwrap_or(LogFormat::Text),
             limits,
+            snapshots: self.snapshots.or(file.snapshots).unwrap_or(true),
             archive: Archive {
                 url: self.archive.or(file.archive.url),
                 keep_local: file.archive.keep_local,
@@ -326,6 +340,7 @@ mod tests {
             data: None,
             store: None,
             archive: None,
+            snapshots: None,
             config: None,
             allow_open: None,
             log: None,

@@ -77,8 +77,8 @@ pub(crate) async fn open(
     observer: Arc<dyn archive::Observer>,
 ) -> anyhow::Result<Kept> {
     let snapshots = match config.store {
-        Store::Sled => Some(open_snapshots(&config.data).await?),
-        Store::Memory => None,
+        Store::Sled if config.snapshots => Some(open_snapshots(&config.data).await?),
+        Store::Sled | Store::Memory => None,
     };
     let local = snapshots.clone().map(|snapshots| {
         let options = ArchiverOptions {

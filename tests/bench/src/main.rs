@@ -37,7 +37,9 @@ use clap::{Args, Parser, Subcommand};
 
 use load::{Ack, AckEvery};
 use report::Report;
-use scenario::{Bench, Pace, fanout::FanOut, idle, inflight, join, store, throughput::Throughput};
+use scenario::{
+    Bench, Pace, archive, fanout::FanOut, idle, inflight, join, store, throughput::Throughput,
+};
 use server::{Launcher, Peer};
 use story::Hand;
 
@@ -59,7 +61,7 @@ struct Options {
     /// The folder with the Node peers' package.json
     #[arg(long, global = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/peers"), hide_default_value = true)]
     peers_dir: PathBuf,
-    /// Compare these, the first with each of the others: well, yjs, yjs-leveldb, relay,
+    /// Compare these, the first with each of the others: well, well-bare, well-archiving, yjs, yjs-leveldb, relay,
     /// relay-coalescing, or a running server as `NAME[@PID]=ws://host:port/path/{room}`
     #[arg(long, global = true, value_delimiter = ',', value_parser = Peer::parse)]
     servers: Option<Vec<Peer>>,
@@ -124,6 +126,8 @@ enum Command {
     },
     /// Time to get a whole document, cold, warm and in a crowd
     Join,
+    /// What snapshots and the archive cost those who write
+    Archive,
     /// The store alone: runs its own bench
     Store {
         /// Passed on to it
@@ -189,6 +193,7 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
         Command::Fanout { readers, rates } => fan_out(&bench, readers, rates).run(&mut bench),
         Command::Idle { presence } => idle::run(&mut bench, open_files, presence),
         Command::Join => join::run(&mut bench),
+        Command::Archive => archive::run(&mut bench),
         Command::Store { args } => store::run(&store_bench, &args),
         Command::All => all(&mut bench, open_files, &store_bench),
     }
@@ -198,7 +203,7 @@ type Scenario<'a> = &'a dyn Fn(&mut Bench) -> anyhow::Result<()>;
 
 /// Every scenario; one that fails does not keep the others from running.
 fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result<()> {
-    let scenarios: [(&'static str, Scenario<'_>); 5] = [
+    let scenarios: [(&'static str, Scenario<'_>); 6] = [
         ("throughput", &|bench| {
             Throughput {
                 rooms: 50,
@@ -213,6 +218,7 @@ fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result
         }),
         ("idle", &|bench| idle::run(bench, open_files, false)),
         ("join", &join::run),
+        ("archive", &archive::run),
     ];
     let mut failed = Vec::new();
     for (name, scenario) in scenarios {

@@ -9,6 +9,7 @@ use crate::{
     story::Hand,
 };
 
+pub(crate) mod archive;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod inflight;

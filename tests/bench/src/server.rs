@@ -28,6 +28,10 @@ use crate::{client, meter};
 pub(crate) enum Peer {
     /// The Well, on its default store.
     Well,
+    /// The Well without snapshots, for what they cost.
+    WellBare,
+    /// The Well with an archive in a folder.
+    WellArchiving,
     /// `@y/websocket-server` in memory.
     Yjs,
     /// `@y/websocket-server` on `LevelDB`, which nothing waits for.
@@ -50,13 +54,15 @@ impl Peer {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "well" => Ok(Self::Well),
+            "well-bare" => Ok(Self::WellBare),
+            "well-archiving" => Ok(Self::WellArchiving),
             "yjs" => Ok(Self::Yjs),
             "yjs-leveldb" => Ok(Self::YjsLeveldb),
             "relay" => Ok(Self::Relay),
             "relay-coalescing" => Ok(Self::RelayCoalescing),
             _ => {
                 let unknown = || {
-                    "expected well, yjs, yjs-leveldb, relay, relay-coalescing \
+                    "expected well, well-bare, well-archiving, yjs, yjs-leveldb, relay, relay-coalescing \
                      or NAME[@PID]=ws://host:port/path/{room}"
                         .to_owned()
                 };
@@ -79,7 +85,12 @@ impl Peer {
 
     /// Whether it makes updates durable and says so with the durable ack.
     pub(crate) fn acks(&self) -> bool {
-        matches!(self, Self::Well)
+        self.is_well()
+    }
+
+    /// Whether it is the Well, however it is set up.
+    fn is_well(&self) -> bool {
+        matches!(self, Self::Well | Self::WellBare | Self::WellArchiving)
     }
 
     /// Whether it holds documents, and so answers Step1 with Step2.
@@ -89,7 +100,7 @@ impl Peer {
 
     /// Whether documents survive a restart.
     pub(crate) fn keeps(&self) -> bool {
-        matches!(self, Self::Well | Self::YjsLeveldb)
+        self.is_well() || *self == Self::YjsLeveldb
     }
 }
 
@@ -97,6 +108,8 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Well => "well",
+            Self::WellBare => "well-bare",
+            Self::WellArchiving => "well-archiving",
             Self::Yjs => "yjs",
             Self::YjsLeveldb => "yjs-leveldb",
             Self::Relay => "relay",
@@ -121,7 +134,7 @@ impl Launcher {
     /// Why a peer cannot be started here, if it cannot.
     pub(crate) fn lacks(&self, peer: &Peer) -> Option<String> {
         match peer {
-            Peer::Well if !self.well.is_file() => Some(format!(
+            peer if peer.is_well() && !self.well.is_file() => Some(format!(
                 "{} does not exist (build it, or give --well or WELL_BIN)",
                 self.well.display()
             )),
@@ -146,10 +159,19 @@ impl Launcher {
         let mut command = Command::new(&this);
         command.arg("tied");
         match peer {
-            Peer::Well => command
-                .arg(&self.well)
-                .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-                .arg(dir.join("well")),
+            Peer::Well | Peer::WellBare | Peer::WellArchiving => {
+                let serve = command.arg(&self.well);
+                let serve = serve.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
+                serve.arg(dir.join("well"));
+                if *peer == Peer::WellBare {
+                    serve.arg("--snapshots=false");
+                }
+                if *peer == Peer::WellArchiving {
+                    serve.arg("--archive");
+                    serve.arg(format!("file://{}", dir.join("archive").display()));
+                }
+                serve
+            }
             Peer::Yjs => command
                 .arg("node")
                 .arg(self.peers.join("server.mjs"))
@@ -241,7 +263,7 @@ impl Server {
     /// Where to connect for a room.
     pub(crate) fn target(&self, room: &str) -> Target {
         let path = match &self.peer {
-            Peer::Well => format!("/yjs/doc/{room}"),
+            peer if peer.is_well() => format!("/yjs/doc/{room}"),
             Peer::External { url, .. } => match client::parse_ws_url(url) {
                 Ok((_, path)) => path.replace("{room}", room),
                 Err(_) => format!("/{room}"),
@@ -319,7 +341,7 @@ impl Server {
         }
         let status = process.child.wait().context("wait for the server")?;
         // The Node peers and the relay do not handle the signal; the Well drains and exits with 0.
-        if self.peer == Peer::Well && !status.success() {
+        if self.peer.is_well() && !status.success() {
             bail!("well ended with {status}: {}", process.last_words());
         }
         Ok(())
