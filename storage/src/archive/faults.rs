@@ -2,7 +2,8 @@
 //!
 //! What goes wrong between a server and its bucket: an error with nothing done, throttling, an
 //! answer that never comes, and the two that are hard: a request that was carried out and whose
-//! answer was an error or never came. The same seed and calls give the same faults.
+//! answer was an error or never came. On demand, it stores something else than it was given. The
+//! same seed and calls give the same faults.
 
 use std::fmt;
 use std::ops::Range;
@@ -30,6 +31,8 @@ pub struct FaultyStore {
     /// In parts of a thousand requests.
     rate: u16,
     on: AtomicBool,
+    /// The next object whose path holds this is stored with a flipped bit.
+    garble: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +53,35 @@ impl FaultyStore {
             rng: Mutex::new(Rng::new(seed)),
             rate,
             on: AtomicBool::new(true),
+            garble: Mutex::default(),
         }
     }
 
     /// Turns the faults on or off.
     pub fn set(&self, on: bool) {
         self.on.store(on, Ordering::SeqCst);
+    }
+
+    /// The next object whose path holds `part` is stored with a flipped bit, and acknowledged.
+    pub fn garble(&self, part: &str) {
+        *self.garble.lock() = Some(part.to_owned());
+    }
+
+    fn garbled(&self, location: &Path, payload: PutPayload) -> PutPayload {
+        let mut garble = self.garble.lock();
+        if garble
+            .as_ref()
+            .is_none_or(|part| !location.as_ref().contains(part))
+        {
+            return payload;
+        }
+        *garble = None;
+        let mut bytes = Vec::from(Bytes::from(payload));
+        let middle = bytes.len() / 2;
+        if let Some(byte) = bytes.get_mut(middle) {
+            *byte ^= 1;
+        }
+        bytes.into()
     }
 
     fn draw(&self) -> Fault {
@@ -111,6 +137,7 @@ impl ObjectStore for FaultyStore {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
+        let payload = self.garbled(location, payload);
         self.through(self.inner.put_opts(location, payload, opts))
             .await
     }

@@ -662,6 +662,43 @@ async fn a_store_that_is_down_slows_nothing_and_loses_nothing() {
     assert_eq!(archiver.archive().snapshots(&a).len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_store_garbled_is_written_again_before_anything_is_trimmed() {
+    for part in ["segments", "manifests"] {
+        let mut world = World::new();
+        let a = room("doc/a");
+        let inner = Arc::clone(&world.store);
+        let faulty = Arc::new(crate::archive::faults::FaultyStore::new(inner, 0, 1));
+        let archive = Archive::on(Arc::clone(&faulty) as _, "some/where", Options::default());
+        let options = ArchiverOptions {
+            keep_local: Some(Duration::ZERO),
+            trim_floor: Arc::new(|_| Seq::MAX),
+            ..small()
+        };
+        let log: Arc<dyn Log> = Arc::new(world.log.clone());
+        let archiver = Archiver::start(log, archive.await.unwrap(), options, Arc::new(()));
+        for step in 0..3 {
+            if step == 1 {
+                faulty.garble(part);
+            }
+            world.write(&a, 5, 100).await;
+            archiver.offer(world.snapshot(&a, 5 * step + 5));
+            archiver.flush(PATIENCE).await.unwrap();
+            let start = world.log.state(&a).await.unwrap().start.seq;
+            assert_eq!(start.get() as usize, 5 * step + 5);
+            // What a reader finds is whole at every moment.
+            world.check_nothing_is_missing(&world.archive().await).await;
+        }
+        let report = world.archive().await.verify(|_| ()).await.unwrap();
+        let faults: Vec<&str> = report.faults.iter().map(|f| f.object.as_str()).collect();
+        if part == "segments" {
+            assert!(report.is_whole() && report.orphans == 1, "{report:?}");
+        } else {
+            assert_eq!(faults, ["some/where/manifests/00000000000000000003"]);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_folder_is_an_archive() {
     let folder = tempfile::tempdir().unwrap();
