@@ -78,3 +78,25 @@ async fn a_yjs_client_is_turned_away_from_what_is_not_yjs() {
     }
     gateway.broker().log().close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_are_answered_with_problems() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(folder.path(), 0);
+    for path in [
+        "/api",
+        "/api/",
+        "/api/v1",
+        "/api/v1/",
+        "/api/v2/x",
+        "/yjs",
+        "/yjs/",
+        "/assets/x",
+    ] {
+        let (status, kind, body) = ask(&gateway, "GET", path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {body}");
+        assert_eq!(kind, "application/problem+json", "{path}: {body}");
+        assert!(body.contains("\"code\":\"no_route\""), "{path}: {body}");
+    }
+    gateway.broker().log().close().await;
+}
