@@ -245,6 +245,11 @@ impl Core {
         self.when_durable(Waiting::Mail(session, Mail { event, cursor }));
     }
 
+    /// What a member may do.
+    pub(crate) fn role(&self, session: SessionId) -> Option<Role> {
+        self.sessions.get(&session).map(|member| member.role)
+    }
+
     /// A session is gone. What it submitted goes on; what it waited for is dropped.
     pub(crate) fn leave(&mut self, session: SessionId) {
         self.check();

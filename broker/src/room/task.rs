@@ -257,8 +257,8 @@ impl Task {
         for command in commands {
             match command {
                 Command::Presence(entries) => {
-                    if self.members.contains_key(&session) {
-                        let changed = self.room.presence.update(session, entries);
+                    if let Some(role) = self.core.role(session) {
+                        let changed = self.room.presence.update(session, role, entries);
                         if changed > 0 {
                             observatory::presence_changed(changed);
                             self.moved = true;
