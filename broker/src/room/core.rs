@@ -371,12 +371,13 @@ impl Core {
             kind,
             payload: payload.clone(),
         };
-        self.staged.run.push(self.at, &draft);
+        let head = self.staged.run.push(self.at, &draft);
         if kind == Kind::Update {
             if let Some(state) = &mut self.state {
                 state.tail_bytes += payload.len();
             }
             self.staged.updates.push(Update {
+                seq: head.seq,
                 author: SERVER,
                 payload,
             });
@@ -608,6 +609,7 @@ impl Core {
         self.staged.since.get_or_insert(self.now);
         self.staged.bytes += payload.len();
         self.staged.updates.push(Update {
+            seq: head.seq,
             author: item.session,
             payload,
         });
