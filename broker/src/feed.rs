@@ -36,6 +36,8 @@ pub struct Wire {
 /// One committed update.
 #[derive(Debug, Clone)]
 pub struct Update {
+    /// Its place in the log.
+    pub seq: Seq,
     /// Who sent it, and so need not be told.
     pub author: SessionId,
     /// The update.

@@ -5,7 +5,9 @@
 //! here or traffic grows with the square of the members. A replica belongs to the session that
 //! announced it first for as long as that session lives; what another session claims for it
 //! meanwhile is kept, and taken when the owner leaves, so that a client that comes back on a new
-//! connection while the old one hangs is not lost.
+//! connection while the old one hangs is not lost. A session that may not write takes nothing of one
+//! that may: a client comes back as what it was, and a viewer cannot move a writer's cursor. Once a
+//! replica is said gone, its id is free.
 //!
 //! Every change gets a version. A reader holds the version it has seen and takes what is newer, as
 //! one message: under pressure it simply sees fewer, later states.
@@ -17,7 +19,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::dialect::PresenceEntry;
 use protocol::limits::{MAX_PRESENCE_CLOCK, MAX_PRESENCE_PER_SESSION};
-use protocol::{SessionId, Site};
+use protocol::{Role, SessionId, Site};
 
 use crate::limits::{PRESENCE_ENTRIES, PRESENCE_GRACE};
 
@@ -48,19 +50,32 @@ struct Held {
     entry: PresenceEntry,
     version: u64,
     owner: Option<SessionId>,
+    /// Whether who announced it may write.
+    writes: bool,
     /// Set while the owner has vanished: when to say that it left.
     gone_at: Option<Instant>,
     /// What another session claims for this replica.
-    claim: Option<(SessionId, PresenceEntry)>,
+    claim: Option<(Speaker, PresenceEntry)>,
+}
+
+/// A session that speaks of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Speaker {
+    session: SessionId,
+    writes: bool,
 }
 
 impl Presence {
     /// Takes what `session` says. Gives how many entries changed something.
-    pub fn update(&self, session: SessionId, entries: Vec<PresenceEntry>) -> usize {
+    pub fn update(&self, session: SessionId, role: Role, entries: Vec<PresenceEntry>) -> usize {
+        let by = Speaker {
+            session,
+            writes: role.can_write(),
+        };
         let mut inner = self.inner.lock();
         let mut changed = 0;
         for entry in entries {
-            changed += usize::from(inner.accept(session, entry));
+            changed += usize::from(inner.accept(by, entry));
         }
         changed
     }
@@ -71,7 +86,11 @@ impl Presence {
         let mut inner = self.inner.lock();
         let mut owned = Vec::new();
         for (site, held) in &mut inner.entries {
-            if held.claim.as_ref().is_some_and(|(by, _)| *by == session) {
+            if held
+                .claim
+                .as_ref()
+                .is_some_and(|(by, _)| by.session == session)
+            {
                 held.claim = None;
             }
             if held.owner == Some(session) {
@@ -174,7 +193,8 @@ impl Inner {
         self.entries.values().filter(mine).count() >= MAX_PRESENCE_PER_SESSION
     }
 
-    fn accept(&mut self, session: SessionId, entry: PresenceEntry) -> bool {
+    fn accept(&mut self, by: Speaker, entry: PresenceEntry) -> bool {
+        let session = by.session;
         if entry.clock > MAX_PRESENCE_CLOCK {
             return false;
         }
@@ -185,9 +205,13 @@ impl Inner {
             if entry.state.is_none() || !room_left || self.owns_enough(session) {
                 return false;
             }
-            self.set(site, Some(session), entry);
+            self.set(site, Some(by), entry);
             return true;
         };
+        let theirs = held.owner != Some(session) && held.entry.state.is_some();
+        if theirs && held.writes && !by.writes {
+            return false;
+        }
         let newer = entry.clock > held.entry.clock
             || (entry.clock == held.entry.clock
                 && entry.state.is_none()
@@ -202,6 +226,7 @@ impl Inner {
                     .any(|held| held.owner == Some(session));
                 if let (true, Some(held)) = (owns_nothing, self.entries.get_mut(&site)) {
                     held.owner = Some(session);
+                    held.writes = by.writes;
                     held.gone_at = None;
                 }
             }
@@ -214,12 +239,12 @@ impl Inner {
                     .as_ref()
                     .is_none_or(|(_, claim)| entry.clock > claim.clock);
                 if newest && entry.state.is_some() {
-                    held.claim = Some((session, entry));
+                    held.claim = Some((by, entry));
                 }
                 false
             }
             Some(_) => {
-                self.set(site, Some(session), entry);
+                self.set(site, Some(by), entry);
                 true
             }
             None => {
@@ -227,20 +252,22 @@ impl Inner {
                 if entry.state.is_none() || self.owns_enough(session) {
                     return false;
                 }
-                self.set(site, Some(session), entry);
+                self.set(site, Some(by), entry);
                 true
             }
         }
     }
 
-    fn set(&mut self, site: Site, owner: Option<SessionId>, entry: PresenceEntry) {
+    fn set(&mut self, site: Site, by: Option<Speaker>, entry: PresenceEntry) {
         self.version += 1;
         let version = self.version;
         self.here += usize::from(entry.state.is_some());
+        let owner = by.map(|by| by.session);
         let held = Held {
             entry,
             version,
             owner,
+            writes: by.is_some_and(|by| by.writes),
             gone_at: None,
             claim: None,
         };
@@ -249,7 +276,8 @@ impl Inner {
             self.here -= usize::from(old.entry.state.is_some());
             // A claim outlives the owner's own changes.
             if let (Some(new), true) = (self.entries.get_mut(&site), old.owner == owner) {
-                new.claim = old.claim;
+                let writes = new.writes;
+                new.claim = old.claim.filter(|(claim, _)| claim.writes || !writes);
             }
         }
         self.changes.insert(version, site);
@@ -325,23 +353,35 @@ mod tests {
     #[test]
     fn an_echo_changes_nothing() {
         let presence = Presence::default();
-        assert_eq!(presence.update(A, vec![entry(7, 1, Some("x"))]), 1);
-        assert_eq!(presence.update(B, vec![entry(7, 1, Some("x"))]), 0);
-        assert_eq!(presence.update(A, vec![entry(7, 1, Some("y"))]), 0);
         assert_eq!(
-            presence.update(A, vec![entry(7, 1, None)]),
+            presence.update(A, Role::Editor, vec![entry(7, 1, Some("x"))]),
+            1
+        );
+        assert_eq!(
+            presence.update(B, Role::Editor, vec![entry(7, 1, Some("x"))]),
+            0
+        );
+        assert_eq!(
+            presence.update(A, Role::Editor, vec![entry(7, 1, Some("y"))]),
+            0
+        );
+        assert_eq!(
+            presence.update(A, Role::Editor, vec![entry(7, 1, None)]),
             1,
             "equal clock, null"
         );
-        assert_eq!(presence.update(A, vec![entry(7, 1, None)]), 0);
+        assert_eq!(presence.update(A, Role::Editor, vec![entry(7, 1, None)]), 0);
     }
 
     #[test]
     fn a_replica_is_bound_to_its_session() {
         let presence = Presence::default();
-        presence.update(A, vec![entry(7, 1, Some("a"))]);
-        assert_eq!(presence.update(B, vec![entry(7, 9, Some("b"))]), 0);
-        assert_eq!(presence.update(B, vec![entry(7, 9, None)]), 0);
+        presence.update(A, Role::Editor, vec![entry(7, 1, Some("a"))]);
+        assert_eq!(
+            presence.update(B, Role::Editor, vec![entry(7, 9, Some("b"))]),
+            0
+        );
+        assert_eq!(presence.update(B, Role::Editor, vec![entry(7, 9, None)]), 0);
         assert_eq!(since(&presence, 0).as_deref(), Some("7@1=a;"));
         // The owner hangs and is found dead: the claim is taken at once.
         assert!(presence.leave(A, false, Instant::now()));
@@ -349,18 +389,44 @@ mod tests {
     }
 
     #[test]
+    fn a_viewer_takes_nothing_of_a_writer_before_it_is_said_gone() {
+        let presence = Presence::default();
+        let now = Instant::now();
+        presence.update(A, Role::Editor, vec![entry(7, 1, Some("a"))]);
+        let claim = || vec![entry(7, 9, Some("viewer"))];
+        assert_eq!(presence.update(B, Role::Viewer, claim()), 0);
+        assert!(!presence.leave(A, false, now), "nothing was claimed");
+        assert_eq!(presence.update(B, Role::Viewer, claim()), 0);
+        let same = vec![entry(7, 1, Some("a"))];
+        assert_eq!(presence.update(B, Role::Viewer, same), 0);
+        assert_eq!(presence.next_timeout(), Some(now + PRESENCE_GRACE));
+        // The writer comes back within the grace, and is not seen to leave.
+        let back = SessionId::new(3);
+        presence.update(back, Role::Editor, vec![entry(7, 2, Some("back"))]);
+        assert!(!presence.expire(now + PRESENCE_GRACE));
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@2=back;"));
+        // Once it is said gone, its id is free.
+        presence.leave(back, true, now);
+        assert_eq!(presence.update(B, Role::Viewer, claim()), 1);
+        // A viewer that comes back takes what was its own.
+        presence.update(A, Role::Viewer, vec![entry(7, 10, Some("again"))]);
+        assert!(presence.leave(B, false, now));
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@10=again;"));
+    }
+
+    #[test]
     fn an_unclean_leave_has_a_grace_and_a_clean_one_has_none() {
         let presence = Presence::default();
         let now = Instant::now();
-        presence.update(A, vec![entry(7, 1, Some("a"))]);
-        presence.update(B, vec![entry(8, 1, Some("b"))]);
+        presence.update(A, Role::Editor, vec![entry(7, 1, Some("a"))]);
+        presence.update(B, Role::Editor, vec![entry(8, 1, Some("b"))]);
         assert!(!presence.leave(A, false, now));
         assert!(presence.leave(B, true, now));
         assert_eq!(since(&presence, 2).as_deref(), Some("8@2=null;"));
         assert_eq!(presence.next_timeout(), Some(now + PRESENCE_GRACE));
         assert!(!presence.expire(now));
         // It comes back on a new connection within the grace: nobody sees it leave.
-        presence.update(B, vec![entry(7, 2, Some("a again"))]);
+        presence.update(B, Role::Editor, vec![entry(7, 2, Some("a again"))]);
         assert!(!presence.expire(now + PRESENCE_GRACE));
         assert_eq!(since(&presence, 3).as_deref(), Some("7@2=a again;"));
     }
@@ -371,6 +437,7 @@ mod tests {
         for clock in 1..=100 {
             presence.update(
                 A,
+                Role::Editor,
                 vec![entry(7, clock, Some("x")), entry(8, clock, Some("y"))],
             );
         }
@@ -383,9 +450,16 @@ mod tests {
         let presence = Presence::default();
         let now = Instant::now();
         let last = (1 << 53) - 1;
-        assert_eq!(presence.update(A, vec![entry(7, last, Some("x"))]), 0);
         assert_eq!(
-            presence.update(A, vec![entry(7, MAX_PRESENCE_CLOCK, Some("x"))]),
+            presence.update(A, Role::Editor, vec![entry(7, last, Some("x"))]),
+            0
+        );
+        assert_eq!(
+            presence.update(
+                A,
+                Role::Editor,
+                vec![entry(7, MAX_PRESENCE_CLOCK, Some("x"))]
+            ),
             1
         );
         presence.leave(A, false, now);
@@ -398,6 +472,9 @@ mod tests {
     fn a_session_owns_a_bounded_number() {
         let presence = Presence::default();
         let many = (0..100).map(|site| entry(site, 1, Some("x"))).collect();
-        assert_eq!(presence.update(A, many), MAX_PRESENCE_PER_SESSION);
+        assert_eq!(
+            presence.update(A, Role::Editor, many),
+            MAX_PRESENCE_PER_SESSION
+        );
     }
 }

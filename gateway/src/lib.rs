@@ -108,17 +108,23 @@ impl Gateway {
         }
     }
 
-    /// A room of a socket, from its raw path.
+    /// A room of a y-websocket, from its raw path.
     pub(crate) fn socket_room(&self, space: &str, raw_name: &str) -> Result<RoomName, Refused> {
         let room = yjs::room_from_path(space, raw_name).map_err(|error| {
             let reason = format!("no such room: {error}");
             (CloseCode::NoRoom, reason)
         })?;
-        if self.inner.spaces.contains_key(space) {
-            Ok(room)
-        } else {
-            let reason = format!("the space {space:?} is not configured on this server");
-            Err((CloseCode::NoRoom, reason))
+        match self.inner.spaces.get(space) {
+            Some(replay::Kind::Yjs) => Ok(room),
+            Some(replay::Kind::Opaque) => {
+                // Its state is no Yjs update: the client would throw while reading it.
+                let reason = "this space holds opaque documents; y-websocket speaks only Yjs";
+                Err((CloseCode::Conflict, reason.to_owned()))
+            }
+            None => {
+                let reason = format!("the space {space:?} is not configured on this server");
+                Err((CloseCode::NoRoom, reason))
+            }
         }
     }
 }

@@ -10,15 +10,13 @@ pub enum CloseCode {
     Normal,
     /// 1002: the peer broke the WebSocket protocol (RFC 6455).
     ProtocolError,
-    /// 1003: a text message where only binary ones make sense.
-    Unsupported,
     /// 1009: a frame or message over the limit of the transport.
     MessageTooBig,
     /// 1012: the server restarts; come back soon.
     Restart,
     /// 1013: the server is full or not ready; try later.
     TryLater,
-    /// 4400: a malformed message.
+    /// 4400: a malformed message, or a text message where only binary ones make sense.
     BadMessage,
     /// 4401: no valid token.
     Unauthenticated,
@@ -45,7 +43,6 @@ impl CloseCode {
         match self {
             Self::Normal => 1000,
             Self::ProtocolError => 1002,
-            Self::Unsupported => 1003,
             Self::MessageTooBig => 1009,
             Self::Restart => 1012,
             Self::TryLater => 1013,

@@ -169,8 +169,10 @@ describe("what ends a session, and only that one", { concurrency: true }, () => 
     return raw;
   }
 
-  it("a text message: 1003", async () => {
-    await endsAlone("text", (raw) => raw.send("hello"), 1003, /binary/);
+  it("a text message: 4400, and a word about it first", async () => {
+    const raw = await endsAlone("text", (raw) => raw.send("hello"), 4400, /binary/);
+    const told = raw.received.map(parse).find((message) => message.type === AUTH);
+    assert.match(told?.reason ?? "", /binary/);
   });
 
   it("a message over the limit: 4413, and a word about it first", async () => {

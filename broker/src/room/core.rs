@@ -250,6 +250,11 @@ impl Core {
         self.when_durable(Waiting::Mail(session, Mail { event, cursor }));
     }
 
+    /// What a member may do.
+    pub(crate) fn role(&self, session: SessionId) -> Option<Role> {
+        self.sessions.get(&session).map(|member| member.role)
+    }
+
     /// A session is gone. What it submitted goes on; what it waited for is dropped.
     pub(crate) fn leave(&mut self, session: SessionId) {
         self.check();
@@ -371,12 +376,13 @@ impl Core {
             kind,
             payload: payload.clone(),
         };
-        self.staged.run.push(self.at, &draft);
+        let head = self.staged.run.push(self.at, &draft);
         if kind == Kind::Update {
             if let Some(state) = &mut self.state {
                 state.tail_bytes += payload.len();
             }
             self.staged.updates.push(Update {
+                seq: head.seq,
                 author: SERVER,
                 payload,
             });
@@ -608,6 +614,7 @@ impl Core {
         self.staged.since.get_or_insert(self.now);
         self.staged.bytes += payload.len();
         self.staged.updates.push(Update {
+            seq: head.seq,
             author: item.session,
             payload,
         });

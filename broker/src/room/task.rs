@@ -25,6 +25,7 @@ use super::core::{Answer, Core, Mail, Output};
 use super::inbox::{Input, RoomError};
 use super::{Room, State};
 use crate::broker::Shared;
+use crate::feed::Update;
 use crate::limits::{HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX};
 use crate::member::Mailbox;
 use crate::snapshotter::Unsaved;
@@ -257,8 +258,8 @@ impl Task {
         for command in commands {
             match command {
                 Command::Presence(entries) => {
-                    if self.members.contains_key(&session) {
-                        let changed = self.room.presence.update(session, entries);
+                    if let Some(role) = self.core.role(session) {
+                        let changed = self.room.presence.update(session, role, entries);
                         if changed > 0 {
                             observatory::presence_changed(changed);
                             self.moved = true;
@@ -320,7 +321,17 @@ impl Task {
                         });
                 }
                 Output::Publish(durable, updates) => {
-                    tracing::trace!(room = %self.room.name, seq = %durable.get().seq, updates = updates.len(), "durable");
+                    if tracing::enabled!(tracing::Level::TRACE) {
+                        for Update {
+                            seq,
+                            author,
+                            payload,
+                        } in &updates
+                        {
+                            let bytes = payload.len();
+                            tracing::trace!(room = %self.room.name, session = %author, %seq, bytes, "update durable");
+                        }
+                    }
                     self.room.feed.publish(&durable, updates);
                     self.published = Some(now);
                     self.moved = true;

@@ -2,14 +2,19 @@
 //!
 //! Assets have a hash in their name and may be kept for ever; the one page that leads to them is
 //! asked for anew each time. Every address that is not an asset gets that page, which shows what
-//! belongs there, or that nothing does.
+//! belongs there, or that nothing does; but programs are answered as programs: under `/api` and
+//! `/yjs` with a problem document, a WebSocket with a close code.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::problem::Problem;
+use super::sockets;
+use crate::Gateway;
+use crate::websocket::handshake;
 
 #[derive(RustEmbed)]
 #[folder = "../web/dist"]
@@ -17,23 +22,30 @@ use super::problem::Problem;
 struct Pages;
 
 /// Answers any address that no other route takes.
-pub(crate) async fn page(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+pub(crate) async fn page(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+    if handshake::is_upgrade(request.headers()) {
+        return sockets::nowhere(gateway, request);
+    }
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let path = uri.path().trim_start_matches('/');
+    if matches!(path.split('/').next(), Some("api" | "yjs")) {
+        return Problem::no_route(uri.path()).into_response();
+    }
     if method != Method::GET && method != Method::HEAD {
         return Problem::method(method.as_str(), uri.path()).into_response();
     }
-    let path = uri.path().trim_start_matches('/');
     if let Some(file) = Pages::get(path).filter(|_| path != "index.html") {
         let cache = if path.starts_with("assets/") {
             "public, max-age=31536000, immutable"
         } else {
             "no-cache"
         };
-        return answer(StatusCode::OK, &file, cache, &headers);
+        return answer(StatusCode::OK, &file, cache, headers);
     }
     if path.starts_with("assets/") {
         return Problem::no_route(uri.path()).into_response();
     }
-    index(&uri, &headers)
+    index(uri, headers)
 }
 
 /// The page itself, for an address that it knows or not.

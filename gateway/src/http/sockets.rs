@@ -50,6 +50,13 @@ pub(crate) async fn pit(State(gateway): State<Gateway>, request: Request<Body>) 
     upgrade(gateway, request, room)
 }
 
+/// A socket of an address that names no room: it hears so, like every other that is refused.
+pub(crate) fn nowhere(gateway: Gateway, request: Request<Body>) -> Response {
+    let reason = "this address names no room; connect to /yjs/{space}/{name} or /pit/{slug}";
+    let refused = Err((CloseCode::NoRoom, reason.to_owned()));
+    upgrade(gateway, request, refused)
+}
+
 /// Why a socket is closed right after it was accepted.
 pub(crate) type Refused = (CloseCode, String);
 

@@ -7,6 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use broker::{Broker, Limits, Snapshots};
 use observatory::Exporter;
+use protocol::CloseCode;
 use replay::{History, Kind};
 use storage::{SledLog, SledOptions};
 use tower::ServiceExt;
@@ -25,7 +26,10 @@ fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
     let log = SledLog::open(folder, options).unwrap();
     let history = History::of_log(std::sync::Arc::new(log), Kind::Yjs);
     let broker = Broker::new(history, Snapshots::none(), Limits::default());
-    let spaces = Spaces::from([("pit".to_owned(), Kind::Yjs)]);
+    let spaces = Spaces::from([
+        ("pit".to_owned(), Kind::Yjs),
+        ("blob".to_owned(), Kind::Opaque),
+    ]);
     Gateway::new(broker, exporter.clone(), spaces, false)
 }
 
@@ -55,6 +59,44 @@ async fn a_full_disk_is_told_as_what_it_is() {
         assert!(body.contains("the disk is full"), "{path}: {body}");
         let folder = folder.path().to_str().unwrap();
         assert!(!body.contains(folder), "{path}: {body}");
+    }
+    gateway.broker().log().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yjs_client_is_turned_away_from_what_is_not_yjs() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(folder.path(), 0);
+    assert!(gateway.socket_room("pit", "a").is_ok());
+    for (space, code, word) in [
+        ("blob", CloseCode::Conflict, "opaque"),
+        ("none", CloseCode::NoRoom, "not configured"),
+    ] {
+        let (closed, reason) = gateway.socket_room(space, "a").unwrap_err();
+        assert_eq!(closed, code, "{reason}");
+        assert!(closed.is_permanent() && reason.contains(word), "{reason}");
+    }
+    gateway.broker().log().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_are_answered_with_problems() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(folder.path(), 0);
+    for path in [
+        "/api",
+        "/api/",
+        "/api/v1",
+        "/api/v1/",
+        "/api/v2/x",
+        "/yjs",
+        "/yjs/",
+        "/assets/x",
+    ] {
+        let (status, kind, body) = ask(&gateway, "GET", path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {body}");
+        assert_eq!(kind, "application/problem+json", "{path}: {body}");
+        assert!(body.contains("\"code\":\"no_route\""), "{path}: {body}");
     }
     gateway.broker().log().close().await;
 }

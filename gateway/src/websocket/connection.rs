@@ -174,7 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Incoming::Text(_) => {
                     let reason = "only binary messages are spoken here";
-                    output.close = Some((CloseCode::Unsupported, reason.to_owned()));
+                    let denied = yjs::permission_denied(reason);
+                    output.messages.push(Message::whole(denied));
+                    output.close = Some((CloseCode::BadMessage, reason.to_owned()));
                 }
                 Incoming::Ping(payload) => self.out.push(frame::pong(&payload)),
                 Incoming::Pong => {}

@@ -71,6 +71,16 @@ impl Server {
         self.spawn(Command::new(binary()))
     }
 
+    /// Starts it with another log filter than the default.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_with_log(&mut self, filter: &str) -> Duration {
+        let mut command = Command::new(binary());
+        command.env("WELL_LOG", filter);
+        self.spawn(command)
+    }
+
     /// Starts it with a limit on how large any of its files may grow: past it a write fails, as it
     /// does on a full disk.
     ///

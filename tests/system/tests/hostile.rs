@@ -143,7 +143,7 @@ async fn each_broken_frame_has_its_own_end() {
             "close",
         ),
         ("half a close code", frame(true, CLOSE, &[3]), 1002, "close"),
-        ("text", frame(true, TEXT, b"hello"), 1003, "binary"),
+        ("text", frame(true, TEXT, b"hello"), 4400, "binary"),
         (
             "a claim of two gigabytes",
             oversized_claim.to_vec(),
@@ -189,6 +189,19 @@ async fn each_broken_frame_has_its_own_end() {
         honest.go_on().await;
     }
     honest.alone_in_the_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_names_no_room_hears_so() {
+    let server = Server::start_on("memory");
+    for path in ["/yjs/", "/yjs", "/yjs/doc", "/pit", "/pit/", "/", "/socket"] {
+        let mut lost = Socket::connect(server.address(), path)
+            .await
+            .expect("it is accepted, so that the reason arrives");
+        let (closed, reason, denied) = lost.closing().await;
+        assert_eq!(closed, 4404, "{path}: {reason}");
+        assert_eq!(denied, [reason], "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,7 +264,7 @@ async fn bytes_from_disk_and_network_are_hostile_on_the_wire() {
             .expect("a socket");
         // A close is answered with its own code, whatever that has become, and with no reason.
         let answer = reason.is_empty();
-        let typed = matches!(code, 1002 | 1003 | 4400 | 4413);
+        let typed = matches!(code, 1002 | 4400 | 4413);
         assert!(answer || typed, "case {case}: {code} {reason}");
         if case % 20 == 0 {
             honest.go_on().await;
