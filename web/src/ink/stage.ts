@@ -98,6 +98,7 @@ export class Stage {
   private frameAsked = 0;
   private wakeTimer: ReturnType<typeof setTimeout> | undefined;
   private cameraMovedMs = 0;
+  private mendedMs: number | null = null;
   private lastView: StageView | null = null;
   private readonly resizes: ResizeObserver;
   private readonly dark = matchMedia("(prefers-color-scheme: dark)");
@@ -223,10 +224,16 @@ export class Stage {
       if (!this.growing.delete(stroke) && stroke.bounds !== null) this.damage.push(stroke.bounds);
     }
     if (bulk) this.painted = null;
-    else if (this.options.still === true) for (const { bounds } of inked) this.damage.push(...(bounds === null ? [] : [bounds]));
+    else if (this.options.still === true) this.mend(inked, nowMs);
     else for (const stroke of inked) this.wake(stroke, nowMs);
     if (inked.length > 0) this.keepInSight();
     this.ask();
+  }
+
+  /** Only what has grown is painted at once; when it is calm everything is, so that no way to a moment shows. */
+  private mend(inked: readonly Stroke[], nowMs: number): void {
+    for (const { bounds } of inked) if (bounds !== null) this.damage.push(bounds);
+    this.mendedMs = nowMs;
   }
 
   /** A stroke at rest that grows again leaves the lower canvas for the upper one. */
@@ -298,12 +305,17 @@ export class Stage {
     const nowMs = performance.now();
     this.advanceGlide(nowMs);
     this.layToRest(nowMs);
+    if (this.mendedMs !== null && nowMs - this.mendedMs >= SHARPEN_AFTER_MS) {
+      this.mendedMs = null;
+      this.painted = null;
+    }
     this.paintLower(nowMs);
     this.paintUpper();
     this.paintPaper();
     this.options.onCamera(this.camera);
     this.report();
     if (this.growing.size > 0) this.askIn(REST_AFTER_MS);
+    if (this.mendedMs !== null) this.askIn(SHARPEN_AFTER_MS + 10);
     if (this.glide !== null) this.ask();
   }
 

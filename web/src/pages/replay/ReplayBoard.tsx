@@ -67,66 +67,68 @@ export function ReplayBoard({ replay, view, role }: BoardProps) {
         <Messages view={view} />
       </section>
 
-      <section className={styles.panel} aria-label="Time">
-        <div className={styles.readout}>
-          <div className={styles.moment} data-testid="moment">
-            <strong className={styles.clock}>{record === null ? "–" : clockText(record.atMs)}</strong>
-            <span className={styles.day}>{record === null ? "" : dayText(record.atMs)}</span>
+      <div className={styles.dock}>
+        <section className={styles.panel} aria-label="Time">
+          <div className={styles.readout}>
+            <div className={styles.moment} data-testid="moment">
+              <strong className={styles.clock}>{record === null ? "–" : clockText(record.atMs)}</strong>
+              <span className={styles.day}>{record === null ? "" : dayText(record.atMs)}</span>
+            </div>
+            <div className={styles.record} data-testid="record">
+              <Place view={view} />
+              {record === null ? null : (
+                <span className={styles.author}>
+                  <span className={styles.dot} style={{ backgroundColor: `var(${colourVariable(palette, record.author)})` }} />
+                  {authorName(record.author)}
+                </span>
+              )}
+            </div>
+            <LivePill live={live} atEnd={atEnd} onEnd={() => replay.goToEnd()} />
           </div>
-          <div className={styles.record} data-testid="record">
-            <Place view={view} />
-            {record === null ? null : (
-              <span className={styles.author}>
-                <span className={styles.dot} style={{ backgroundColor: `var(${colourVariable(palette, record.author)})` }} />
-                {authorName(record.author)}
-              </span>
-            )}
-          </div>
-          <LivePill live={live} atEnd={atEnd} onEnd={() => replay.goToEnd()} />
-        </div>
 
-        {scale === null ? (
-          <div className={styles.scrubberHolder} />
-        ) : (
-          <Scrubber
-            scale={scale}
-            palette={palette}
-            wanted={wanted}
-            wantedText={record === null || seq !== wanted ? `record ${wanted}` : `record ${wanted}, ${dayText(record.atMs)} ${clockText(record.atMs)}`}
-            fetching={view.fetching}
-            onGoTo={(seq) => replay.goTo(seq)}
-          />
-        )}
+          {scale === null ? (
+            <div className={styles.scrubberHolder} />
+          ) : (
+            <Scrubber
+              scale={scale}
+              palette={palette}
+              wanted={wanted}
+              wantedText={record === null || seq !== wanted ? `record ${wanted}` : `record ${wanted}, ${dayText(record.atMs)} ${clockText(record.atMs)}`}
+              fetching={view.fetching}
+              onGoTo={(seq) => replay.goTo(seq)}
+            />
+          )}
 
-        <div className={styles.controls}>
-          <div className={styles.transport} role="group" aria-label="Playback">
-            <IconButton icon="first" label="To the start" shortcut="Home" onClick={() => replay.goToStart()} data-testid="to-start" />
-            <IconButton icon="back" label="One record back" shortcut="Left" onClick={() => replay.step(-1)} data-testid="step-back" />
-            <IconButton icon={playing ? "pause" : "play"} label={playing ? "Pause" : "Play"} shortcut="Space" className={styles.play} onClick={() => replay.toggle()} data-testid="play" />
-            <IconButton icon="forward" label="One record on" shortcut="Right" onClick={() => replay.step(1)} data-testid="step-on" />
-            <IconButton icon="last" label="To the end" shortcut="End" onClick={() => replay.goToEnd()} data-testid="to-end" />
-            <select className={styles.speed} aria-label="Speed" value={view.speed} onChange={(event) => replay.setSpeed(Number(event.target.value))} data-testid="speed">
-              {SPEEDS.map((speed) => (
-                <option key={speed} value={speed}>
-                  {speed}×
-                </option>
-              ))}
-            </select>
+          <div className={styles.controls}>
+            <div className={styles.transport} role="group" aria-label="Playback">
+              <IconButton icon="first" label="To the start" shortcut="Home" onClick={() => replay.goToStart()} data-testid="to-start" />
+              <IconButton icon="back" label="One record back" shortcut="Left" onClick={() => replay.step(-1)} data-testid="step-back" />
+              <IconButton icon={playing ? "pause" : "play"} label={playing ? "Pause" : "Play"} shortcut="Space" className={styles.play} onClick={() => replay.toggle()} data-testid="play" />
+              <IconButton icon="forward" label="One record on" shortcut="Right" onClick={() => replay.step(1)} data-testid="step-on" />
+              <IconButton icon="last" label="To the end" shortcut="End" onClick={() => replay.goToEnd()} data-testid="to-end" />
+              <select className={styles.speed} aria-label="Speed" value={view.speed} onChange={(event) => replay.setSpeed(Number(event.target.value))} data-testid="speed">
+                {SPEEDS.map((speed) => (
+                  <option key={speed} value={speed}>
+                    {speed}×
+                  </option>
+                ))}
+              </select>
+            </div>
+            <div className={styles.options}>
+              <label className={styles.check} title="Cut stretches in which nothing happened">
+                <input type="checkbox" checked={view.skipIdle} onChange={(event) => replay.setSkipIdle(event.target.checked)} data-testid="skip-idle" />
+                <span>Skip idle</span>
+              </label>
+              <Button className={styles.small} onClick={() => setDialog("events")} disabled={timeline === null} data-testid="events-open">
+                <Icon name="list" /> <span>Events</span>
+              </Button>
+              <Jump replay={replay} nearMs={record?.atMs ?? timeline?.toMs ?? 0} />
+              <IconButton icon="help" label="Keys" shortcut="?" className={styles.help} onClick={() => setDialog("keys")} data-testid="help-open" />
+            </div>
           </div>
-          <div className={styles.options}>
-            <label className={styles.check} title="Cut stretches in which nothing happened">
-              <input type="checkbox" checked={view.skipIdle} onChange={(event) => replay.setSkipIdle(event.target.checked)} data-testid="skip-idle" />
-              <span>Skip idle</span>
-            </label>
-            <Button className={styles.small} onClick={() => setDialog("events")} disabled={timeline === null} data-testid="events-open">
-              <Icon name="list" /> <span>Events</span>
-            </Button>
-            <Jump replay={replay} nearMs={record?.atMs ?? timeline?.toMs ?? 0} />
-            <IconButton icon="help" label="Keys" shortcut="?" className={styles.help} onClick={() => setDialog("keys")} data-testid="help-open" />
-          </div>
-        </div>
-        <Legend view={view} palette={palette} />
-      </section>
+          <Legend view={view} palette={palette} />
+        </section>
+      </div>
 
       {dialog === "restore" ? <RestoreDialog replay={replay} view={view} onClose={close} /> : null}
       {dialog === "fork" ? <ForkDialog replay={replay} view={view} onClose={close} onForked={(url) => go(url)} /> : null}
