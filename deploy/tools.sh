@@ -19,20 +19,33 @@ need() { # command, Debian package
     command -v "$1" >/dev/null || install "$2"
 }
 
+newer() { # a version, the oldest that will do
+    [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
+}
+
+version() { # of a command: the first thing that looks like one
+    "$1" --version 2>/dev/null | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1
+}
+
 for tool in "$@"; do
     case "$tool" in
     base)
-        command -v cargo >/dev/null || {
-            echo "please install Rust 1.95 or newer (https://rustup.rs)" >&2
+        rust=$(version rustc || true)
+        newer "${rust:-0}" 1.95 && command -v cargo >/dev/null || {
+            echo "please install Rust 1.95 or newer (https://rustup.rs); found: ${rust:-none}" >&2
             exit 1
         }
         need cc gcc
-        command -v node >/dev/null || {
-            echo "please install Node.js 20 or newer with npm (https://nodejs.org)" >&2
+        "$0" node
+        ;;
+    node)
+        node=$(version node || true)
+        newer "${node:-0}" 20.19 && command -v npm >/dev/null || {
+            npm=$(version npm || true)
+            echo "please install Node.js 20.19 or newer with npm (https://nodejs.org); found: Node.js ${node:-none}, npm ${npm:-none}" >&2
             exit 1
         }
         ;;
-    node) need npm npm ;;
     chromium) command -v chromium >/dev/null || command -v google-chrome >/dev/null || install chromium ;;
     deny)
         command -v cargo-deny >/dev/null || {
