@@ -4,6 +4,7 @@ import { Button } from "./design/Button";
 import { Notice } from "./design/Notice";
 import { LandingPage } from "./pages/landing/LandingPage";
 import { NotFoundPage } from "./pages/not-found/NotFoundPage";
+import { MissingPit } from "./pages/pit/MissingPit";
 import { replayOfPath } from "./room/replay-path";
 import { roleOfQuery, slugOfPath } from "./room/slug";
 
@@ -32,20 +33,21 @@ export function App() {
 }
 
 function PitRoute({ segment }: { segment: string }) {
-  const query = useSearch();
+  useSearch();
+  // The router decodes what it gives; the role is judged by what stands in the address.
+  const query = location.search;
   const slug = slugOfPath(segment);
-  if (slug === null) return <NotFoundPage />;
-  if (slug !== segment) return <Redirect to={`/pit/${slug}${query === "" ? "" : `?${query}`}`} replace />;
-  const parameters = new URLSearchParams(query);
-  const role = roleOfQuery(parameters);
-  return <PitPage key={`${slug} ${role}`} slug={slug} role={role} token={parameters.get("token")} />;
+  const role = roleOfQuery(query);
+  if (slug === null) return <MissingPit slug={segment} role={role} onOpen={null} />;
+  if (slug !== segment) return <Redirect to={`/pit/${slug}${query}`} replace />;
+  return <PitPage key={`${slug} ${query}`} slug={slug} role={role} query={query} />;
 }
 
 function ReplayRoute() {
   // The router decodes what it gives, and a name may hold an encoded slash.
   const room = replayOfPath(location.pathname);
   if (room === null) return <NotFoundPage />;
-  const role = roleOfQuery(new URLSearchParams(location.search));
+  const role = roleOfQuery(location.search);
   return <ReplayPage key={`${room.space}/${room.name}`} space={room.space} name={room.name} role={role} />;
 }
 

@@ -1,5 +1,5 @@
 import { expect, it, vi } from "vitest";
-import { startPit } from "./pits";
+import { pitIsMissing, startPit } from "./pits";
 
 function answer(status: number, body: string): void {
   vi.spyOn(globalThis, "fetch").mockResolvedValue(new Response(body, { status }));
@@ -28,4 +28,15 @@ it("survives answers that are no problem JSON", async () => {
 it("says when nobody answers", async () => {
   vi.spyOn(globalThis, "fetch").mockRejectedValue(new TypeError("failed"));
   expect(await startPit()).toMatchObject({ ok: false, problem: { title: "The Well cannot be reached" } });
+});
+
+it("tells a pit that is missing from one that cannot be asked for", async () => {
+  answer(404, '{"title":"No such room","code":"no_room","status":404}');
+  expect(await pitIsMissing("zzzzzz")).toBe(true);
+  answer(404, "<html>some proxy</html>");
+  expect(await pitIsMissing("zzzzzz")).toBe(false);
+  answer(200, "{}");
+  expect(await pitIsMissing("zzzzzz")).toBe(false);
+  vi.spyOn(globalThis, "fetch").mockRejectedValue(new TypeError("failed"));
+  expect(await pitIsMissing("zzzzzz")).toBe(false);
 });

@@ -56,6 +56,11 @@ export class OfflineCopy {
   }
 }
 
+/** Whether this device has, or may have, a copy of a room. */
+export function hasCopy(room: string): boolean {
+  return readRegister()[room] !== undefined;
+}
+
 /** Whether a document update came out of a copy rather than from a hand or the server. */
 export function cameFromCopy(origin: unknown): boolean {
   return origin instanceof IndexeddbPersistence;

@@ -6,7 +6,9 @@
 import type { Awareness } from "y-protocols/awareness";
 import { isRecord } from "./browser-storage";
 import { cleanColor, cleanName, type Identity } from "./identity";
-import type { Role } from "./slug";
+
+/** Who may draw is a creator to others. */
+export type PresenceRole = "creator" | "viewer";
 
 export interface Whereabouts {
   /** In canvas units; null while the pointer is elsewhere. */
@@ -18,7 +20,7 @@ export interface Peer extends Whereabouts {
   readonly client: number;
   readonly name: string;
   readonly color: string;
-  readonly role: Role;
+  readonly role: PresenceRole;
 }
 
 /** 25 Hz. */
@@ -34,7 +36,7 @@ export class OwnPresence {
   constructor(
     private readonly awareness: Awareness,
     private me: Identity,
-    private readonly role: Role,
+    private readonly role: PresenceRole,
   ) {
     this.publish();
   }

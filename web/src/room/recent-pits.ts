@@ -1,7 +1,7 @@
 /** The pits this browser has visited, newest first. */
 
 import { isRecord, readStored, writeStored } from "./browser-storage";
-import { slugOfPath, type Role } from "./slug";
+import { ROLES, slugOfPath, type Role } from "./slug";
 
 export interface RecentPit {
   readonly slug: string;
@@ -32,7 +32,7 @@ function parse(value: unknown): readonly RecentPit[] | null {
   return value.flatMap((entry: unknown) => {
     if (!isRecord(entry) || typeof entry["slug"] !== "string" || typeof entry["visitedAtMs"] !== "number") return [];
     const slug = slugOfPath(entry["slug"]);
-    const role: Role = entry["role"] === "viewer" ? "viewer" : "creator";
+    const role: Role = ROLES.find((role) => role === entry["role"]) ?? "creator";
     return slug === null ? [] : [{ slug, role, visitedAtMs: entry["visitedAtMs"] }];
   });
 }

@@ -74,7 +74,7 @@ class FakeSocket {
   }
 }
 
-const address: RoomAddress = { mount: "/pit", space: "pit", name: "k3x9qa", role: "creator", token: null };
+const address: RoomAddress = { mount: "/pit", space: "pit", name: "k3x9qa", role: "creator", query: "" };
 let sessions: RoomSession[] = [];
 
 async function join(change: Partial<RoomAddress> = {}): Promise<{ session: RoomSession; socket: FakeSocket }> {
@@ -205,8 +205,8 @@ describe("a writer", () => {
 });
 
 it("a viewer says so in its address, keeps nothing and marks nothing", async () => {
-  const { session, socket } = await join({ role: "viewer", token: "t" });
-  expect(socket.url).toMatch(/\/pit\/k3x9qa\?role=viewer&token=t$/);
+  const { session, socket } = await join({ role: "viewer", query: "token=t%20u" });
+  expect(socket.url).toMatch(/\/pit\/k3x9qa\?token=t%20u&role=viewer$/);
   socket.open();
   socket.exchange(new Y.Doc());
   await settle();
@@ -224,4 +224,28 @@ it("a permanent refusal ends the attempts until someone asks again", async () =>
   expect(FakeSocket.all).toHaveLength(1);
   session.retry();
   expect(FakeSocket.all).toHaveLength(2);
+});
+
+it("the page's query goes to the server as it stands", async () => {
+  for (const query of ["ROLE=viewer", "x=1;role=viewer", "role[]=viewer", "role=creator&Role=viewer", "%20role=viewer"]) {
+    const { session, socket } = await join({ role: "viewer", query: `?${query}` });
+    expect(socket.url.split("?")[1]).toBe(query);
+    expect(session.view().mayWrite).toBe(false);
+  }
+  const { socket } = await join({ role: "editor", query: "?role=editor" });
+  expect(socket.url.split("?")[1]).toBe("role=editor");
+});
+
+it("a server that knows a lesser role is believed", async () => {
+  const { session, socket } = await join();
+  socket.open();
+  socket.exchange(new Y.Doc());
+  edit(session);
+  expect(session.view().mayWrite).toBe(true);
+  socket.receive((encoder) => {
+    encoding.writeVarUint(encoder, 2);
+    encoding.writeVarUint(encoder, 0);
+    encoding.writeVarString(encoder, "this session is a viewer and may not write");
+  });
+  expect(session.view()).toMatchObject({ mayWrite: false, ack: "refused" });
 });

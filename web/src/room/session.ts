@@ -28,13 +28,15 @@ import {
   type DurableAck,
 } from "./durable-ack";
 import { cameFromCopy, OfflineCopy } from "./offline-copy";
-import type { Role } from "./slug";
+import { mayWrite, roleOfQuery, type Role } from "./slug";
 
 export interface RoomView {
   readonly connection: Connection;
   readonly ack: AckStatus;
   /** Why the server refused an edit, while that matters. */
   readonly refusal: string | null;
+  /** Whether edits are taken: the role that was asked for, until the server says that it is less. */
+  readonly mayWrite: boolean;
   /** Whether the document has arrived at least once, from the server or from this device. */
   readonly loaded: boolean;
   /** Whether unsent edits would outlive this page. */
@@ -47,7 +49,8 @@ export interface RoomAddress {
   readonly space: string;
   readonly name: string;
   readonly role: Role;
-  readonly token: string | null;
+  /** The page's own query, for the server to judge as it stands. */
+  readonly query: string;
 }
 
 const MESSAGE_SYNC = 0;
@@ -59,6 +62,9 @@ const AUTH_DENIED = 0;
 const TICK_MS = 1_000;
 /** One attempt to connect may hang this long (a silent network) before it is begun again. */
 const ATTEMPT_TIMEOUT_MS = 10_000;
+
+/** How the server refuses an edit because of the session's role. */
+const VIEWERS_REFUSAL = /\bviewer\b/;
 
 type Handler = WebsocketProvider["messageHandlers"][number];
 
@@ -79,23 +85,17 @@ export class RoomSession {
   private current: RoomView;
 
   constructor(readonly address: RoomAddress) {
-    const writes = address.role !== "viewer";
+    const writes = mayWrite(address.role);
     this.ack = newDurableAck({ writes, unsent: false });
     this.current = {
       connection: { at: "connecting" },
       ack: ackStatus(this.ack),
       refusal: null,
+      mayWrite: writes,
       loaded: false,
       keepsEdits: false,
     };
-    this.provider = new WebsocketProvider(socketUrl(address.mount), address.name, this.doc, {
-      connect: false,
-      disableBc: true,
-      params: {
-        ...(writes ? {} : { role: "viewer" }),
-        ...(address.token === null ? {} : { token: address.token }),
-      },
-    });
+    this.provider = new RoomProvider(socketUrl(address.mount), address.name, this.doc, { connect: false, disableBc: true }, socketQuery(address));
     this.awareness = this.provider.awareness;
     this.listen();
     this.ticker = setInterval(() => this.tick(), TICK_MS);
@@ -183,7 +183,9 @@ export class RoomSession {
     if (readSync !== undefined) provider.messageHandlers[MESSAGE_SYNC] = this.noticeStep1(readSync);
     provider.messageHandlers[MESSAGE_AUTH] = (_encoder, decoder) => {
       if (decoding.readVarUint(decoder) !== AUTH_DENIED) return;
-      this.feed({ type: "refused", reason: decoding.readVarString(decoder) });
+      const reason = decoding.readVarString(decoder);
+      if (VIEWERS_REFUSAL.test(reason)) this.show({ mayWrite: false });
+      this.feed({ type: "refused", reason });
     };
     provider.messageHandlers[MESSAGE_DURABLE_ACK] = (_encoder, decoder) => {
       const body = decoding.createDecoder(decoding.readVarUint8Array(decoder));
@@ -275,6 +277,30 @@ export function encodeMark(n: number): Uint8Array<ArrayBuffer> {
   encoding.writeVarUint(message, MESSAGE_DURABLE_ACK);
   encoding.writeVarUint8Array(message, encoding.toUint8Array(body));
   return encoding.toUint8Array(message);
+}
+
+/** y-websocket takes parameters apart and spells them anew; the page's query goes to the server as it is. */
+class RoomProvider extends WebsocketProvider {
+  constructor(
+    server: string,
+    name: string,
+    doc: Y.Doc,
+    options: ConstructorParameters<typeof WebsocketProvider>[3],
+    private readonly query: string,
+  ) {
+    super(server, name, doc, options);
+  }
+
+  override get url(): string {
+    return this.query === "" ? super.url : `${super.url}?${this.query}`;
+  }
+}
+
+/** A page that watches says so, whatever its address does. */
+function socketQuery({ role, query }: RoomAddress): string {
+  const asked = query.replace(/^\?/, "");
+  if (role !== "viewer" || roleOfQuery(asked) === "viewer") return asked;
+  return asked === "" ? "role=viewer" : `${asked}&role=viewer`;
 }
 
 function socketUrl(mount: string): string {

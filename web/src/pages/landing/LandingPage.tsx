@@ -66,7 +66,7 @@ function StartPit() {
 
 function JoinPit() {
   const [, go] = useLocation();
-  const [text, setText] = useState("");
+  const [text, setText] = useState(codeToCheck);
   const [wrong, setWrong] = useState(false);
   const field = useId();
   const hint = useId();
@@ -93,7 +93,8 @@ function JoinPit() {
           className={styles.code}
           value={text}
           onChange={(event) => change(event.target.value)}
-          placeholder="k3x9qa"
+          placeholder="such as k3x9qa"
+          autoFocus={text !== "" && codeToCheck() === text}
           autoCapitalize="none"
           autoComplete="off"
           autoCorrect="off"
@@ -111,6 +112,11 @@ function JoinPit() {
       </p>
     </form>
   );
+}
+
+/** A code that led nowhere, to be looked at again. */
+function codeToCheck(): string {
+  return (new URLSearchParams(location.search).get("code") ?? "").slice(0, 64);
 }
 
 function RecentPits() {

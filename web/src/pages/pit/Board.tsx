@@ -13,7 +13,7 @@ import { loadIdentity, renamed } from "../../room/identity";
 import { OwnPresence } from "../../room/presence";
 import { replayPath } from "../../room/replay-path";
 import type { RoomSession } from "../../room/session";
-import type { Role } from "../../room/slug";
+import { mayWrite, type Role } from "../../room/slug";
 import { useRoomView } from "../../room/use-room";
 import { Badge } from "./Badge";
 import styles from "./Board.module.css";
@@ -40,9 +40,10 @@ interface Mounted {
   readonly presence: OwnPresence;
 }
 
-export function Board({ session, slug, role }: { session: RoomSession; slug: string; role: Role }) {
-  const draws = role === "creator";
+export function Board({ session, slug, role: asked }: { session: RoomSession; slug: string; role: Role }) {
   const view = useRoomView(session);
+  const role = view.mayWrite ? asked : "viewer";
+  const draws = mayWrite(role);
   const [me, setMe] = useState(loadIdentity);
   const [tools, setTools] = useState(loadTools);
   const [stageView, setStageView] = useState<StageView>({ zoom: 1, strokes: 0, following: !draws });
@@ -72,7 +73,7 @@ export function Board({ session, slug, role }: { session: RoomSession; slug: str
       onView: setStageView,
       onCamera: (camera) => cursors.look(camera),
     });
-    const presence = new OwnPresence(awareness, identity, role);
+    const presence = new OwnPresence(awareness, identity, draws ? "creator" : "viewer");
     const pen = new Pen(doc, OWN, identity.id, (wet) => stage.setWet(wet));
     const hand = new Hand(host.current, stage, {
       mayDraw: draws,
@@ -95,6 +96,8 @@ export function Board({ session, slug, role }: { session: RoomSession; slug: str
         if (draws) presence.move({ cursor: cursor === null ? null : rounded(cursor), drawing });
       },
     });
+    // The page was opened to draw or to look: its keys should work without a click.
+    if (document.activeElement === null || document.activeElement === document.body) host.current.focus({ preventScroll: true });
     const hideHandle = showHandle(session, () => stage.picture.count);
     mounted.current = { stage, hand, pen, presence };
     return () => {
@@ -106,7 +109,7 @@ export function Board({ session, slug, role }: { session: RoomSession; slug: str
       cursors.close();
       stage.close();
     };
-  }, [session, draws, role, undoManager]);
+  }, [session, draws, undoManager]);
 
   useEffect(() => {
     if (view.loaded) mounted.current?.stage.arrive();
@@ -216,7 +219,7 @@ export function Board({ session, slug, role }: { session: RoomSession; slug: str
           <Badge view={view} />
         </div>
         <div className={styles.bar}>
-          <People awareness={session.awareness} me={me} role={role} onRename={rename} />
+          <People awareness={session.awareness} me={me} role={draws ? "creator" : "viewer"} onRename={rename} />
           <Button kind="primary" className={styles.share} onClick={() => setDialog("share")} aria-label="Share" aria-keyshortcuts="S" title="Share (S)" data-testid="share">
             <Icon name="share" />
             <span>Share</span>
@@ -227,20 +230,20 @@ export function Board({ session, slug, role }: { session: RoomSession; slug: str
       <footer className={styles.bottom}>
         {draws ? <Toolbar tools={tools} canUndo={history.canUndo} canRedo={history.canRedo} onTools={changeTools} onUndo={undo} onRedo={redo} /> : null}
         <div className={styles.zoom} data-role={role}>
-          <IconButton icon="minus" label="Zoom out" shortcut="-" className={styles.wideOnly} onClick={() => stage()?.zoomBy(1 / ZOOM_STEP)} />
+          <IconButton icon="minus" label="Zoom out" shortcut="-" data-testid="zoom-out" onClick={() => stage()?.zoomBy(1 / ZOOM_STEP)} />
           <button type="button" className={styles.percent} onClick={() => stage()?.resetZoom()} title="Natural size (0)" aria-label={`Zoom ${percent(stageView.zoom)}, back to natural size`}>
             {percent(stageView.zoom)}
           </button>
-          <IconButton icon="plus" label="Zoom in" shortcut="+" className={styles.wideOnly} onClick={() => stage()?.zoomBy(ZOOM_STEP)} />
+          <IconButton icon="plus" label="Zoom in" shortcut="+" data-testid="zoom-in" onClick={() => stage()?.zoomBy(ZOOM_STEP)} />
           {draws ? (
             <IconButton icon="fit" label="Fit everything" shortcut="F" onClick={() => stage()?.fit()} data-testid="fit" />
           ) : (
-            <Button className={styles.follow} aria-pressed={stageView.following} onClick={() => stage()?.setFollowing(!stageView.following)} title="Keep the whole drawing in sight" data-testid="follow">
+            <Button className={styles.follow} aria-label={stageView.following ? "Following" : "Follow"} aria-pressed={stageView.following} onClick={() => stage()?.setFollowing(!stageView.following)} title="Keep the whole drawing in sight" data-testid="follow">
               <Icon name={stageView.following ? "check" : "fit"} />
               {stageView.following ? "Following" : "Follow"}
             </Button>
           )}
-          <IconButton icon="help" label="Keys" shortcut="?" className={styles.wideOnly} onClick={() => setDialog("help")} data-testid="help-open" />
+          <IconButton icon="help" label="Keys" shortcut="?" onClick={() => setDialog("help")} data-testid="help-open" />
         </div>
       </footer>
 

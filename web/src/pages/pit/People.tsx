@@ -2,14 +2,14 @@ import { useEffect, useId, useRef, useState, type SubmitEvent } from "react";
 import type { Awareness } from "y-protocols/awareness";
 import { Button } from "../../design/Button";
 import { NAME_MAX_CHARS, readableOn, type Identity } from "../../room/identity";
-import { peersOf, type Peer } from "../../room/presence";
-import type { Role } from "../../room/slug";
+import { peersOf, type Peer, type PresenceRole } from "../../room/presence";
 import styles from "./People.module.css";
 
-const FACES_MAX = 4;
+/** How many faces there is room for: on a desk, on a phone, on a small one. */
+const FACES_MAX = { wide: 4, phone: 2, small: 1 } as const;
 
 /** Who is here: those who draw by their initials, those who watch as a number. Opens our own name. */
-export function People({ awareness, me, role, onRename }: { awareness: Awareness; me: Identity; role: Role; onRename: (name: string) => void }) {
+export function People({ awareness, me, role, onRename }: { awareness: Awareness; me: Identity; role: PresenceRole; onRename: (name: string) => void }) {
   const peers = usePeers(awareness);
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
@@ -52,22 +52,39 @@ export function People({ awareness, me, role, onRename }: { awareness: Awareness
         data-drawing={faces.length}
         data-watching={watching}
       >
-        {faces.slice(0, FACES_MAX).map(({ key, name, color }) => (
+        {faces.slice(0, FACES_MAX.wide).map(({ key, name, color }) => (
           <Face key={key} name={name} color={color} />
         ))}
-        {faces.length > FACES_MAX ? <span className={styles.more}>+{faces.length - FACES_MAX}</span> : null}
-        {watching > 0 ? <span className={styles.more}>{watching} watching</span> : null}
+        {Object.entries(FACES_MAX).map(([room, most]) =>
+          faces.length > most ? (
+            <span key={room} className={styles.more} data-room={room}>
+              +{faces.length - most}
+            </span>
+          ) : null,
+        )}
+        {watching > 0 ? (
+          <span className={styles.more} data-room="wide">
+            {watching} watching
+          </span>
+        ) : null}
       </button>
       {open ? (
         <div className={styles.panel} data-testid="people-panel">
           {role === "creator" ? <NameForm name={me.name} onRename={onRename} onDone={close} /> : null}
           <ul className={styles.list}>
+            {role === "creator" ? (
+              <li>
+                <Face name={me.name} color={me.color} />
+                <span>{me.name}</span>
+                <span className={styles.active}>you</span>
+              </li>
+            ) : null}
             {drawing.map((peer) => (
               <PeerRow key={peer.client} peer={peer} />
             ))}
           </ul>
           <p className={styles.watching}>
-            {peers.length === 0 ? "Nobody else is here." : `${faces.length} drawing, ${watching} watching.`}
+            {peers.length === 0 ? "Nobody else is here yet." : `${faces.length} drawing, ${watching} watching.`}
           </p>
         </div>
       ) : null}

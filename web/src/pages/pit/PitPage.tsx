@@ -3,28 +3,56 @@
  * nothing else: that a viewer cannot write is the server's doing.
  */
 
-import { useEffect } from "react";
+import { useEffect, useState } from "react";
 import { useLocation } from "wouter";
+import { pitIsMissing } from "../../api/pits";
 import { Button } from "../../design/Button";
 import { Notice } from "../../design/Notice";
 import { usePageTitle } from "../../design/page-title";
 import { NO_SUCH_ROOM, refusalOf, worthRetrying } from "../../room/connection";
+import { hasCopy } from "../../room/offline-copy";
 import { forgetPit, rememberPit } from "../../room/recent-pits";
 import type { RoomSession } from "../../room/session";
 import type { Role } from "../../room/slug";
 import { useRoomSession, useRoomView } from "../../room/use-room";
 import { Board } from "./Board";
+import { MissingPit } from "./MissingPit";
 
 export interface PitPageProps {
   readonly slug: string;
   readonly role: Role;
-  readonly token: string | null;
+  readonly query: string;
 }
 
-export default function PitPage({ slug, role, token }: PitPageProps) {
-  const session = useRoomSession({ mount: "/pit", space: "pit", name: slug, role, token });
+export default function PitPage({ slug, role, query }: PitPageProps) {
+  const [found, setFound] = useFound(slug);
   usePageTitle(slug);
+  if (found === "looking") return null;
+  if (found === "missing") return <MissingPit slug={slug} role={role} onOpen={() => setFound("there")} />;
+  return <OpenedPit slug={slug} role={role} query={query} />;
+}
+
+function OpenedPit({ slug, role, query }: PitPageProps) {
+  const session = useRoomSession({ mount: "/pit", space: "pit", name: slug, role, query });
   return session === null ? null : <JoinedPit session={session} slug={slug} role={role} />;
+}
+
+type Found = "looking" | "there" | "missing";
+
+/** A pit that this device has a copy of opens at once: it may be the only place where it is. */
+function useFound(slug: string): [Found, (found: Found) => void] {
+  const [found, setFound] = useState<Found>(() => (hasCopy(`pit/${slug}`) ? "there" : "looking"));
+  useEffect(() => {
+    if (found !== "looking") return;
+    let left = false;
+    void pitIsMissing(slug).then((missing) => {
+      if (!left) setFound(missing ? "missing" : "there");
+    });
+    return () => {
+      left = true;
+    };
+  }, [slug, found]);
+  return [found, setFound];
 }
 
 function JoinedPit({ session, slug, role }: { session: RoomSession; slug: string; role: Role }) {

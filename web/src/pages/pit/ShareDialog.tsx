@@ -9,13 +9,14 @@ import styles from "./ShareDialog.module.css";
 
 const LINKS: Readonly<Record<Role, { readonly label: string; readonly does: string }>> = {
   viewer: { label: "Watch", does: "See it live, change nothing" },
+  editor: { label: "Draw together", does: "Draw and erase, as you do" },
   creator: { label: "Draw together", does: "Draw and erase, as you do" },
 };
 
 /** A viewer may pass on only what it was given. */
 export function ShareDialog({ slug, role, onClose }: { slug: string; role: Role; onClose: () => void }) {
   const [scanned, setScanned] = useState<Role>("viewer");
-  const offered: readonly Role[] = role === "viewer" ? ["viewer"] : ["viewer", "creator"];
+  const offered: readonly Role[] = role === "viewer" ? ["viewer"] : ["viewer", role];
   const url = (of: Role): string => `${location.origin}${pitPath(slug, of)}`;
   return (
     <Dialog title="Share this pit" onClose={onClose} testid="share-dialog">

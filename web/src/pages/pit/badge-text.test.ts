@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import type { RoomView } from "../../room/session";
 import { badgeText } from "./badge-text";
 
-const live: RoomView = { connection: { at: "live" }, ack: "saved", refusal: null, loaded: true, keepsEdits: true };
+const live: RoomView = { connection: { at: "live" }, ack: "saved", refusal: null, mayWrite: true, loaded: true, keepsEdits: true };
 const offline: RoomView["connection"] = { at: "offline", restarting: false };
 const say = (view: Partial<RoomView>): string => {
   const { connection, edits } = badgeText({ ...live, ...view });

@@ -5,18 +5,21 @@ export type Command =
   | { readonly do: "ink"; readonly place: number }
   | { readonly do: "pan"; readonly dx: number; readonly dy: number };
 
+const COMMAND_KEY = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘" : "Ctrl";
+
 export const SHORTCUTS: readonly { readonly keys: string; readonly what: string; readonly draws: boolean }[] = [
   { keys: "P", what: "Pen", draws: true },
   { keys: "E", what: "Eraser", draws: true },
   { keys: "1 – 8", what: "Colours", draws: true },
   { keys: "[  ]", what: "Thinner, thicker", draws: true },
-  { keys: "Ctrl Z", what: "Undo your last stroke", draws: true },
-  { keys: "Ctrl Shift Z", what: "Redo", draws: true },
+  { keys: `${COMMAND_KEY} Z`, what: "Undo your last stroke", draws: true },
+  { keys: `${COMMAND_KEY} Shift Z`, what: "Redo", draws: true },
   { keys: "Arrows, Space + drag", what: "Move the paper", draws: false },
   { keys: "+  −  0", what: "Zoom in, out, natural size", draws: false },
   { keys: "F", what: "Fit everything on the screen", draws: false },
   { keys: "S", what: "Share", draws: false },
   { keys: "?", what: "This list", draws: false },
+  { keys: "Esc", what: "Drop the stroke, close a dialog", draws: false },
 ];
 
 const PAN_PX = 60;

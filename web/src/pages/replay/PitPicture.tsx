@@ -69,7 +69,7 @@ export function PitPicture({ replay }: { replay: Replay }) {
       </div>
       {stageView.strokes === 0 ? <p className={styles.empty}>Nothing is drawn at this moment.</p> : null}
       <Button className={styles.fit} aria-pressed={stageView.following} aria-label="Keep the whole drawing in sight" onClick={() => mounted.current?.setFollowing(!stageView.following)} title="Keep the whole drawing in sight" data-testid="fit">
-        <Icon name={stageView.following ? "check" : "fit"} />
+        <Icon name="fit" />
         <span>{stageView.following ? "Whole drawing" : "Show all"}</span>
       </Button>
     </div>

@@ -22,6 +22,7 @@ export interface ScrubberProps {
 
 /** A bar is at least this wide, with the gap to the next. */
 const BAR_PX = 4;
+const BAR_MAX_PX = 16;
 const BAR_MIN_PX = 3;
 /** More events than this are told by the list alone. */
 const FLAGS_MAX = 60;
@@ -167,7 +168,7 @@ function paint(canvas: HTMLCanvasElement, width: number, scale: Scale, palette: 
     for (const { author, records: part } of shares) {
       const tallPart = (tall * part) / records;
       ctx.fillStyle = colourOf(author);
-      ctx.fillRect(left, bottom - tallPart, Math.max(1, right - left - 1), tallPart);
+      ctx.fillRect(left, bottom - tallPart, Math.min(BAR_MAX_PX, Math.max(1, right - left - 1)), tallPart);
       bottom -= tallPart;
     }
   }
