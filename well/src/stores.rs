@@ -15,6 +15,8 @@ use crate::config::{Config, Store};
 
 /// Where the data folder keeps snapshots.
 const SNAPSHOTS: &str = "snapshots";
+/// How long a snapshot waits for others to share its segment.
+const SNAPSHOTS_ROLL_AFTER: Duration = Duration::from_secs(10);
 /// The longest pause between two tries to reach the archive at the start.
 const REACH_AGAIN: Duration = Duration::from_secs(30);
 
@@ -83,6 +85,7 @@ pub(crate) async fn open(
     let local = snapshots.clone().map(|snapshots| {
         let options = ArchiverOptions {
             contents: Contents::SnapshotsOnly,
+            roll_after: SNAPSHOTS_ROLL_AFTER,
             ..ArchiverOptions::default()
         };
         Archiver::start(Arc::clone(&log), snapshots, options, Arc::new(()))
