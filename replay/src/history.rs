@@ -20,7 +20,7 @@ use storage::archive::{Archive, Snapshot};
 use storage::{Log, ReadError};
 use tokio::sync::Semaphore;
 
-use crate::document::{self, Kind};
+use crate::document::{self, DocumentError, Kind};
 use crate::fold::{Base, FoldError, Folded, Folder, RoomFacts};
 use crate::frames::Frames;
 use crate::limits::{
@@ -463,7 +463,7 @@ impl History {
             // The newest first, and of two the one that is near.
             candidates.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
             for (seq, archive) in candidates {
-                match self.stored(room, kind, seq, archive).await {
+                match self.stored(room, span, seq, archive).await {
                     Ok(Some(base)) => {
                         frames.keep(room, &base);
                         return Ok(base);
@@ -490,13 +490,30 @@ impl History {
     async fn stored(
         &self,
         room: &RoomName,
-        kind: Kind,
+        span: &Span,
         seq: Seq,
         archive: &Archive,
     ) -> Result<Option<Base>, FoldError> {
         let Some(snapshot) = archive.snapshot(room, seq).await? else {
             return Ok(None);
         };
+        // A store that was left over from another log has snapshots of another history.
+        let there = if seq == span.head.seq {
+            Some(span.head)
+        } else {
+            let next = self.read(room, seq, 1).await?;
+            next.first().map(Run::before)
+        };
+        if there != Some(snapshot.head) {
+            return Err(FoldError::Refused {
+                room: room.clone(),
+                seq,
+                error: DocumentError::Malformed(
+                    "the snapshot is of another history than the log's".to_owned(),
+                ),
+            });
+        }
+        let kind = self.kind_of(room);
         let opened = tokio::task::spawn_blocking(move || open(kind, snapshot));
         opened.await.map_err(|_| FoldError::Stopped)?.map(Some)
     }
@@ -511,7 +528,7 @@ fn open(kind: Kind, snapshot: Snapshot) -> Result<Base, FoldError> {
     };
     if Kind::from_code(snapshot.kind) != Some(kind) {
         let text = "the snapshot is of another document kind than its space".to_owned();
-        return Err(refused(document::DocumentError::Malformed(text)));
+        return Err(refused(DocumentError::Malformed(text)));
     }
     let document = document::load(kind, &snapshot.content).map_err(refused)?;
     Ok(Base {

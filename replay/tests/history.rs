@@ -352,6 +352,30 @@ async fn a_snapshot_of_another_kind_or_of_nonsense_is_gone_without() {
     assert!(failed.is_some_and(|failed| failed.contains("doc/yjs")));
 }
 
+#[tokio::test]
+async fn snapshots_of_another_history_are_not_believed() {
+    let mut rng = StdRng::seed_from_u64(9);
+    let (mut one, mut other) = (World::new().await, World::new().await);
+    for world in [&mut one, &mut other] {
+        for _ in 0..6 {
+            world.write(0, &mut rng).await;
+        }
+        world.snapshot(0);
+        world.write(0, &mut rng).await;
+        world.near.flush(PATIENCE).await.unwrap();
+    }
+    let mixed = Stores {
+        snapshots: Some(other.near.archive().clone()),
+        archive: Arc::new(one.far.archive().clone().into()),
+        ..Stores::of_log(Arc::clone(&one.log) as Arc<dyn Log>)
+    };
+    let history = History::new(mixed, Arc::new(kind_of));
+    let room = &one.rooms[0];
+    let past = history.document_at(&room.name, Seq::MAX).await.unwrap();
+    let naive = fold(room, room.records.len());
+    assert_eq!(past.document.encode(), naive.encode());
+}
+
 #[test]
 fn an_empty_document_loads() {
     for kind in [Kind::Yjs, Kind::Opaque] {

@@ -1,0 +1,225 @@
+//! What it costs to go to a random moment of a long room, whose history lies in an archive in a
+//! folder: beside folding it from the start, and beside a room a tenth as long.
+//!
+//! `cargo run --release -p replay --example past [RECORDS]`, 1,000,000 without. The room is a pit in
+//! which strokes are drawn point by point and old ones erased, so its document stays at some
+//! hundred strokes. *Cold*: nothing of ours is cached but the list of what there is; the operating
+//! system's own cache is warm. *Warm*: after two hundred other moments.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::record::RunBuilder;
+use protocol::{Author, Draft, Head, Kind as RecordKind, RoomName, Seq, SessionId, Timestamp};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use replay::limits::FRAME_EVERY_BYTES;
+use replay::{Document, History, Kind, Stores, YjsDocument};
+use storage::archive::{Archive, Archiver, ArchiverOptions, Options, Snapshot};
+use storage::memory::MemoryLog;
+use storage::{Batch, Entry, Log};
+use yrs::{Array, ArrayPrelim, Doc, Transact};
+
+/// How many strokes are there at a time, and how many points each has.
+const STROKES: usize = 200;
+const POINTS: usize = 50;
+const MOMENTS: usize = 400;
+
+fn main() {
+    let records: u64 = std::env::args()
+        .nth(1)
+        .map_or(1_000_000, |text| text.parse().unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        for records in [records / 10, records] {
+            measure(records).await;
+        }
+    });
+}
+
+async fn measure(records: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    let room = RoomName::parse("pit/k3x9qa").unwrap();
+    let log = Arc::new(MemoryLog::new());
+    let archive = Archive::open(&url, Options::default()).await.unwrap();
+    let snapshots = archive.clone();
+    let options = ArchiverOptions {
+        keep_local: Some(Duration::ZERO),
+        trim_floor: Arc::new(move |room| {
+            let heads = snapshots.snapshots(room);
+            heads.last().map_or(Seq::ZERO, |head| head.seq)
+        }),
+        ..ArchiverOptions::default()
+    };
+    let dynamic = Arc::clone(&log) as Arc<dyn Log>;
+    let archiver = Archiver::start(dynamic, archive, options, Arc::new(()));
+    let began = Instant::now();
+    let sealed = draw(&log, &archiver, &room, records).await;
+    archiver.flush(Duration::from_secs(600)).await.unwrap();
+    archiver.flush(Duration::from_secs(600)).await.unwrap();
+    let stored = folder_bytes(folder.path());
+    println!(
+        "{records} records, {:.1} MB sealed, written and archived in {:?}; the log compressed alone \
+         {:.1} MB, the archive with its snapshots {:.1} MB: {:.2} x",
+        sealed.len() as f64 / 1e6,
+        began.elapsed(),
+        compressed(&sealed) as f64 / 1e6,
+        stored as f64 / 1e6,
+        stored as f64 / compressed(&sealed) as f64
+    );
+
+    let history = fresh(&log, &url).await;
+    let began = Instant::now();
+    let whole = history.fold_all(&room, Seq::MAX).await.unwrap();
+    let fold = began.elapsed();
+    println!(
+        "  folding all from the start {fold:?}; the document has {:.0} KB",
+        whole.document.encode().len() as f64 / 1e3
+    );
+
+    let mut random = StdRng::seed_from_u64(1);
+    let mut moment = || Seq::new(random.random_range(1..=records));
+    let mut cold = Vec::new();
+    for _ in 0..MOMENTS / 4 {
+        let history = fresh(&log, &url).await;
+        let began = Instant::now();
+        history.document_at(&room, moment()).await.unwrap();
+        cold.push(began.elapsed());
+    }
+    report("cold", cold, fold);
+    let history = fresh(&log, &url).await;
+    for _ in 0..200 {
+        history.document_at(&room, moment()).await.unwrap();
+    }
+    let mut warm = Vec::new();
+    for _ in 0..MOMENTS {
+        let seq = moment();
+        let began = Instant::now();
+        history.document_at(&room, seq).await.unwrap();
+        warm.push(began.elapsed());
+    }
+    report("warm", warm, fold);
+}
+
+fn report(name: &str, mut took: Vec<Duration>, fold: Duration) {
+    took.sort();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+    println!(
+        "  {name}: p50 {:?}, p99 {:?}: {:.0} and {:.0} times faster than folding",
+        at(0.5),
+        at(0.99),
+        fold.as_secs_f64() / at(0.5).as_secs_f64(),
+        fold.as_secs_f64() / at(0.99).as_secs_f64()
+    );
+}
+
+async fn fresh(log: &Arc<MemoryLog>, url: &str) -> History {
+    let archive = Archive::open(url, Options::default()).await.unwrap();
+    let stores = Stores {
+        log: Arc::clone(log) as Arc<dyn Log>,
+        snapshots: None,
+        archive: Arc::new(archive.into()),
+    };
+    History::new(stores, Arc::new(|_| Kind::Yjs))
+}
+
+/// Writes the room, with the snapshots that a broker would have taken. Gives its sealed records.
+async fn draw(log: &MemoryLog, archiver: &Archiver, room: &RoomName, records: u64) -> Vec<u8> {
+    let writer = Doc::with_client_id(7);
+    let strokes = writer.get_or_insert_array("strokes");
+    let mut document = YjsDocument::new();
+    let mut open = VecDeque::new();
+    let mut random = StdRng::seed_from_u64(2);
+    let (mut head, mut sealed) = (Head::EMPTY, Vec::new());
+    let (mut since, mut last) = (0, 0);
+    let mut points = POINTS;
+    while head.seq.get() < records {
+        let mut run = RunBuilder::new(head);
+        let mut payloads = Vec::new();
+        while run.head().seq.get() < records && run.len_bytes() < 128 << 10 {
+            let payload: Bytes = {
+                let mut txn = writer.transact_mut();
+                if points == POINTS {
+                    points = 0;
+                    let empty: [f64; 0] = [];
+                    open.push_back(strokes.push_back(&mut txn, ArrayPrelim::from(empty)));
+                    if open.len() > STROKES {
+                        open.pop_front();
+                        strokes.remove(&mut txn, 0);
+                    }
+                }
+                points += 1;
+                if let Some(stroke) = open.back() {
+                    let x = f64::from(random.random_range(0..10_000)) / 10.0;
+                    stroke.push_back(&mut txn, x);
+                    stroke.push_back(&mut txn, x / 3.0);
+                }
+                txn.encode_update_v1().into()
+            };
+            let draft = Draft {
+                author: Author {
+                    user: None,
+                    session: SessionId::new(1),
+                    site: None,
+                },
+                op_id: None,
+                base: None,
+                kind: RecordKind::Update,
+                payload: payload.clone(),
+            };
+            payloads.push(payload);
+            let at = head.at.micros() + 20_000 * payloads.len() as u64;
+            run.push(Timestamp::from_micros(at), &draft);
+        }
+        document.integrate(&payloads);
+        head = run.head();
+        let run = run.finish().unwrap();
+        sealed.extend_from_slice(run.bytes());
+        since += run.bytes().len();
+        let entries = vec![Entry::Run(room.clone(), run)];
+        log.append(Batch { entries }).await.unwrap();
+        if since >= FRAME_EVERY_BYTES.max(last) {
+            let content = document.encode();
+            (since, last) = (0, content.len());
+            let snapshot = Snapshot {
+                room: room.clone(),
+                head,
+                kind: Kind::Yjs.code(),
+                title: None,
+                created: Timestamp::from_micros(20_000),
+                content,
+            };
+            if !archiver.offer(snapshot.clone()) {
+                archiver.flush(Duration::from_secs(600)).await.unwrap();
+                assert!(archiver.offer(snapshot));
+            }
+        }
+    }
+    sealed
+}
+
+/// What the records take as one stream at the archive's own level of compression.
+fn compressed(sealed: &[u8]) -> usize {
+    let blocks = sealed.chunks(256 << 10);
+    blocks
+        .map(|block| zstd::bulk::compress(block, 3).unwrap().len())
+        .sum()
+}
+
+fn folder_bytes(folder: &std::path::Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let kind = entry.file_type().unwrap();
+        bytes += if kind.is_dir() {
+            folder_bytes(&entry.path())
+        } else {
+            entry.metadata().unwrap().len()
+        };
+    }
+    bytes
+}
