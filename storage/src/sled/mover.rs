@@ -34,12 +34,24 @@ const FLUSH_BYTES: u64 = 256 << 10;
 const SMALL_BYTES: u32 = 2 << 10;
 /// The file is shrunk once this much was removed, and a fifth of it.
 const SHRINK_FROM_BYTES: u64 = 64 << 20;
-/// … until so many segments were written in vain.
-const SHRINK_TRIES: u32 = 16;
+/// … to this at the least: below it a round takes as much as it gives,
+const SHRUNK_BYTES: u64 = 12 * SEGMENT_BYTES as u64;
+/// … in so many rounds, as long as each of them helps.
+const SHRINK_ROUNDS: u32 = 4;
+/// At the end of each the log only goes on, until so many segments were written in vain.
+const SHRINK_TRIES: u32 = 4;
+const VALUES_PER_SEGMENT: u64 = (SEGMENT_BYTES / MAX_VALUE_BYTES) as u64;
+/// How many values are alive at once while sled is to clear the end of its file: it does so with
+/// more than five segments in use. They fit into what has been removed.
+const LIVE_BALLAST: u64 = 7 * VALUES_PER_SEGMENT;
+/// The same while the log is only to go on.
+const DEAD_BALLAST: u64 = 8;
 /// Between two of them sled's collector is given this long.
 const SHRINK_PAUSE: Duration = Duration::from_secs(1);
 /// The tree of values that only make sled's log go on.
 pub(super) const BALLAST: &str = "ballast";
+const _: () = assert!(LIVE_BALLAST * MAX_VALUE_BYTES as u64 <= SHRINK_FROM_BYTES);
+
 /// How long the mover works before it rests.
 const WORK: Duration = Duration::from_millis(4);
 
@@ -309,7 +321,9 @@ impl Mover<'_> {
     /// After much was removed: has sled give the file system back what it no longer needs.
     ///
     /// sled collects only as its log goes on, segment by segment, and cuts the file only at its
-    /// end. So the log is made to go on, with values that mean nothing, as long as that helps.
+    /// end. So the log is made to go on, with values that mean nothing, as long as that helps. What
+    /// lies at the end is moved away from there only while half of the segments are free and more
+    /// than five are not: where little is left, values that are alive for a while take their part.
     fn shrink(&mut self) -> Result<(), Stop> {
         let removed = self.writer.removed - self.shrunk;
         let before = self.disk.bytes();
@@ -317,33 +331,16 @@ impl Mover<'_> {
             return Ok(());
         }
         self.shrunk = self.writer.removed;
-        let ballast = self.disk.db.open_tree(BALLAST)?;
-        let value = vec![0; MAX_VALUE_BYTES];
-        let per_segment = (SEGMENT_BYTES / MAX_VALUE_BYTES) as u64;
         let mut best = before;
-        let mut in_vain = 0;
-        for n in 0..removed / MAX_VALUE_BYTES as u64 {
-            ballast.insert([(n % 8) as u8], &value[..])?;
-            self.writer.written += MAX_VALUE_BYTES as u64;
-            self.breathe()?;
-            if (n + 1) % per_segment == 0 {
-                self.disk.db.flush()?;
-                self.pause(SHRINK_PAUSE);
-                // Traffic makes the log go on by itself, and is to be moved.
-                let unmoved = self.shared.state.lock().rooms.unmoved_bytes;
-                if unmoved >= self.shared.options.move_at_bytes / 2 {
-                    break;
-                }
-                let now = self.disk.bytes();
-                in_vain = if now < best { 0 } else { in_vain + 1 };
-                best = best.min(now);
-                if in_vain == SHRINK_TRIES {
-                    break;
-                }
+        for _ in 0..SHRINK_ROUNDS {
+            let quiet = self.go_on(LIVE_BALLAST, LIVE_BALLAST, u32::MAX)?
+                && self.go_on(DEAD_BALLAST, removed / MAX_VALUE_BYTES as u64, SHRINK_TRIES)?;
+            let now = self.disk.bytes();
+            if !quiet || now >= best || now <= SHRUNK_BYTES {
+                break;
             }
+            best = now;
         }
-        self.disk.db.drop_tree(BALLAST)?;
-        self.sync()?;
         tracing::info!(
             removed,
             before,
@@ -351,6 +348,37 @@ impl Mover<'_> {
             "space was given back"
         );
         Ok(())
+    }
+
+    /// Writes up to so many values that mean nothing, of which the last `ring` are alive, until so
+    /// many segments in a row were in vain, and removes them. False when there is traffic: it makes
+    /// the log go on by itself, and is to be moved.
+    fn go_on(&mut self, ring: u64, values: u64, tries: u32) -> Result<bool, Stop> {
+        let ballast = self.disk.db.open_tree(BALLAST)?;
+        let value = vec![0; MAX_VALUE_BYTES];
+        let mut quiet = true;
+        let mut best = self.disk.bytes();
+        let mut in_vain = 0;
+        for n in 0..values {
+            ballast.insert((n % ring).to_be_bytes(), &value[..])?;
+            self.writer.written += MAX_VALUE_BYTES as u64;
+            self.breathe()?;
+            if (n + 1) % VALUES_PER_SEGMENT == 0 {
+                self.disk.db.flush()?;
+                self.pause(SHRINK_PAUSE);
+                let unmoved = self.shared.state.lock().rooms.unmoved_bytes;
+                quiet = unmoved < self.shared.options.move_at_bytes / 2;
+                let now = self.disk.bytes();
+                in_vain = if now < best { 0 } else { in_vain + 1 };
+                best = best.min(now);
+                if !quiet || in_vain == tries {
+                    break;
+                }
+            }
+        }
+        self.disk.db.drop_tree(BALLAST)?;
+        self.sync()?;
+        Ok(quiet)
     }
 
     /// Drops what this round has emptied.

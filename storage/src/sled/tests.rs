@@ -386,3 +386,30 @@ async fn sled_keeps_the_contract_with_a_lazy_mover() {
 async fn sled_keeps_the_contract_under_faults() {
     suite::conformance(&Folders::new(eager(), Faults::default())).await;
 }
+
+/// Once little is left sled moves nothing away from the end of its file by itself.
+#[tokio::test]
+async fn the_space_of_a_room_that_was_nearly_all_of_the_log_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = SledLog::open(folder.path(), SledOptions::default()).unwrap();
+    let mut head = Head::EMPTY;
+    let mut rng = suite::Rng::new(7);
+    for _ in 0..120 {
+        let noise = (0..1 << 17).flat_map(|_| rng.below(usize::MAX).to_le_bytes());
+        let (batch, next) = batch_of("doc/a", head, &noise.collect::<Vec<u8>>());
+        log.append(batch).await.unwrap();
+        head = next;
+    }
+    let before = log.stats().disk_bytes;
+    let entries = vec![Entry::Delete(RoomName::parse("doc/a").unwrap())];
+    log.append(Batch { entries }).await.unwrap();
+    let deleted = Instant::now();
+    let mut after = before;
+    while after > before / 2 && deleted.elapsed() < Duration::from_secs(90) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        after = log.stats().disk_bytes;
+    }
+    eprintln!("{before} before, {after} after {:?}", deleted.elapsed());
+    log.close().await;
+    assert!(after <= before / 2, "{before} before, {after} after");
+}

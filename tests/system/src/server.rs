@@ -124,8 +124,8 @@ impl Server {
         if self.launch(Command::new(binary())) {
             return Ok(began.elapsed());
         }
-        let mut child = self.child.take().expect("it was started");
-        Err(child.wait().expect("a child can be waited for"))
+        // Not before all that it said has arrived.
+        Err(self.ends(STOP_TIME))
     }
 
     fn spawn(&mut self, command: Command) -> Duration {
