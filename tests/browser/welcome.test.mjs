@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
-import { Server, until } from "../clients/server.mjs";
-import { badge, connection, draw, enter, launch, person, picture, slugOf, strokes } from "./browser.mjs";
+import { Server, pause, until } from "../clients/server.mjs";
+import { badge, connection, draw, drawingIn, enter, launch, person, picture, slugOf, strokes } from "./browser.mjs";
 
 /** @type {Server} */
 let server;
@@ -150,6 +150,53 @@ it("keys work without a click, and one is among the people", async () => {
   await page.getByTestId("people").click();
   assert.match(await page.getByTestId("people-panel").innerText(), /you/);
   assert.equal(slugOf(page.url()).length, 6);
+  await context.close();
+});
+
+it("what was drawn offline is sent from the landing page, without opening the pit", async () => {
+  const own = await Server.start();
+  const { page, context, mishaps } = await person(browser);
+  await page.goto(`${own.http}/`);
+  await page.getByTestId("start-pit").click();
+  await connection(page, "live");
+  const slug = slugOf(page.url());
+  await draw(page, [[-100, 0], [100, 0]]);
+  await badge(page, "saved");
+  await context.setOffline(true);
+  await connection(page, "offline");
+  await draw(page, [[-100, 50], [100, 50]]);
+  await badge(page, "kept");
+  await pause(500); // The copy is written a moment later; a person does not leave a page faster.
+  await own.kill();
+  // The page itself comes from what the browser has: the way to the start is one within it.
+  await page.getByRole("link", { name: /start page/ }).click();
+  await page.locator(`[data-testid=waiting][data-slug=${slug}]`).waitFor();
+  const card = await page.getByTestId("start-pit").boundingBox();
+  await page.getByTestId("start-pit").click();
+  await page.getByTestId("problem").waitFor();
+  assert.deepEqual(await page.getByTestId("start-pit").boundingBox(), card, "nothing moves when the server cannot be reached");
+  await picture(page, "landing-offline");
+  await own.start();
+  await context.setOffline(false);
+  await page.goto(`${own.http}/`);
+  await page.locator(`[data-testid=waiting][data-slug=${slug}][data-state=sent]`).waitFor({ timeout: 20_000 });
+  await picture(page, "landing-sent");
+  assert.equal(drawingIn(await own.snapshot("pit", slug)).length, 2);
+  await page.reload();
+  await page.getByTestId("recent").waitFor();
+  assert.equal(await page.getByTestId("waiting").count(), 0);
+  assert.deepEqual(mishaps, []);
+  await context.close();
+  await own.remove();
+});
+
+it("a phone on its side shows all of the share dialog", async () => {
+  const slug = await newPit();
+  const { page, context } = await person(browser, { viewport: { width: 740, height: 360 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 });
+  await enter(page, `${server.http}/pit/${slug}?role=creator`);
+  await page.getByTestId("share").click();
+  for (const id of ["qr", "copy-viewer-link", "copy-creator-link", "share-dialog-close"]) await reachable(page, id);
+  await picture(page, "share-landscape");
   await context.close();
 });
 

@@ -1,28 +1,14 @@
 /**
  * A writer's copy of a room on this device (IndexedDB), so that edits made offline outlive a reload.
- *
- * A small register in localStorage says when each copy was last used and whether it may hold edits
- * the log does not have. It bounds what we keep: copies that are wholly in the log go after a month
- * or when there are too many, copies with unsent edits stay three times as long.
+ * `copies.ts` says which copies there are and how long they stay.
  */
 
 import { IndexeddbPersistence, clearDocument } from "y-indexeddb";
 import type * as Y from "yjs";
-import { isRecord, readStored, writeStored } from "./browser-storage";
+import { expiredCopies, forgetCopies, readRegister, touch } from "./copies";
 
-export const COPY_KEPT_MS = 30 * 24 * 3_600_000;
-export const UNSENT_KEPT_MS = 3 * COPY_KEPT_MS;
-export const COPIES_MAX = 24;
 /** A database that does not open within this time is treated as absent; the room comes first. */
 const OPEN_TIMEOUT_MS = 1_500;
-const REGISTER = "well.copies";
-
-export interface CopyEntry {
-  readonly usedAtMs: number;
-  readonly unsent: boolean;
-}
-
-export type CopyRegister = Readonly<Record<string, CopyEntry>>;
 
 export class OfflineCopy {
   private constructor(
@@ -56,11 +42,6 @@ export class OfflineCopy {
   }
 }
 
-/** Whether this device has, or may have, a copy of a room. */
-export function hasCopy(room: string): boolean {
-  return readRegister()[room] !== undefined;
-}
-
 /** Whether a document update came out of a copy rather than from a hand or the server. */
 export function cameFromCopy(origin: unknown): boolean {
   return origin instanceof IndexeddbPersistence;
@@ -71,40 +52,12 @@ export async function sweepCopies(nowMs: number): Promise<void> {
   const register = readRegister();
   const expired = expiredCopies(register, nowMs);
   if (expired.length === 0) return;
-  const left = Object.entries(register).filter(([room]) => !expired.includes(room));
-  writeStored(REGISTER, Object.fromEntries(left));
+  forgetCopies(expired);
   await Promise.allSettled(expired.map((room) => clearDocument(databaseName(room))));
-}
-
-export function expiredCopies(register: CopyRegister, nowMs: number): readonly string[] {
-  const byAge = Object.entries(register).sort(([, a], [, b]) => b.usedAtMs - a.usedAtMs);
-  return byAge.flatMap(([room, copy], place) => {
-    const age = nowMs - copy.usedAtMs;
-    const expired = copy.unsent ? age > UNSENT_KEPT_MS : age > COPY_KEPT_MS || place >= COPIES_MAX;
-    return expired ? [room] : [];
-  });
 }
 
 function databaseName(room: string): string {
   return `well/${room}`;
-}
-
-function readRegister(): CopyRegister {
-  return readStored(REGISTER, parseRegister) ?? {};
-}
-
-function touch(room: string, entry: CopyEntry): void {
-  writeStored(REGISTER, { ...readRegister(), [room]: entry });
-}
-
-function parseRegister(value: unknown): CopyRegister | null {
-  if (!isRecord(value)) return null;
-  const entries = Object.entries(value).flatMap(([room, entry]): [string, CopyEntry][] =>
-    isRecord(entry) && typeof entry["usedAtMs"] === "number"
-      ? [[room, { usedAtMs: entry["usedAtMs"], unsent: entry["unsent"] === true }]]
-      : [],
-  );
-  return Object.fromEntries(entries);
 }
 
 /** Private windows and full disks refuse at `open`, which the persistence itself never reports. */

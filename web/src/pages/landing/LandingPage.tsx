@@ -1,4 +1,4 @@
-import { useId, useState, type SubmitEvent } from "react";
+import { useEffect, useId, useRef, useState, type SubmitEvent } from "react";
 import { Link, useLocation } from "wouter";
 import { startPit } from "../../api/pits";
 import type { Problem } from "../../api/problem";
@@ -6,6 +6,7 @@ import { Button, IconButton } from "../../design/Button";
 import { Icon } from "../../design/Icon";
 import { Mark } from "../../design/Mark";
 import { usePageTitle } from "../../design/page-title";
+import { unsentRooms } from "../../room/copies";
 import { forgetPit, recentPits, type RecentPit } from "../../room/recent-pits";
 import { replayPath } from "../../room/replay-path";
 import { parsePitCode, pitPath, PIT_CODE_LENGTH } from "../../room/slug";
@@ -120,8 +121,9 @@ function codeToCheck(): string {
 }
 
 function RecentPits() {
-  const [pits, setPits] = useState<readonly RecentPit[]>(recentPits);
+  const [pits, setPits] = useState<readonly RecentPit[]>(listed);
   const [nowMs] = useState(() => Date.now());
+  const waiting = useUnsent(pits);
   if (pits.length === 0) return null;
   return (
     <section className={styles.recent} aria-labelledby="recent" data-testid="recent">
@@ -132,8 +134,16 @@ function RecentPits() {
             <Link href={pitPath(slug, role)} className={styles.recentLink}>
               <span className={styles.recentCode}>{slug}</span>
               <span className={styles.recentTime}>
-                {role === "viewer" ? "watched " : ""}
-                <time dateTime={new Date(visitedAtMs).toISOString()}>{timeAgo(visitedAtMs, nowMs)}</time>
+                {waiting.get(slug) === undefined ? (
+                  <>
+                    {role === "viewer" ? "watched " : ""}
+                    <time dateTime={new Date(visitedAtMs).toISOString()}>{timeAgo(visitedAtMs, nowMs)}</time>
+                  </>
+                ) : (
+                  <span className={styles.waiting} role="status" data-testid="waiting" data-slug={slug} data-state={waiting.get(slug)}>
+                    {WAITING[waiting.get(slug) ?? "kept"]}
+                  </span>
+                )}
               </span>
               <Icon name="arrow" />
             </Link>
@@ -146,4 +156,58 @@ function RecentPits() {
       </ul>
     </section>
   );
+}
+
+type Waiting = "sending" | "kept" | "sent";
+
+const WAITING: Readonly<Record<Waiting, string>> = {
+  sending: "sending changes…",
+  kept: "changes wait here: open it to send",
+  sent: "changes sent",
+};
+
+/** The recent pits, and those with unsent edits that have fallen off the list. */
+function listed(): readonly RecentPit[] {
+  const recent = recentPits();
+  const others = unsentPits().filter((slug) => !recent.some((pit) => pit.slug === slug));
+  return [...others.map((slug): RecentPit => ({ slug, role: "editor", visitedAtMs: Date.now() })), ...recent];
+}
+
+function unsentPits(): readonly string[] {
+  return unsentRooms().flatMap((room) => (room.startsWith("pit/") ? [room.slice("pit/".length)] : []));
+}
+
+/** Edits that other visits have left are sent one pit after the other, now and when the network returns. */
+function useUnsent(pits: readonly RecentPit[]): ReadonlyMap<string, Waiting> {
+  const [waiting, setWaiting] = useState<ReadonlyMap<string, Waiting>>(() => new Map(unsentPits().map((slug) => [slug, "sending"])));
+  const roles = useRef(new Map(pits.map(({ slug, role }) => [slug, role])));
+  useEffect(() => {
+    let left = false;
+    const tell = (slug: string, state: Waiting): void => {
+      if (!left) setWaiting((before) => new Map(before).set(slug, state));
+    };
+    const sendAll = async (): Promise<void> => {
+      const unsent = unsentPits();
+      if (unsent.length === 0) return;
+      const { sendUnsent } = await import("../../room/send-unsent");
+      for (const slug of unsent) {
+        if (left) return;
+        const role = roles.current.get(slug) ?? "editor";
+        if (role === "viewer") {
+          tell(slug, "kept");
+          continue;
+        }
+        tell(slug, "sending");
+        tell(slug, (await sendUnsent(slug, role)) ? "sent" : "kept");
+      }
+    };
+    const again = (): void => void sendAll().catch(() => undefined);
+    again();
+    window.addEventListener("online", again);
+    return () => {
+      left = true;
+      window.removeEventListener("online", again);
+    };
+  }, []);
+  return waiting;
 }

@@ -97,7 +97,11 @@ export function Board({ session, slug, role: asked }: { session: RoomSession; sl
       },
     });
     // The page was opened to draw or to look: its keys should work without a click.
-    if (document.activeElement === null || document.activeElement === document.body) host.current.focus({ preventScroll: true });
+    if (document.activeElement === null || document.activeElement === document.body) {
+      // Nobody asked for it, so it shows no ring until a key is used.
+      host.current.dataset["quiet"] = "";
+      host.current.focus({ preventScroll: true });
+    }
     const hideHandle = showHandle(session, () => stage.picture.count);
     mounted.current = { stage, hand, pen, presence };
     return () => {
@@ -191,7 +195,7 @@ export function Board({ session, slug, role: asked }: { session: RoomSession; sl
   return (
     <main className={styles.board} data-testid="pit" data-role={role} data-loaded={view.loaded} data-strokes={stageView.strokes}>
       <h1 className={styles.spoken}>Pit {slug}</h1>
-      <div ref={host} className={styles.paper} tabIndex={0} role="group" aria-label={`Canvas with ${stageView.strokes} strokes. Arrow keys move the paper, plus and minus zoom.`} data-testid="stage">
+      <div ref={host} className={styles.paper} onBlur={(event) => delete event.currentTarget.dataset["quiet"]} tabIndex={0} role="group" aria-label={`Canvas with ${stageView.strokes} strokes. Arrow keys move the paper, plus and minus zoom.`} data-testid="stage">
         <canvas ref={lower} className={styles.canvas} data-testid="canvas" />
         <canvas ref={upper} className={styles.canvasAbove} data-testid="canvas-live" />
       </div>

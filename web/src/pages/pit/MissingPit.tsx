@@ -2,6 +2,7 @@ import { useLocation } from "wouter";
 import { Button } from "../../design/Button";
 import { Notice } from "../../design/Notice";
 import { isPitCode, mayWrite, PIT_CODE_LENGTH, type Role } from "../../room/slug";
+import styles from "./MissingPit.module.css";
 
 /** A code that leads nowhere is most often a slip of the finger: an empty canvas would hide that. */
 export function MissingPit({ slug, role, onOpen }: { slug: string; role: Role; onOpen: (() => void) | null }) {
@@ -9,7 +10,6 @@ export function MissingPit({ slug, role, onOpen }: { slug: string; role: Role; o
   return (
     <Notice
       title="No pit has this code"
-      code={slug}
       testid="missing-pit"
       actions={
         <>
@@ -24,6 +24,7 @@ export function MissingPit({ slug, role, onOpen }: { slug: string; role: Role; o
         </>
       }
     >
+      <p className={styles.code}>{slug}</p>
       <p role="alert">
         {isPitCode(slug)
           ? "Nobody has drawn there yet, or it was deleted. Perhaps a character is not quite right."

@@ -20,29 +20,33 @@ export function ShareDialog({ slug, role, onClose }: { slug: string; role: Role;
   const url = (of: Role): string => `${location.origin}${pitPath(slug, of)}`;
   return (
     <Dialog title="Share this pit" onClose={onClose} testid="share-dialog">
-      <div className={styles.top}>
-        <QrCode text={url(scanned)} label={`QR code: ${LINKS[scanned].label}`} />
-        <dl className={styles.code}>
-          <dt>Code</dt>
-          <dd>{slug}</dd>
-          {offered.length > 1 ? (
-            <>
-              <dt>QR code opens to</dt>
-              <dd className={styles.switch} role="radiogroup" aria-label="What the QR code opens">
-                {offered.map((of) => (
-                  <label key={of}>
-                    <input type="radio" name="scanned" checked={scanned === of} onChange={() => setScanned(of)} />
-                    <span>{of === "viewer" ? "Watch" : "Draw"}</span>
-                  </label>
-                ))}
-              </dd>
-            </>
-          ) : null}
-        </dl>
+      <div className={styles.content}>
+        <div className={styles.top}>
+          <QrCode text={url(scanned)} label={`QR code: ${LINKS[scanned].label}`} />
+          <dl className={styles.code}>
+            <dt>Code</dt>
+            <dd>{slug}</dd>
+            {offered.length > 1 ? (
+              <>
+                <dt>QR code opens to</dt>
+                <dd className={styles.switch} role="radiogroup" aria-label="What the QR code opens">
+                  {offered.map((of) => (
+                    <label key={of}>
+                      <input type="radio" name="scanned" checked={scanned === of} onChange={() => setScanned(of)} />
+                      <span>{of === "viewer" ? "Watch" : "Draw"}</span>
+                    </label>
+                  ))}
+                </dd>
+              </>
+            ) : null}
+          </dl>
+        </div>
+        <div className={styles.links}>
+          {offered.map((of) => (
+            <ShareLink key={of} url={url(of)} testid={`${of}-link`} {...LINKS[of]} />
+          ))}
+        </div>
       </div>
-      {offered.map((of) => (
-        <ShareLink key={of} url={url(of)} testid={`${of}-link`} {...LINKS[of]} />
-      ))}
     </Dialog>
   );
 }

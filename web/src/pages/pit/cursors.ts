@@ -8,6 +8,8 @@ import styles from "./cursors.module.css";
 
 /** More cursors than this are not shown: they would hide the drawing. */
 const CURSORS_MAX = 60;
+/** About as wide as a letter of a name. */
+const LETTER_PX = 7;
 
 interface Shown {
   readonly element: HTMLElement;
@@ -76,6 +78,8 @@ export class Cursors {
   private place({ element, peer }: Shown, atOnce: boolean): void {
     if (peer.cursor === null) return;
     const { x, y } = toScreen(this.camera, peer.cursor);
+    // A name that would be cut at the right edge stands to the left. Its width is guessed: measuring is slow.
+    element.dataset["side"] = x + 24 + peer.name.length * LETTER_PX > this.layer.clientWidth ? "left" : "right";
     element.style.transitionDuration = atOnce ? "0s" : "";
     element.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
   }

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { COPIES_MAX, COPY_KEPT_MS, expiredCopies, UNSENT_KEPT_MS } from "./offline-copy";
+import { COPIES_MAX, COPY_KEPT_MS, expiredCopies, UNSENT_KEPT_MS } from "./copies";
 
 const now = 1_800_000_000_000;
 
