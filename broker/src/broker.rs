@@ -146,6 +146,19 @@ impl Broker {
         self.ask(room, Input::Write(items, reply), answer).await
     }
 
+    /// As [`Broker::write`], for a room that has never been written to.
+    ///
+    /// # Errors
+    /// [`RoomError::Exists`] if it has been, and otherwise as that.
+    pub async fn begin(
+        &self,
+        room: &RoomName,
+        items: Vec<(RecordKind, Bytes)>,
+    ) -> Result<Head, RoomError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(room, Input::Begin(items, reply), answer).await
+    }
+
     /// Sets a room back to a past state, as a new edit that merges with whatever others do
     /// meanwhile. Nothing is erased. Gives the end of the log once that is durable.
     ///

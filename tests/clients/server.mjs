@@ -4,7 +4,7 @@
  */
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,12 +20,14 @@ export class Server {
   #exited = Promise.resolve(/** @type {Exit} */ ({ code: 0, signal: null }));
   #folder;
   #store;
+  #config;
   /** What the server said on standard error, for a test that fails. */
   log = "";
 
-  /** @param {{ store?: "sled" | "memory" }} [options] */
-  constructor({ store = "sled" } = {}) {
+  /** @param {{ store?: "sled" | "memory", config?: string }} [options] `config` is a well.toml's text */
+  constructor({ store = "sled", config = "" } = {}) {
     this.#store = store;
+    this.#config = config;
     this.#folder = mkdtempSync(join(tmpdir(), "well-test-"));
     // A test that dies must not leave a server behind.
     process.on("exit", () => {
@@ -34,7 +36,7 @@ export class Server {
     });
   }
 
-  /** @param {{ store?: "sled" | "memory" }} [options] */
+  /** @param {ConstructorParameters<typeof Server>[0]} [options] */
   static async start(options) {
     const server = new Server(options);
     await server.start();
@@ -43,7 +45,11 @@ export class Server {
 
   /** Starts, or starts again: on the same port and the same folder. Resolves when it listens. */
   async start() {
-    const args = ["serve", "--listen", `127.0.0.1:${this.#port}`, "--data", this.#folder, "--store", this.#store];
+    const config = join(this.#folder, "well.toml");
+    writeFileSync(config, this.#config);
+    const data = join(this.#folder, "data");
+    const listen = `127.0.0.1:${this.#port}`;
+    const args = ["serve", "--listen", listen, "--data", data, "--store", this.#store, "--config", config];
     const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     this.#exited = new Promise((done, fail) => {

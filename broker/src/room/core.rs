@@ -99,6 +99,8 @@ pub(crate) enum Answer {
     State(Head, Bytes),
     /// What was written is durable; the log ends here.
     Recorded(Head),
+    /// The room has records already, and nothing was written.
+    Exists,
     /// It was not written, and why.
     Refused(String),
     /// The log did not take it, and why.
@@ -322,6 +324,18 @@ impl Core {
         }
         let head = self.applied();
         self.when_durable(Waiting::Answer(request, Answer::Recorded(head)));
+    }
+
+    /// As [`Core::write`], for a room that has no record yet: of two who begin it, one learns that
+    /// the other has.
+    pub(crate) fn begin(&mut self, request: u64, items: Vec<(Kind, Bytes)>) {
+        self.check();
+        if self.applied() == Head::EMPTY {
+            self.write(request, items);
+        } else {
+            self.outputs
+                .push_back(Output::Answer(request, Answer::Exists));
+        }
     }
 
     /// Writes that the room was set back, and the edit that does it.

@@ -40,6 +40,8 @@ pub(crate) enum Input {
     ReadState(oneshot::Sender<Result<State, RoomError>>),
     /// Append these as the server's own.
     Write(Vec<(Kind, Bytes)>, oneshot::Sender<Result<Head, RoomError>>),
+    /// Append these as the server's own, if the room has no record yet.
+    Begin(Vec<(Kind, Bytes)>, oneshot::Sender<Result<Head, RoomError>>),
     /// Set the document back to a past state, as a new edit.
     Restore(Restore, oneshot::Sender<Result<Head, RoomError>>),
     Delete(oneshot::Sender<Result<(), RoomError>>),
@@ -69,6 +71,9 @@ pub enum RoomError {
     /// The room or the server is ending; the same request may succeed later.
     #[error("the room is closing, try again")]
     Ending,
+    /// The room has records already.
+    #[error("there is such a room already")]
+    Exists,
     /// The document does not take it.
     #[error("{0}")]
     Refused(String),

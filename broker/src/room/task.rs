@@ -151,7 +151,7 @@ fn refuse(inputs: impl IntoIterator<Item = Input>, code: CloseCode, error: &Room
                 mailbox.put(closed(code, error.to_string()));
             }
             Input::ReadState(reply) => drop(reply.send(Err(error.clone()))),
-            Input::Write(_, reply) | Input::Restore(_, reply) => {
+            Input::Write(_, reply) | Input::Begin(_, reply) | Input::Restore(_, reply) => {
                 drop(reply.send(Err(error.clone())));
             }
             Input::Delete(reply) => drop(reply.send(match error {
@@ -228,6 +228,10 @@ impl Task {
             Input::Write(items, reply) => {
                 let request = self.request(Pending::Written(reply));
                 self.core.write(request, items);
+            }
+            Input::Begin(items, reply) => {
+                let request = self.request(Pending::Written(reply));
+                self.core.begin(request, items);
             }
             Input::Restore(restore, reply) => {
                 let request = self.request(Pending::Written(reply));
@@ -434,6 +438,9 @@ impl Task {
                 drop(reply.send(Ok(State { head, payload })));
             }
             (Some(Pending::Written(reply)), Answer::Recorded(head)) => drop(reply.send(Ok(head))),
+            (Some(Pending::Written(reply)), Answer::Exists) => {
+                drop(reply.send(Err(RoomError::Exists)));
+            }
             (Some(Pending::Written(reply)), Answer::Refused(why)) => {
                 drop(reply.send(Err(RoomError::Refused(why))));
             }

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use broker::Restore;
+use broker::{Restore, RoomError};
 use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::record::Kind as RecordKind;
 use protocol::{Head, RoomName, Seq, Slug};
@@ -99,7 +99,7 @@ pub(crate) async fn restore(
         "room": room.as_str(),
         "seq": now.seq.get(),
         "at": now.at.to_string(),
-        "restored": { "seq": head.seq.get(), "at": head.at.to_string() },
+        "restored": { "seq": head.seq.get(), "at": (head.seq > Seq::ZERO).then(|| head.at.to_string()) },
     });
     let mut response = Json(view).into_response();
     past::stands_at(response.headers_mut(), now);
@@ -147,12 +147,18 @@ pub(crate) async fn fork(
     let encoding = tokio::task::spawn_blocking(move || folded.document.encode());
     let whole = encoding.await.map_err(|_| Problem::restarting())?;
     let forked = (RecordKind::Forked, details(&room, head));
+    let begun = |error| match error {
+        // Somebody was faster.
+        RoomError::Exists => Problem::room_exists(target.as_str()),
+        error => error.into(),
+    };
     let now = if !opaque && whole.len() <= MAX_PAYLOAD_BYTES {
         let update = (RecordKind::Update, whole);
-        broker.write(&target, vec![forked, update]).await?
+        let whole = broker.begin(&target, vec![forked, update]).await;
+        whole.map_err(begun)?
     } else {
         // What cannot be made into one record is copied record by record.
-        let first = broker.write(&target, vec![forked]).await?;
+        let first = broker.begin(&target, vec![forked]).await.map_err(begun)?;
         copy(&gateway, &room, &target, (span.start, head), first).await?
     };
     tracing::info!(%room, seq = %head.seq, to = %target, "room forked");

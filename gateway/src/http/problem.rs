@@ -251,6 +251,11 @@ impl From<RoomError> for Problem {
                 "restarting",
                 "The room is closing",
             ),
+            RoomError::Exists => (
+                StatusCode::CONFLICT,
+                "room_exists",
+                "There is such a room already",
+            ),
             RoomError::Refused(_) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "not_possible",

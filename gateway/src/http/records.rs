@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 use broker::Follower;
 use futures_util::stream;
 use protocol::{RoomName, Run, Seq};
-use replay::FoldError;
 use replay::lines::Line;
+use replay::{FoldError, Moment};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -81,6 +81,20 @@ pub(crate) async fn records(
     let (from, to) = (query.from.as_deref(), query.to.as_deref());
     let (after, up_to) = history.stretch(&room, &span, from, to).await?;
     let mut after = after.seq.max(span.start.seq);
+    let mut up_to = match (to, follow) {
+        // Without an end it goes to the log's end, and on from there if it follows.
+        (None, true) => Seq::MAX,
+        (None, false) | (Some(_), _) => up_to.seq,
+    };
+    if follow {
+        // What has not come yet can be waited for by its Seq.
+        let seq_of = |text: Option<&str>| match text?.parse::<Moment>() {
+            Ok(Moment::Seq(seq)) => Some(seq),
+            Ok(Moment::At(_) | Moment::Now) | Err(_) => None,
+        };
+        after = after.max(seq_of(from).map_or(Seq::ZERO, Seq::previous));
+        up_to = up_to.max(seq_of(to).unwrap_or(Seq::ZERO));
+    }
     if let Some(last) = last_event(&headers)? {
         after = after.max(last);
     }
@@ -89,11 +103,7 @@ pub(crate) async fn records(
         room,
         format,
         after,
-        // Without an end it goes to the log's end, and on from there if it follows.
-        up_to: match (to, follow) {
-            (None, true) => Seq::MAX,
-            (None, false) | (Some(_), _) => up_to.seq,
-        },
+        up_to,
         left: query.limit.unwrap_or(u64::MAX),
         follower,
         over: false,
