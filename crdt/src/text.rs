@@ -25,7 +25,7 @@
 //! | `leaf`, `tree`, `rank` | the sequence of spans, changing it and asking it |
 //! | `origins`, `order` | between what each character was inserted, and the rule |
 //! | `log` | who did what, and under which Seq |
-//! | `edit`, `apply`, `parked` | own edits, others' updates, those that came too early |
+//! | `edit`, `apply`, `quick`, `parked` | own edits, others' updates, keystrokes among them, those that came too early |
 //! | `varint`, `wire`, `export` | the bytes of updates, differences and merging |
 //! | `snapshot` | the bytes of a whole text |
 //! | `past`, `anchor`, `undo` | former texts, sticky positions, taking back |
@@ -46,6 +46,7 @@ mod order;
 mod origins;
 mod parked;
 mod past;
+mod quick;
 mod rank;
 mod snapshot;
 mod tree;
@@ -230,7 +231,11 @@ impl Text {
     /// Counts lines from now on, so that [`Text::place_of`] takes logarithmic time. It costs a little
     /// in every edit.
     pub fn count_lines(&mut self) {
-        self.tree.count_extras(&self.content);
+        if !self.content.counts_lines() {
+            self.content.count_lines();
+            self.tree.extras = None;
+            self.tree.count_extras(&self.content);
+        }
     }
 
     /// Gives back memory that growth had reserved.

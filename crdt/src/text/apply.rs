@@ -4,13 +4,13 @@
 //! [`Parked`](super::parked::Parked); what is here already is cut off, so that repeats change
 //! nothing.
 
-use super::Text;
 use super::error::{ApplyError, FormatError};
 use super::id::{Id, Measure, Seq};
 use super::leaf::NONE;
 use super::limits::{MAX_CHARS, MAX_CLIENTS, MAX_CONTENT_BYTES, MAX_TICKS};
 use super::log::Void;
 use super::wire::{Kind, Op, Ops, Ref};
+use super::{Text, quick};
 
 /// What became of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,12 @@ impl Text {
         mut listener: Listener<'_>,
     ) -> Result<Applied, ApplyError> {
         let from = self.log.now;
-        let applied = self.apply_one(update, seq, &mut listener)?;
+        let quick = quick::apply(self, update, &mut listener);
+        let applied = if quick {
+            Applied::New
+        } else {
+            self.apply_one(update, seq, &mut listener)?
+        };
         if applied == Applied::New && !self.parked.is_empty() {
             self.release(&mut listener);
         }
@@ -314,7 +319,7 @@ impl Text {
 
     /// The right origin of a character.
     #[inline]
-    fn right_of(&self, n: u32) -> u32 {
+    pub(super) fn right_of(&self, n: u32) -> u32 {
         match self.origins.runs.last() {
             Some(last) if last.n <= n => last.right,
             _ => self.origins.run(n).right,
@@ -415,7 +420,14 @@ impl Text {
 
     /// An author deletes the characters `n..n + len`, the ticks of which `what` says, in its
     /// direction.
-    fn erase(&mut self, author: u32, n: u32, len: u32, what: Void, listener: &mut Listener<'_>) {
+    pub(super) fn erase(
+        &mut self,
+        author: u32,
+        n: u32,
+        len: u32,
+        what: Void,
+        listener: &mut Listener<'_>,
+    ) {
         let (mut n, mut left, mut what) = (n, len, what);
         let back = what.back;
         while left > 0 {

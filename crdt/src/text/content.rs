@@ -50,6 +50,8 @@ pub(super) struct Content {
     chars: u32,
     /// The byte offset of every 64th character; empty while all are ASCII.
     marks: Vec<u32>,
+    /// Whether anyone wants to know of lines.
+    lines: bool,
 }
 
 impl Content {
@@ -83,6 +85,14 @@ impl Content {
     /// Appends, and returns how many characters were appended.
     #[inline]
     pub(super) fn push(&mut self, text: &str) -> u32 {
+        if let [byte] = *text.as_bytes()
+            && self.marks.is_empty()
+        {
+            // One byte by itself is ASCII.
+            self.text.push(char::from(byte));
+            self.chars += 1;
+            return 1;
+        }
         if self.marks.is_empty() && text.is_ascii() {
             self.text.push_str(text);
             self.chars += text.len() as u32;
@@ -99,11 +109,21 @@ impl Content {
         }
         let before = self.chars;
         let start = self.text.len();
-        for (offset, _) in text.char_indices() {
-            if self.chars.is_multiple_of(STRIDE) {
-                self.marks.push((start + offset) as u32);
+        if text.is_ascii() {
+            let end = before + text.len() as u32;
+            let mut mark = before.next_multiple_of(STRIDE);
+            while mark < end {
+                self.marks.push(start as u32 + (mark - before));
+                mark += STRIDE;
             }
-            self.chars += 1;
+            self.chars = end;
+        } else {
+            for (offset, _) in text.char_indices() {
+                if self.chars.is_multiple_of(STRIDE) {
+                    self.marks.push((start + offset) as u32);
+                }
+                self.chars += 1;
+            }
         }
         self.text.push_str(text);
         self.chars - before
@@ -122,10 +142,17 @@ impl Content {
         if n >= self.chars {
             return self.text.len();
         }
-        let start = self
-            .marks
-            .get((n / STRIDE) as usize)
-            .map_or(0, |mark| *mark as usize);
+        let mark = (n / STRIDE) as usize;
+        let start = self.marks.get(mark).map_or(0, |mark| *mark as usize);
+        let next = self.marks.get(mark + 1).map(|next| *next as usize);
+        let (end, chars) = match next {
+            Some(next) => (next, STRIDE),
+            None => (self.text.len(), self.chars - mark as u32 * STRIDE),
+        };
+        if end - start == chars as usize {
+            // All of this stretch is ASCII.
+            return start + (n % STRIDE) as usize;
+        }
         forward(&self.text.as_bytes()[start..], n % STRIDE) + start
     }
 
@@ -135,16 +162,38 @@ impl Content {
         let start = self.byte_of(n);
         let end = if self.is_ascii() {
             start + len as usize
-        } else if len < STRIDE {
-            start + forward(&self.text.as_bytes()[start..], len)
         } else {
-            self.byte_of(n + len)
+            self.byte_of_wide(n + len)
         };
         &self.text[start..end]
     }
 
+    /// What these characters have beyond one each; lines only if they are counted.
     pub(super) fn extra(&self, n: u32, len: u32) -> Extra {
-        Extra::of(self.slice(n, len))
+        let text = self.slice(n, len);
+        if self.lines {
+            return Extra::of(text);
+        }
+        if text.len() == len as usize {
+            return Extra::default();
+        }
+        Extra {
+            lines: 0,
+            ..Extra::of(text)
+        }
+    }
+
+    /// How many lines end in these characters.
+    pub(super) fn line_feeds(&self, n: u32, len: u32) -> u32 {
+        Extra::of(self.slice(n, len)).lines
+    }
+
+    pub(super) fn counts_lines(&self) -> bool {
+        self.lines
+    }
+
+    pub(super) fn count_lines(&mut self) {
+        self.lines = true;
     }
 
     pub(super) fn shrink(&mut self) {

@@ -288,7 +288,8 @@ impl Tree {
 
     /// How many line feeds stand before the character number `chars`.
     pub(super) fn lines_before(&self, chars: u32, content: &Content) -> u32 {
-        let Some(extras) = &self.extras else {
+        let counted = self.extras.as_ref().filter(|_| content.counts_lines());
+        let Some(extras) = counted else {
             return self.lines_plainly(chars, content);
         };
         let path = self.open_path();
@@ -312,7 +313,7 @@ impl Tree {
         let leaf = &self.leaves[node as usize];
         for index in 0..leaf.count as usize {
             let piece = leaf.live_of(index).min(left);
-            lines += content.extra(leaf.first[index], piece).lines;
+            lines += content.line_feeds(leaf.first[index], piece);
             left -= piece;
         }
         lines
@@ -322,7 +323,7 @@ impl Tree {
         let (mut left, mut lines) = (chars, 0);
         for span in self.spans().filter(|span| !span.is_dead()) {
             let piece = span.chars().min(left);
-            lines += content.extra(span.first, piece).lines;
+            lines += content.line_feeds(span.first, piece);
             left -= piece;
             if left == 0 {
                 break;
@@ -338,7 +339,9 @@ impl Tree {
         }
         let (mut node, mut left, mut chars) = (self.root, line, 0);
         let mut leaf = self.begin().leaf;
-        if let Some(extras) = &self.extras {
+        if let Some(extras) = &self.extras
+            && content.counts_lines()
+        {
             if line > extras.total.lines {
                 return None;
             }

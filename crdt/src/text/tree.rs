@@ -66,7 +66,7 @@ pub(super) struct Tree {
     pub pend_died: u32,
     /// How many live characters stand before the open leaf, or `NONE`: not known.
     start: u32,
-    /// A span of the open leaf and the live characters before it, or `NONE`.
+    /// A span of the open leaf, or `NONE`, and the live characters before it, or `NONE`: not known.
     hand: u32,
     hand_at: u32,
     pub extras: Option<Box<Extras>>,
@@ -119,6 +119,19 @@ impl Tree {
     /// Where the character `n` stands: `offset` characters stand before it in its span.
     #[inline]
     pub(super) fn locate(&self, n: u32) -> Spot {
+        // Most often it is in the span that was last touched.
+        if self.open != NONE && self.hand != NONE {
+            let node = &self.leaves[self.open as usize];
+            let index = self.hand as usize;
+            let offset = n.wrapping_sub(node.first[index]);
+            if offset < node.len[index] & LENGTH {
+                return Spot {
+                    leaf: self.open,
+                    index: self.hand,
+                    offset,
+                };
+            }
+        }
         let leaf = self.leaf_of[n as usize];
         let node = &self.leaves[leaf as usize];
         let index = node.find(n);
@@ -134,19 +147,6 @@ impl Tree {
     /// The place after the character `n`.
     #[inline]
     pub(super) fn after(&self, n: u32) -> Spot {
-        // Most often it is the one that the last insertion ended with.
-        if self.open != NONE && self.hand != NONE {
-            let node = &self.leaves[self.open as usize];
-            let index = self.hand as usize;
-            let offset = n.wrapping_sub(node.first[index]);
-            if offset < node.len[index] & LENGTH {
-                return Spot {
-                    leaf: self.open,
-                    index: self.hand,
-                    offset: offset + 1,
-                };
-            }
-        }
         let mut spot = self.locate(n);
         spot.offset += 1;
         spot
@@ -209,7 +209,7 @@ impl Tree {
         debug_assert!(at < self.live);
         if self.open != NONE {
             let leaf = &self.leaves[self.open as usize];
-            if self.hand != NONE {
+            if self.hand != NONE && self.hand_at != NONE {
                 let live = leaf.live_of(self.hand as usize);
                 let offset = at.wrapping_sub(self.hand_at);
                 if offset < live {
@@ -328,10 +328,12 @@ impl Tree {
             leaf.len[index] += len;
             leaf.live += len;
             self.grow(spot.leaf, len, n, content);
-            if self.hand != spot.index {
-                self.hand = if at == NONE { NONE } else { spot.index };
-                self.hand_at = at.wrapping_sub(spot.offset);
+            if at != NONE {
+                self.hand_at = at - spot.offset;
+            } else if self.hand != spot.index {
+                self.hand_at = NONE;
             }
+            self.hand = spot.index;
             return;
         }
         let mut spot = spot;
@@ -409,7 +411,7 @@ impl Tree {
         leaf.live += len;
         leaf.born = leaf.born.min(n);
         self.grow(leaf_index, len, n, content);
-        self.hand = if at == NONE { NONE } else { place as u32 };
+        self.hand = place as u32;
         self.hand_at = at;
         if n == 0 {
             // The first character of all: the counts above do not know yet when it was born.
@@ -694,8 +696,9 @@ impl Tree {
         // What stays alive before it.
         if before > 0 {
             leaf.len[index] = (whole.len & !LENGTH) | before;
-            if self.hand == index as u32 {
-                hand = self.hand;
+            hand = index as u32;
+            if self.hand != hand {
+                self.hand_at = NONE;
             }
             place += 1;
         }

@@ -43,13 +43,28 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn u64(&mut self) -> Result<u64, FormatError> {
-        let first = self.byte()?;
-        if first < 0x80 {
-            return Ok(u64::from(first));
+        // One to three bytes are nearly all there is.
+        match self.bytes.get(self.at..) {
+            Some([a, ..]) if *a < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*a))
+            }
+            Some([a, b @ 1..0x80, ..]) => {
+                self.at += 2;
+                Ok(u64::from(a & 0x7F) | u64::from(*b) << 7)
+            }
+            Some([a, b, c @ 1..0x80, ..]) if *b >= 0x80 => {
+                self.at += 3;
+                Ok(u64::from(a & 0x7F) | u64::from(b & 0x7F) << 7 | u64::from(*c) << 14)
+            }
+            _ => {
+                let first = self.byte()?;
+                self.long(first)
+            }
         }
-        self.long(first)
     }
 
+    #[cold]
     fn long(&mut self, first: u8) -> Result<u64, FormatError> {
         let mut value = u64::from(first & 0x7F);
         for shift in (7..64).step_by(7) {
