@@ -82,6 +82,8 @@ pub(super) struct Author {
     pub clock: u32,
     /// The last character it inserted, or `NONE`.
     pub last: u32,
+    /// The run that was last looked up.
+    near: u32,
     /// The first tick of each of its runs, and the run.
     pub runs: Vec<(u32, u32)>,
 }
@@ -129,6 +131,7 @@ impl Log {
                 client,
                 clock: 0,
                 last: NONE,
+                near: 0,
                 runs: Vec::new(),
             });
             place
@@ -282,6 +285,36 @@ impl Log {
     #[inline]
     pub(super) fn char_of(&self, author: u32, clock: u32) -> Option<(u32, u32)> {
         let place = self.run_of_tick(author, clock);
+        let run = self.runs[place];
+        if run.deed() != Deed::Insert {
+            return None;
+        }
+        let offset = clock - run.clock;
+        Some((run.n + offset, self.len(place) - offset))
+    }
+
+    /// As [`Log::char_of`], and remembers where it was: those that follow are often near.
+    #[inline]
+    pub(super) fn char_near(&mut self, author: u32, clock: u32) -> Option<(u32, u32)> {
+        let entry = &mut self.authors[author as usize];
+        let runs = &entry.runs;
+        let holds = |place: usize| {
+            runs.get(place).is_some_and(|(first, _)| *first <= clock)
+                && runs.get(place + 1).is_none_or(|(next, _)| clock < *next)
+        };
+        let mut place = entry.near as usize;
+        if !holds(place) {
+            let last = runs.len().saturating_sub(1);
+            place = (last.saturating_sub(RECENT)..=last)
+                .rev()
+                .find(|place| holds(*place))
+                .unwrap_or_else(|| {
+                    runs.partition_point(|(first, _)| *first <= clock)
+                        .saturating_sub(1)
+                });
+            entry.near = place as u32;
+        }
+        let place = runs[place].1 as usize;
         let run = self.runs[place];
         if run.deed() != Deed::Insert {
             return None;

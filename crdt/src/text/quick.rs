@@ -143,7 +143,7 @@ fn erase(
     {
         return Ok(false);
     }
-    let Some((n, follow)) = text.log.char_of(place, first) else {
+    let Some((n, follow)) = text.log.char_near(place, first) else {
         return Ok(false);
     };
     if len > follow {
@@ -183,7 +183,7 @@ fn reference(
 /// The character of an origin, or `NONE` for none; nothing if it is not here.
 #[inline]
 fn origin(
-    text: &Text,
+    text: &mut Text,
     reader: &mut Reader<'_>,
     clock: u32,
     places: &[u32],
@@ -199,5 +199,5 @@ fn origin(
     if tick >= text.log.authors[place as usize].clock {
         return Ok(None);
     }
-    Ok(text.log.char_of(place, tick).map(|(n, _)| n))
+    Ok(text.log.char_near(place, tick).map(|(n, _)| n))
 }
