@@ -47,13 +47,13 @@ fn try_apply(
     }
     let mut places = [author, NONE, NONE];
     let mut before = None;
-    for slot in 1..=foreign as usize {
+    for slot in places.iter_mut().skip(1).take(foreign as usize) {
         let other = Client::new(reader.u64()?);
         let ascends = before < Some(other) && other != client;
         let (true, Some(place)) = (ascends, text.log.place(other)) else {
             return Ok(false);
         };
-        places[slot] = place;
+        *slot = place;
         before = Some(other);
     }
     let places = &places[..=foreign as usize];

@@ -131,6 +131,13 @@ impl Ops {
         if len == 0 {
             return Err(FormatError::Empty);
         }
+        // It builds on ticks of its author only if they are older.
+        if [left, right]
+            .iter()
+            .any(|to| to.client == author && to.clock >= clock)
+        {
+            return Err(FormatError::Reference);
+        }
         let mut op = Op {
             author,
             clock,
