@@ -157,6 +157,8 @@ fn run(seed: u64, operations: usize) -> usize {
         assert_eq!(peer.text.waiting(), 0);
         assert_eq!(peer.text.refused(), 0);
     }
+    let list = peers[0].model.list.iter().map(|item| item.name);
+    assert_eq!(list.collect::<Vec<_>>(), peers[0].model.tree_order());
     via_difference(&mut random, &peers);
     done
 }

@@ -175,6 +175,49 @@ impl Model {
         }
     }
 
+    /// The order by the tree of the paper instead of by the scan: a character is a left child of its
+    /// right origin if that has the same left origin, else a right child of its left origin;
+    /// siblings stand by name, and the tree is walked left children first, then right ones.
+    pub fn tree_order(&self) -> Vec<Name> {
+        use std::collections::{BTreeMap, BTreeSet};
+        type Children = BTreeMap<Option<Name>, BTreeSet<Name>>;
+        let (mut left, mut right) = (Children::new(), Children::new());
+        for item in &self.list {
+            let is_left = item.right.is_some_and(|right| {
+                let place = self.place(Some(right)).expect("it is here");
+                self.list[place].left == item.left
+            });
+            let (children, parent) = if is_left {
+                (&mut left, item.right)
+            } else {
+                (&mut right, item.left)
+            };
+            children.entry(parent).or_default().insert(item.name);
+        }
+        // What is still to come, the next at the end; a name alone stands for itself.
+        let none = BTreeSet::new();
+        let children = |of: &Children, parent| of.get(&parent).unwrap_or(&none).clone();
+        let mut stack: Vec<(Name, bool)> = Vec::new();
+        for child in children(&right, None).into_iter().rev() {
+            stack.push((child, true));
+        }
+        let mut order = Vec::new();
+        while let Some((name, whole)) = stack.pop() {
+            if !whole {
+                order.push(name);
+                continue;
+            }
+            for child in children(&right, Some(name)).into_iter().rev() {
+                stack.push((child, true));
+            }
+            stack.push((name, false));
+            for child in children(&left, Some(name)).into_iter().rev() {
+                stack.push((child, true));
+            }
+        }
+        order
+    }
+
     /// Where the right parent stands: the right origin if that has the same left origin, else the
     /// end.
     fn right_parent(&self, left: Option<Name>, right: Option<Name>) -> usize {
