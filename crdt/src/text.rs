@@ -27,12 +27,13 @@
 //! | `log` | who did what, and under which Seq |
 //! | `edit`, `apply`, `quick`, `parked` | own edits, others' updates, keystrokes among them, those that came too early |
 //! | `varint`, `wire`, `export` | the bytes of updates, differences and merging |
-//! | `snapshot` | the bytes of a whole text |
+//! | `snapshot`, `archive` | the bytes of a whole text: fast to load, or small |
 //! | `past`, `anchor`, `undo` | former texts, sticky positions, taking back |
 //! | `check` | every invariant, for tests |
 
 mod anchor;
 mod apply;
+mod archive;
 mod check;
 mod content;
 mod edit;

@@ -196,9 +196,13 @@ fn via_difference(random: &mut Random, peers: &[Peer]) {
     assert_eq!(from_merged.apply(&merged, None), Ok(Applied::New));
     assert_eq!(from_merged.to_string(), full.to_string());
     assert_eq!(from_merged.apply(&rest, None), Ok(Applied::Known));
-    for history in [History::With, History::Without] {
-        let mut loaded =
-            Text::load(Client::new(u64::MAX), &full.snapshot(history)).expect("a snapshot");
+    let saved = [
+        full.snapshot(History::With),
+        full.snapshot(History::Without),
+        full.archive(),
+    ];
+    for saved in &saved {
+        let mut loaded = Text::load(Client::new(u64::MAX), saved).expect("a saved text");
         loaded.check().expect("a sound tree");
         assert_eq!(loaded.to_string(), full.to_string());
         assert_eq!(loaded.version(), full.version());

@@ -63,11 +63,15 @@ fn the_text_at_every_seq_equals_the_replay() {
         let loaded =
             Text::load(Client::new(9), &server.snapshot(History::With)).expect("a snapshot");
         loaded.check().expect("a sound tree");
+        let unpacked = Text::load(Client::new(9), &server.archive()).expect("an archive");
+        unpacked.check().expect("a sound tree");
+        assert!(unpacked.snapshot(History::With) == server.snapshot(History::With));
         let mut random = Random(seed);
         for (seq, text) in texts.iter().enumerate() {
             let seq = Seq::new(seq as u64);
             assert_eq!(server.at(seq).as_ref(), Ok(text));
             assert_eq!(loaded.at(seq).as_ref(), Ok(text));
+            assert_eq!(unpacked.at(seq).as_ref(), Ok(text));
             let moment = server.moment(seq).expect("known");
             let chars: Vec<char> = text.chars().collect();
             assert_eq!(moment.len(), chars.len());

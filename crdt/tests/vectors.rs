@@ -35,6 +35,8 @@ struct Scenario {
     diff: String,
     snapshot: String,
     without: String,
+    /// Deflate has many encodings of the same: other builds need only read this one.
+    archive: String,
 }
 
 /// One edit by a client: at, deleted, inserted. Or who hears of all before.
@@ -182,6 +184,7 @@ fn scenario(name: &str, plan: &[Plan]) -> Scenario {
         diff: hex(&server.diff(&Version::new())),
         snapshot: hex(&server.snapshot(History::With)),
         without: hex(&server.snapshot(History::Without)),
+        archive: hex(&server.archive()),
     }
 }
 
@@ -207,7 +210,7 @@ fn bytes_are_those_of_the_shared_vectors() {
             .apply(&bytes(&golden.diff), None)
             .expect("a difference");
         assert_eq!(whole.to_string(), golden.text);
-        for snapshot in [&golden.snapshot, &golden.without] {
+        for snapshot in [&golden.snapshot, &golden.without, &golden.archive] {
             let loaded = Text::load(Client::new(5), &bytes(snapshot)).expect("a snapshot");
             loaded.check().expect("a sound tree");
             assert_eq!(loaded.to_string(), golden.text);

@@ -19,7 +19,7 @@ use super::tree::{Inner, Tree};
 use super::varint::{Reader, write, write_part, write_signed};
 
 /// The version byte of a snapshot.
-const SNAPSHOT: u8 = 3;
+pub(super) const SNAPSHOT: u8 = 3;
 /// The flag of a snapshot in which dead text is blank.
 const BLANK: u64 = 1;
 /// How many places of a node are filled.
@@ -110,7 +110,7 @@ impl Text {
         part
     }
 
-    fn stamps_part(&self) -> Vec<u8> {
+    pub(super) fn stamps_part(&self) -> Vec<u8> {
         let stamps = &self.log.stamps;
         let mut part = Vec::new();
         write(&mut part, stamps.base);
@@ -129,7 +129,7 @@ impl Text {
         let (mut next, mut stamp) = (0, 0);
         for span in self.tree.spans() {
             let dead = u64::from(span.is_dead());
-            let back = u64::from(span.len & BACK != 0);
+            let back = u64::from(span.len & BACK != 0 && span.chars() > 1);
             write(
                 &mut part,
                 (u64::from(span.chars()) << 2) | (back << 1) | dead,
@@ -158,7 +158,7 @@ impl Text {
             .collect()
     }
 
-    /// The text in these bytes, for this client to edit.
+    /// The text in the bytes of a snapshot or an archive, for this client to edit.
     ///
     /// # Errors
     ///
@@ -167,6 +167,7 @@ impl Text {
         let mut reader = Reader::new(bytes);
         match reader.byte()? {
             SNAPSHOT => {}
+            super::archive::ARCHIVE => return super::archive::load(client, reader),
             version => return Err(FormatError::Version(version)),
         }
         let flags = reader.u64()?;
@@ -216,7 +217,7 @@ impl Text {
     }
 }
 
-fn read_clients(reader: &mut Reader<'_>, log: &mut Log) -> Result<(), FormatError> {
+pub(super) fn read_clients(reader: &mut Reader<'_>, log: &mut Log) -> Result<(), FormatError> {
     let count = reader.u64()?;
     if count > u64::from(MAX_CLIENTS) {
         return Err(FormatError::Number);
@@ -273,7 +274,7 @@ fn read_runs(part: Reader<'_>, log: &mut Log) -> Result<(), FormatError> {
     Ok(())
 }
 
-fn read_void(part: &mut Reader<'_>, len: u32, log: &Log) -> Result<Void, FormatError> {
+pub(super) fn read_void(part: &mut Reader<'_>, len: u32, log: &Log) -> Result<Void, FormatError> {
     let author = part.u32()?;
     let code = part.u64()?;
     let clock = u32::try_from(code >> 1).map_err(|_| FormatError::Number)?;
@@ -297,7 +298,7 @@ fn read_void(part: &mut Reader<'_>, len: u32, log: &Log) -> Result<Void, FormatE
     })
 }
 
-fn read_stamps(part: Reader<'_>, log: &mut Log) -> Result<(), FormatError> {
+pub(super) fn read_stamps(part: Reader<'_>, log: &mut Log) -> Result<(), FormatError> {
     let mut part = part;
     let stamps = &mut log.stamps;
     let wrong = FormatError::Inconsistent("stamps");

@@ -67,6 +67,10 @@ impl Engine for Well {
         Some(doc.text.snapshot(History::With))
     }
 
+    fn save_small(doc: &mut Doc) -> Option<Vec<u8>> {
+        Some(doc.text.archive())
+    }
+
     fn load(saved: &[u8]) -> Doc {
         let text = Text::load(Client::new(1 << 21), saved).expect("a snapshot");
         Doc {
