@@ -328,15 +328,16 @@ impl Text {
 
     /// The character that a checked reference names.
     #[inline]
-    fn resolve(&self, reference: Ref, places: &[u32]) -> u32 {
+    fn resolve(&mut self, reference: Ref, places: &[u32]) -> u32 {
         if reference.client == NONE {
             return NONE;
         }
         let place = places[reference.client as usize];
+        if place == NONE {
+            return NONE;
+        }
         self.log
-            .authors
-            .get(place as usize)
-            .and_then(|_| self.log.char_of(place, reference.clock))
+            .char_near(place, reference.clock)
             .map_or(NONE, |(n, _)| n)
     }
 
@@ -399,7 +400,7 @@ impl Text {
                 clock,
                 back,
             };
-            let Some((n, follow)) = self.log.char_of(target, clock) else {
+            let Some((n, follow)) = self.log.char_near(target, clock) else {
                 // Cannot be after a check; the ticks must pass all the same.
                 return self.log.void(author, left, what);
             };

@@ -305,8 +305,8 @@ impl Log {
         let mut place = entry.near as usize;
         if !holds(place) {
             let last = runs.len().saturating_sub(1);
-            place = (last.saturating_sub(RECENT)..=last)
-                .rev()
+            place = std::iter::once(place + 1)
+                .chain((last.saturating_sub(RECENT)..=last).rev())
                 .find(|place| holds(*place))
                 .unwrap_or_else(|| {
                     runs.partition_point(|(first, _)| *first <= clock)

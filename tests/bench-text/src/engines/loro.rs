@@ -58,6 +58,7 @@ impl Engine for Loro {
     }
 
     fn save(doc: &mut Doc) -> Option<Vec<u8>> {
+        doc.doc.checkout_to_latest();
         Some(doc.doc.export(ExportMode::Snapshot).expect("a snapshot"))
     }
 
@@ -74,8 +75,6 @@ impl Engine for Loro {
 
     fn at(doc: &mut Doc, version: &Frontiers) -> String {
         doc.doc.checkout(version).expect("a known version");
-        let text = doc.text.to_string();
-        doc.doc.checkout_to_latest();
-        text
+        doc.text.to_string()
     }
 }
