@@ -21,7 +21,7 @@ pub trait Engine {
     fn splice(doc: &mut Self::Doc, at: usize, deleted: usize, inserted: &str);
     /// Ends a transaction.
     fn end(_doc: &mut Self::Doc) {}
-    /// The update since the last one taken.
+    /// The update since the last one taken; the first time says that there will be more.
     fn take(doc: &mut Self::Doc) -> Self::Update;
     fn apply(doc: &mut Self::Doc, update: &Self::Update);
     fn text(doc: &Self::Doc) -> String;

@@ -143,6 +143,7 @@ impl Bench {
             return;
         }
         let mut writer = E::new(1);
+        E::take(&mut writer);
         let updates: Vec<E::Update> = trace
             .txns
             .iter()

@@ -85,6 +85,9 @@ fn read(path: &Path) -> Trace {
 pub fn replay<E: Engine>(trace: &Trace) -> Vec<E::Update> {
     let agents = trace.num_agents;
     let mut peers: Vec<E::Doc> = (0..agents as u64).map(|agent| E::new(agent + 1)).collect();
+    for peer in &mut peers {
+        E::take(peer);
+    }
     // Up to which transaction of each writer each transaction has seen, and each peer has.
     let mut seen: Vec<Vec<usize>> = Vec::new();
     let mut has = vec![vec![0; agents]; agents];

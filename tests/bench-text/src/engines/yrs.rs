@@ -14,7 +14,8 @@ pub struct Yrs;
 pub struct Doc {
     doc: Inner,
     text: TextRef,
-    taken: StateVector,
+    /// The updates since the last one taken, once anyone takes them.
+    recorded: Option<Vec<Vec<u8>>>,
     wide: bool,
 }
 
@@ -36,7 +37,7 @@ impl Doc {
 impl Engine for Yrs {
     const NAME: &'static str = "yrs";
     type Doc = Doc;
-    type Update = Vec<u8>;
+    type Update = Vec<Vec<u8>>;
     type Version = ();
 
     fn new(agent: u64) -> Doc {
@@ -49,7 +50,7 @@ impl Engine for Yrs {
         Doc {
             doc,
             text,
-            taken: StateVector::default(),
+            recorded: None,
             wide: false,
         }
     }
@@ -64,19 +65,21 @@ impl Engine for Yrs {
         if !inserted.is_empty() {
             doc.text.insert(&mut transaction, at, inserted);
         }
+        if let Some(recorded) = &mut doc.recorded {
+            recorded.push(transaction.encode_update_v1());
+        }
     }
 
-    fn take(doc: &mut Doc) -> Vec<u8> {
-        let transaction = doc.doc.transact();
-        let update = transaction.encode_diff_v1(&doc.taken);
-        doc.taken = transaction.state_vector();
-        update
+    fn take(doc: &mut Doc) -> Vec<Vec<u8>> {
+        std::mem::take(doc.recorded.get_or_insert_default())
     }
 
-    fn apply(doc: &mut Doc, update: &Vec<u8>) {
-        let update = Update::decode_v1(update).expect("a good update");
+    fn apply(doc: &mut Doc, update: &Vec<Vec<u8>>) {
         let mut transaction = doc.doc.transact_mut();
-        transaction.apply_update(update).expect("a good update");
+        for update in update {
+            let update = Update::decode_v1(update).expect("a good update");
+            transaction.apply_update(update).expect("a good update");
+        }
     }
 
     fn text(doc: &Doc) -> String {
@@ -89,7 +92,7 @@ impl Engine for Yrs {
 
     fn load(saved: &[u8]) -> Doc {
         let mut doc = Self::new(1 << 21);
-        Self::apply(&mut doc, &saved.to_vec());
+        Self::apply(&mut doc, &vec![saved.to_vec()]);
         doc
     }
 }
