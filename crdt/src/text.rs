@@ -22,7 +22,7 @@
 //! | --- | --- |
 //! | `id` | clients, ticks, Seqs, versions |
 //! | `content` | the characters in order of arrival |
-//! | `leaf`, `tree`, `rank` | the sequence of spans, changing it and asking it |
+//! | `leaf`, `tree`, `split`, `rank` | the sequence of spans: changing it, growing it, asking it |
 //! | `origins`, `order` | between what each character was inserted, and the rule |
 //! | `log` | who did what, and under which Seq |
 //! | `edit`, `apply`, `quick`, `parked` | own edits, others' updates, keystrokes among them, those that came too early |
@@ -50,6 +50,7 @@ mod past;
 mod quick;
 mod rank;
 mod snapshot;
+mod split;
 mod tree;
 mod undo;
 mod varint;
