@@ -9,7 +9,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 LISTEN ?= 127.0.0.1:4000
 DATA ?= ./well-data
 
-.PHONY: help run test lint bench bench-store soak pages tools format unit clients browser system powercut
+TARGET_TEXT := $(or $(CARGO_TARGET_DIR),$(CURDIR)/tests/bench-text/target)
+
+.PHONY: help run test lint bench bench-store bench-text soak pages tools format unit clients browser system powercut
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -68,6 +70,10 @@ bench: tools ## the load tool: every scenario beside its reference (ARGS="--quic
 
 bench-store: ## the log alone, beside an append and a sync of the same bytes
 	$(CARGO) run --release -p storage --example store_bench
+
+bench-text: ## our text CRDT beside others (TRACES="files", FORMAT=json)
+	@cd tests/bench-text && $(CARGO) build --release --quiet
+	@$(TARGET_TEXT)/release/bench-text $(if $(filter json,$(FORMAT)),--json) $(TRACES)
 
 soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, long fuzzing
 	$(CARGO) build --release -p well

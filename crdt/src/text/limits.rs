@@ -1,0 +1,25 @@
+//! Named bounds of a text, and how they relate.
+
+/// The most characters a text may ever hold, deleted ones included.
+pub const MAX_CHARS: u32 = 1 << 31;
+/// The most ticks (characters inserted and deleted) a text may ever see.
+pub const MAX_TICKS: u32 = u32::MAX - 1;
+/// The most clients that may ever edit one text.
+pub const MAX_CLIENTS: u32 = 1 << 28;
+/// The most UTF-8 bytes a text may ever hold.
+pub const MAX_CONTENT_BYTES: usize = u32::MAX as usize - 1;
+/// The longest span, in characters: a leaf's split moves at most 32 of them.
+pub const MAX_SPAN_CHARS: u32 = 1024;
+/// The most bytes of updates that wait for what they build on.
+pub const MAX_PARKED_BYTES: usize = 4 << 20;
+/// The most updates that wait.
+pub const MAX_PARKED_UPDATES: usize = 4096;
+/// The most edits that can be undone.
+pub const MAX_UNDO_EDITS: usize = 1000;
+/// How many siblings a scan passes before their sorted list is kept.
+pub const MAX_SCANNED_SPANS: usize = 32;
+/// How many steps a climb to an ancestor may take before the plain scan is used.
+pub const MAX_CLIMB_STEPS: usize = 64;
+
+const _: () = assert!(MAX_CHARS <= MAX_TICKS);
+const _: () = assert!(MAX_SPAN_CHARS < 1 << 29);
