@@ -146,6 +146,15 @@ impl History {
                     let (from, to) = (span.start.seq, span.log_start.seq);
                     rows.rows = archive.activity(room, from, to).await?;
                     rows.head = rows.rows.last().map_or(span.start.seq, last_of);
+                    // An index says that a block holds room events, and the block which.
+                    for row in rows.rows.iter().filter(|row| row.events > 0) {
+                        if rows.marks.len() >= MAX_MARKS {
+                            break;
+                        }
+                        let (low, high) = (row.first.previous(), last_of(row));
+                        self.read_rows(room, low, high, &mut Vec::new(), &mut rows.marks)
+                            .await?;
+                    }
                 }
                 rows
             }
@@ -263,10 +272,12 @@ fn count(
                 bytes: 0,
                 authors: Vec::new(),
                 more: 0,
+                events: 0,
             },
             authors: HashMap::new(),
         });
         open.row.count += 1;
+        open.row.events += u64::from(record.draft.kind != RecordKind::Update);
         open.row.to = record.at;
         open.row.bytes += record.sealed_len() as u64;
         *open.authors.entry(who(&record.draft.author)).or_default() += 1;

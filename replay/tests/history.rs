@@ -320,6 +320,57 @@ async fn loading_over_a_snapshot_goes_on_as_if_every_record_had_been_folded() {
 }
 
 #[tokio::test]
+async fn a_timeline_counts_each_record_once_wherever_it_lies() {
+    let mut rng = StdRng::seed_from_u64(10);
+    let mut world = World::new().await;
+    for round in 0..12 {
+        world.write(0, &mut rng).await;
+        if round == 8 {
+            world.snapshot(0);
+            world.near.flush(PATIENCE).await.unwrap();
+            world.far.flush(PATIENCE).await.unwrap();
+            world.far.flush(PATIENCE).await.unwrap();
+        }
+    }
+    let room = &world.rooms[0];
+    let span = world.history.span(&room.name).await.unwrap();
+    assert!(
+        span.log_start.seq > Seq::ZERO,
+        "some of it is only in the archive"
+    );
+    for (after, up_to) in [(0, room.records.len()), (3, room.records.len() - 5)] {
+        let head = |n: usize| {
+            n.checked_sub(1)
+                .map_or(Head::EMPTY, |n| room.records[n].head())
+        };
+        let timeline = world
+            .history
+            .timeline(&room.name, &span, head(after), head(up_to), 7)
+            .await
+            .unwrap();
+        let counted = &room.records[after..up_to];
+        let bytes: usize = counted.iter().map(Record::sealed_len).sum();
+        assert_eq!(timeline.records, counted.len() as u64);
+        assert_eq!(timeline.bytes, bytes as u64);
+        let buckets = &timeline.buckets;
+        assert!(buckets.len() <= 7);
+        assert_eq!(
+            buckets.iter().map(|b| b.records).sum::<u64>(),
+            timeline.records
+        );
+        assert_eq!(buckets.iter().map(|b| b.bytes).sum::<u64>(), timeline.bytes);
+        let authors = timeline.authors.named.iter().map(|(_, n)| n).sum::<u64>();
+        assert_eq!(authors + timeline.authors.more, timeline.records);
+        let created = timeline.marks.iter().any(|mark| mark.seq == Seq::FIRST);
+        assert_eq!(
+            created,
+            after == 0,
+            "a room event in the archive is a mark too"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_snapshot_of_another_kind_or_of_nonsense_is_gone_without() {
     let mut rng = StdRng::seed_from_u64(8);
     let mut world = World::new().await;

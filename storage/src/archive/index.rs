@@ -67,6 +67,8 @@ pub(super) struct IndexEntry {
     pub(super) crc: u32,
     pub(super) authors: Vec<(Who, u64)>,
     pub(super) more: u64,
+    /// How many of its records are room events, not updates.
+    pub(super) events: u32,
 }
 
 impl IndexEntry {
@@ -88,6 +90,7 @@ impl IndexEntry {
             bytes: u64::from(self.raw_len),
             authors: self.authors.clone(),
             more: self.more,
+            events: self.events.into(),
         }
     }
 
@@ -124,6 +127,7 @@ impl IndexEntry {
             out.extend_from_slice(&records.to_le_bytes());
         }
         out.extend_from_slice(&self.more.to_le_bytes());
+        out.extend_from_slice(&self.events.to_le_bytes());
     }
 
     fn read(fields: &mut Fields<'_>, last: Option<&RoomName>) -> Result<Self, Damage> {
@@ -143,6 +147,7 @@ impl IndexEntry {
             crc: fields.u32()?,
             authors: Vec::new(),
             more: 0,
+            events: 0,
         };
         let authors = usize::from(fields.u8()?);
         if authors > MAX_BLOCK_AUTHORS {
@@ -163,6 +168,7 @@ impl IndexEntry {
             entry.authors.push((who, fields.u64()?));
         }
         entry.more = fields.u64()?;
+        entry.events = fields.u32()?;
         Ok(entry)
     }
 
@@ -189,12 +195,14 @@ impl IndexEntry {
                 && (self.authors.iter())
                     .try_fold(self.more, |sum, (_, n)| sum.checked_add(*n))
                     .is_some_and(|sum| sum == self.count())
+                && u64::from(self.events) <= self.count()
         } else {
             self.after == self.before
                 && self.after.seq > Seq::ZERO
                 && self.after.seq < Seq::MAX
                 && self.authors.is_empty()
                 && self.more == 0
+                && self.events == 0
         };
         place && heads
     }

@@ -149,6 +149,8 @@ pub struct Activity {
     pub authors: Vec<(Who, u64)>,
     /// How many records the other authors wrote.
     pub more: u64,
+    /// How many of the records are room events, not updates.
+    pub events: u64,
 }
 
 /// What the archive has of a room.

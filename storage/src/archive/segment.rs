@@ -8,6 +8,7 @@
 //!                       room | kind u8 | before head | after head | first at u64
 //!                       | raw length u32 | stored length u32 | offset u64 | CRC-32C u32
 //!                       | authors u8, each: who | records u64 | records of others u64
+//!                       | room events u32
 //! trailer  40 bytes   index offset u64 | stored length u32 | raw length u32 | CRC-32C u32
 //!                     | entries u32 | version u16 | 0 u16 | CRC-32C of these 28 bytes u32
 //!                     | "WELLEND\n"
@@ -26,7 +27,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use protocol::envelope::Damage;
-use protocol::{Head, Record, RoomName, Run, Seq, Timestamp};
+use protocol::{Head, Kind, Record, RoomName, Run, Seq, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::index::{EntryKind, IndexEntry, SegmentIndex};
@@ -163,6 +164,7 @@ struct OpenBlock {
     first_at: Timestamp,
     raw: Vec<u8>,
     authors: HashMap<Who, u64>,
+    events: u32,
 }
 
 impl SegmentBuilder {
@@ -215,6 +217,7 @@ impl SegmentBuilder {
             first_at: record.at,
             raw: Vec::new(),
             authors: HashMap::new(),
+            events: 0,
         });
         open.raw.extend_from_slice(sealed);
         open.after = record.head();
@@ -225,6 +228,7 @@ impl SegmentBuilder {
             (None, None) => Who::Session(author.session),
         };
         *open.authors.entry(who).or_default() += 1;
+        open.events += u32::from(record.draft.kind != Kind::Update);
     }
 
     /// Adds a block as another segment has it.
@@ -251,6 +255,7 @@ impl SegmentBuilder {
             crc: crc32c::crc32c(&stored),
             authors: Vec::new(),
             more: 0,
+            events: 0,
         };
         self.put_block(entry, &stored);
         Ok(())
@@ -276,6 +281,7 @@ impl SegmentBuilder {
             crc: 0,
             authors: Vec::new(),
             more: 0,
+            events: 0,
         });
     }
 
@@ -298,6 +304,7 @@ impl SegmentBuilder {
             crc: crc32c::crc32c(&stored),
             authors,
             more,
+            events: open.events,
         };
         self.put_block(entry, &stored);
     }
