@@ -146,6 +146,15 @@ impl History {
                     let (from, to) = (span.start.seq, span.log_start.seq);
                     rows.rows = archive.activity(room, from, to).await?;
                     rows.head = rows.rows.last().map_or(span.start.seq, last_of);
+                    // An index does not tell events from updates, but who wrote how much: only
+                    // where the server wrote as itself are records looked at.
+                    for row in rows.rows.iter().filter(|row| may_hold_events(row)) {
+                        let (from, to) = (row.first.previous(), last_of(row));
+                        let mut marks = Vec::new();
+                        self.read_rows(room, from, to, &mut Vec::new(), &mut marks)
+                            .await?;
+                        rows.marks.append(&mut marks);
+                    }
                 }
                 rows
             }
@@ -280,6 +289,16 @@ fn who(author: &Author) -> Who {
         (None, Some(site)) => Who::Site(site),
         (None, None) => Who::Session(author.session),
     }
+}
+
+/// Whether a row may hold room events: those are written by a session without a replica, and a
+/// row names only so many authors.
+fn may_hold_events(row: &Activity) -> bool {
+    row.more > 0
+        || row
+            .authors
+            .iter()
+            .any(|(who, _)| matches!(who, Who::Session(_)))
 }
 
 /// The last Seq of a row.
