@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use protocol::{Head, Kind as RecordKind, RoomName, Run, Seq, Timestamp};
-use storage::archive::{Archive, Snapshot};
+use storage::archive::{Archive, ArchiveError, Snapshot};
 use storage::{Log, ReadError};
 use tokio::sync::Semaphore;
 
@@ -58,6 +58,8 @@ pub struct Stores {
     pub snapshots: Option<Archive>,
     /// The archive, once it has been reached: a bucket that does not answer holds up no start.
     pub archive: Arc<OnceLock<Archive>>,
+    /// There is one that has yet to be reached: what the log has no more is away, not gone.
+    pub awaits_archive: bool,
 }
 
 impl Stores {
@@ -68,6 +70,7 @@ impl Stores {
             log,
             snapshots: None,
             archive: Arc::default(),
+            awaits_archive: false,
         }
     }
 
@@ -276,7 +279,8 @@ impl History {
     /// every record is there, the tail after the last.
     ///
     /// # Errors
-    /// [`FoldError::Read`] with [`ReadError::Trimmed`] for a moment whose records are gone.
+    /// [`FoldError::Read`] with [`ReadError::Trimmed`] for a moment whose records are gone, and
+    /// [`FoldError::Archive`] for one whose records are in an archive that has not been reached.
     pub async fn resolve(
         &self,
         room: &RoomName,
@@ -298,8 +302,7 @@ impl History {
             } else if seq == span.start.seq {
                 Ok(span.start)
             } else {
-                let start = span.start.seq;
-                Err(ReadError::Trimmed { start }.into())
+                Err(self.trimmed(span.start.seq))
             };
         }
         let page = self.read(room, seq.previous(), 1).await?;
@@ -483,8 +486,18 @@ impl History {
         if span.from_nothing {
             return Ok(Base::empty(kind, span.start));
         }
-        let start = span.start.seq;
-        Err(ReadError::Trimmed { start }.into())
+        Err(self.trimmed(span.start.seq))
+    }
+
+    /// What lies up to `start` cannot be read.
+    fn trimmed(&self, start: Seq) -> FoldError {
+        let stores = &self.inner.stores;
+        if stores.awaits_archive && stores.archive().is_none() {
+            let doing = format!("read records up to seq {start}");
+            let why = "the archive has not been reached since the start".to_owned();
+            return ArchiveError::Store { doing, why }.into();
+        }
+        ReadError::Trimmed { start }.into()
     }
 
     async fn stored(

@@ -58,6 +58,7 @@ impl World {
             log: Arc::clone(&log) as Arc<dyn Log>,
             snapshots: Some(near.clone()),
             archive: Arc::new(far.clone().into()),
+            awaits_archive: false,
         };
         let snapshots = near.clone();
         let everything = ArchiverOptions {

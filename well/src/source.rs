@@ -61,6 +61,7 @@ impl Source {
             log: Arc::clone(&log),
             snapshots: snapshots.clone(),
             archive: Arc::default(),
+            awaits_archive: false,
         };
         if let Some(archive) = archive.clone() {
             // It is set here only.

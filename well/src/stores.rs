@@ -17,6 +17,8 @@ use crate::config::{Config, Store};
 const SNAPSHOTS: &str = "snapshots";
 /// How long a snapshot waits for others to share its segment.
 const SNAPSHOTS_ROLL_AFTER: Duration = Duration::from_secs(10);
+/// How long the start waits for an archive within reach to be compared with the log.
+const COMPARE_TIME: Duration = Duration::from_secs(1);
 /// The longest pause between two tries to reach the archive at the start.
 const REACH_AGAIN: Duration = Duration::from_secs(30);
 
@@ -94,6 +96,7 @@ pub(crate) async fn open(
         log: Arc::clone(&log),
         snapshots: snapshots.clone(),
         archive: Arc::default(),
+        awaits_archive: config.archive.url.is_some(),
     };
     let archiver = Arc::default();
     if let Some(url) = &config.archive.url {
@@ -158,7 +161,11 @@ impl Reach {
     /// a damaged archive is an error: it will not mend itself.
     async fn start(self) -> anyhow::Result<()> {
         match Archive::open(&self.url, archive_options()).await {
-            Ok(archive) => self.attach(archive),
+            Ok(archive) => {
+                let attached = tokio::spawn(self.attach(archive));
+                // It goes on by itself if that takes longer.
+                let _ = tokio::time::timeout(COMPARE_TIME, attached).await;
+            }
             Err(error) if error.may_pass() => {
                 tracing::warn!(%error, "the archive cannot be reached yet; rooms are served without");
                 tokio::spawn(self.go_on());
@@ -175,7 +182,7 @@ impl Reach {
             match Archive::open(&self.url, archive_options()).await {
                 Ok(archive) => {
                     tracing::info!("the archive is within reach now");
-                    self.attach(archive);
+                    self.attach(archive).await;
                     return;
                 }
                 Err(error) => tracing::warn!(%error, "the archive cannot be reached"),
@@ -184,10 +191,15 @@ impl Reach {
         }
     }
 
-    fn attach(self, archive: Archive) {
+    /// Archives to it; and lets rooms be read from it once it is known to be that of this log. In
+    /// that of another, rooms of the same names have other pasts.
+    async fn attach(self, archive: Archive) {
+        let archiver = Archiver::start(self.log, archive.clone(), self.options, self.observer);
+        let ours = archiver.is_of_this_log();
         // Each is set here only, and once.
-        let _ = self.archive.set(archive.clone());
-        let archiver = Archiver::start(self.log, archive, self.options, self.observer);
         let _ = self.archiver.set(archiver);
+        if ours.await {
+            let _ = self.archive.set(archive);
+        }
     }
 }

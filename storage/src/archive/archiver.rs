@@ -89,6 +89,8 @@ pub(super) struct Shared {
     wake: Notify,
     /// The last flush that is done; the greatest number once the task has ended.
     flushed: watch::Sender<u64>,
+    /// Whether the archive is this log's, once that is known.
+    pub(super) checked: watch::Sender<Option<bool>>,
     clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -126,6 +128,7 @@ impl Archiver {
             queue_bytes: options.snapshot_queue_bytes,
             wake: Notify::new(),
             flushed: watch::Sender::new(0),
+            checked: watch::Sender::new(None),
             clock: Arc::clone(&options.clock),
         });
         let work = Work {
@@ -202,6 +205,17 @@ impl Archiver {
             lag_bytes: state.round_bytes + self.shared.moved.load(Ordering::Relaxed),
             lag_age: oldest.map_or(Duration::ZERO, |since| since.elapsed()),
             ..state.status.clone()
+        }
+    }
+
+    /// Waits until the archive has been compared with the log, and gives whether it is that of this
+    /// log; false as well if the task has ended before. Until then nothing in it is to be taken for
+    /// the log's past.
+    pub fn is_of_this_log(&self) -> impl Future<Output = bool> + Send + use<> {
+        let mut checked = self.shared.checked.subscribe();
+        async move {
+            let known = checked.wait_for(Option::is_some).await;
+            known.is_ok_and(|known| *known == Some(true))
         }
     }
 
@@ -300,6 +314,11 @@ impl Drop for Work {
         state.status.stopped.get_or_insert(ArchiveError::Stopped);
         drop(state);
         self.shared.flushed.send_replace(u64::MAX);
+        self.shared.checked.send_if_modified(|checked| {
+            let unknown = checked.is_none();
+            checked.get_or_insert(false);
+            unknown
+        });
     }
 }
 

@@ -32,6 +32,7 @@ impl Work {
         let writer = u128::from(random()?) << 64 | u128::from(random()?);
         self.archive.refresh().await?;
         self.check_bucket().await?;
+        self.shared.checked.send_replace(Some(true));
         let newest = {
             let catalogue = self.archive.inner.catalogue.read();
             if let Some(error) = catalogue.unreadable.values().next() {

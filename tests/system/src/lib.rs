@@ -4,6 +4,7 @@
 //! The tests know the server only from outside: its binary, its sockets, its exit code. None of
 //! its crates is used here, so that a mistake in one of them is not repeated in what checks it.
 
+pub mod command;
 pub mod http;
 pub mod server;
 pub mod socket;

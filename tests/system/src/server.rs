@@ -1,5 +1,6 @@
 //! A server of one's own: the real binary on a free port with a fresh folder.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub struct Server {
     port: u16,
     folder: TempDir,
     store: &'static str,
+    arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
     stderr: Arc<Mutex<String>>,
     /// Hears of it when the process has closed its standard error: when it has ended.
     ended: Option<mpsc::Receiver<()>>,
@@ -58,9 +61,23 @@ impl Server {
             port: 0,
             folder: TempDir::with_prefix("well-system-").expect("a temporary folder"),
             store,
+            arguments: Vec::new(),
+            variables: Vec::new(),
             stderr: Arc::default(),
             ended: None,
         }
+    }
+
+    /// Gives `serve` further arguments from its next start on, in place of earlier ones.
+    pub fn set_arguments<T: AsRef<OsStr>>(&mut self, arguments: impl IntoIterator<Item = T>) {
+        let arguments = arguments.into_iter();
+        self.arguments = arguments.map(|text| text.as_ref().to_owned()).collect();
+    }
+
+    /// Gives it an environment variable from its next start on.
+    pub fn set_variable(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
+        let variable = (name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.variables.push(variable);
     }
 
     /// Starts it, or starts it again. Gives how long it took until it listened.
@@ -146,6 +163,8 @@ impl Server {
             .arg("--data")
             .arg(self.folder.path())
             .args(["--store", self.store])
+            .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -342,7 +361,7 @@ impl Default for Switches {
 }
 
 /// `WELL_BIN`, or what stands beside the tests in the same build folder.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("WELL_BIN").map_or_else(
         || {
             let this = std::env::current_exe().expect("a test has a path");
