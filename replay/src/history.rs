@@ -489,6 +489,14 @@ impl History {
         Err(self.trimmed(span.start.seq))
     }
 
+    /// Why records before the span's start cannot be read, if they are only away: in an archive that
+    /// has not been reached.
+    #[must_use]
+    pub fn away(&self, span: &Span) -> Option<FoldError> {
+        let why = (!span.from_nothing).then(|| self.trimmed(span.start.seq));
+        why.filter(|why| matches!(why, FoldError::Archive(_)))
+    }
+
     /// What lies up to `start` cannot be read.
     fn trimmed(&self, start: Seq) -> FoldError {
         let stores = &self.inner.stores;

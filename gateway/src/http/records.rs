@@ -86,17 +86,27 @@ pub(crate) async fn records(
         (None, true) => Seq::MAX,
         (None, false) | (Some(_), _) => up_to.seq,
     };
+    let seq_of = |text: Option<&str>| match text?.parse::<Moment>() {
+        Ok(Moment::Seq(seq)) => Some(seq),
+        Ok(Moment::At(_) | Moment::Now) | Err(_) => None,
+    };
+    let asked = seq_of(from).map_or(Seq::ZERO, Seq::previous);
     if follow {
         // What has not come yet can be waited for by its Seq.
-        let seq_of = |text: Option<&str>| match text?.parse::<Moment>() {
-            Ok(Moment::Seq(seq)) => Some(seq),
-            Ok(Moment::At(_) | Moment::Now) | Err(_) => None,
-        };
-        after = after.max(seq_of(from).map_or(Seq::ZERO, Seq::previous));
+        after = after.max(asked);
         up_to = up_to.max(seq_of(to).unwrap_or(Seq::ZERO));
     }
-    if let Some(last) = last_event(&headers)? {
+    let last = last_event(&headers)?;
+    if let Some(last) = last {
         after = after.max(last);
+    }
+    // A stream that lacks its beginning would look like one that is whole.
+    if after <= span.start.seq
+        && asked < span.start.seq
+        && last.is_none_or(|last| last < span.start.seq)
+        && let Some(away) = history.away(&span)
+    {
+        return Err(away.into());
     }
     let mut reader = Reader {
         gateway,

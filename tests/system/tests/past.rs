@@ -940,6 +940,12 @@ async fn a_trimmed_log_still_answers_for_all_of_it() {
     let early = get(world.at(), room, "state?seq=3").await;
     assert_eq!(early.status, 503, "{early:?}");
     assert_eq!(early.json()["code"], "archive_unreadable");
+    for query in ["", "?from=1", "?from=3&limit=1"] {
+        let answer = get(world.at(), room, &format!("records{query}")).await;
+        assert_eq!(answer.status, 503, "records{query}: {answer:?}");
+    }
+    let late = get(world.at(), room, "records?from=80").await;
+    assert_eq!(String::from_utf8_lossy(&late.body).lines().count(), 2);
     world.stop();
     let archive = world.archive();
     let arguments = ["--config", config, "--archive", &archive];
