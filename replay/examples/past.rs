@@ -123,6 +123,7 @@ async fn fresh(log: &Arc<MemoryLog>, url: &str) -> History {
     let stores = Stores {
         log: Arc::clone(log) as Arc<dyn Log>,
         snapshots: None,
+        awaits_archive: false,
         archive: Arc::new(archive.into()),
     };
     History::new(stores, Arc::new(|_| Kind::Yjs))

@@ -193,13 +193,13 @@ impl History {
         let mut span = Span {
             start: state.start,
             head: state.head,
-            from_nothing: state.start == Head::EMPTY,
+            from_nothing: state.start == Head::EMPTY || state.deleted,
             deleted: state.deleted,
             created: state.created,
             log_start: state.start,
             log_bytes: state.bytes,
         };
-        if span.from_nothing || state.deleted {
+        if span.from_nothing {
             return Ok(span);
         }
         let archived = self.inner.stores.archive();
