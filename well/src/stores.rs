@@ -15,6 +15,8 @@ use crate::config::{Config, Store};
 
 /// Where the data folder keeps snapshots.
 const SNAPSHOTS: &str = "snapshots";
+/// Where damaged ones are set aside.
+const SNAPSHOTS_ASIDE: &str = "snapshots.damaged";
 /// How long a snapshot waits for others to share its segment.
 const SNAPSHOTS_ROLL_AFTER: Duration = Duration::from_secs(10);
 /// How long the start waits for an archive within reach to be compared with the log.
@@ -54,6 +56,26 @@ pub(crate) async fn open_snapshots(data: &Path) -> anyhow::Result<Archive> {
     archive.with_context(failed)
 }
 
+/// The snapshots of a data folder; damaged ones are set aside and begun anew. They are only a
+/// shorter way through the log, so they may not keep a server from starting.
+async fn open_or_begin_snapshots(data: &Path) -> anyhow::Result<Archive> {
+    match open_snapshots(data).await {
+        Err(error) => {
+            let (folder, aside) = (data.join(SNAPSHOTS), data.join(SNAPSHOTS_ASIDE));
+            tracing::warn!(error = format!("{error:#}"), aside = %aside.display(),
+                "the stored snapshots cannot be read; they are set aside and made anew");
+            if aside.exists() {
+                std::fs::remove_dir_all(&aside)
+                    .with_context(|| format!("{} is in the way", aside.display()))?;
+            }
+            std::fs::rename(&folder, &aside)
+                .with_context(|| format!("{} cannot be set aside", folder.display()))?;
+            open_snapshots(data).await
+        }
+        opened => opened,
+    }
+}
+
 /// The URL of an absolute path.
 pub(crate) fn file_url(path: &Path) -> String {
     let mut out = String::from("file://");
@@ -81,7 +103,7 @@ pub(crate) async fn open(
     observer: Arc<dyn archive::Observer>,
 ) -> anyhow::Result<Kept> {
     let snapshots = match config.store {
-        Store::Sled if config.snapshots => Some(open_snapshots(&config.data).await?),
+        Store::Sled if config.snapshots => Some(open_or_begin_snapshots(&config.data).await?),
         Store::Sled | Store::Memory => None,
     };
     let local = snapshots.clone().map(|snapshots| {

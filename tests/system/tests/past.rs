@@ -841,6 +841,25 @@ async fn a_room_with_a_snapshot_is_loaded_over_it() {
     world.stop();
 }
 
+#[test]
+fn damaged_snapshots_keep_no_server_from_starting() {
+    let mut server = Server::start();
+    assert!(server.stop().success());
+    let manifests = server.folder().join("snapshots").join("manifests");
+    let all = files(&manifests);
+    assert!(!all.is_empty(), "the store of snapshots has a manifest");
+    for manifest in all {
+        fs::write(manifest, b"nonsense").expect("it can be written");
+    }
+    let data = text(server.folder()).to_owned();
+    assert_ne!(well(&["verify", "--data", &data]).code, Some(0));
+    server.start_again();
+    assert!(server.stderr().contains("set aside"), "{}", server.stderr());
+    assert!(server.stop().success());
+    assert_eq!(well(&["verify", "--data", &data]).code, Some(0));
+    assert!(server.folder().join("snapshots.damaged").is_dir());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trimmed_log_still_answers_for_all_of_it() {
     let mut world = World::start("[archive]\nkeep_local = \"0s\"\n");
