@@ -43,6 +43,11 @@ export class Server {
     return server;
   }
 
+  /** What the next start reads. @param {string} config a well.toml's text */
+  configure(config) {
+    this.#config = config;
+  }
+
   /** Starts, or starts again: on the same port and the same folder. Resolves when it listens. */
   async start() {
     const config = join(this.#folder, "well.toml");
