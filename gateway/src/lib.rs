@@ -17,6 +17,7 @@ pub mod websocket;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use broker::Broker;
 use observatory::Exporter;
@@ -39,6 +40,7 @@ struct Inner {
     exporter: Exporter,
     spaces: Spaces,
     has_archive: bool,
+    started: Instant,
     connections: TaskTracker,
     draining: CancellationToken,
 }
@@ -65,6 +67,7 @@ impl Gateway {
             exporter,
             spaces,
             has_archive,
+            started: Instant::now(),
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
         };
@@ -83,6 +86,11 @@ impl Gateway {
 
     pub(crate) fn has_archive(&self) -> bool {
         self.inner.has_archive
+    }
+
+    /// For how long the server has been running.
+    pub(crate) fn age(&self) -> Duration {
+        self.inner.started.elapsed()
     }
 
     /// Tracks every WebSocket connection.

@@ -104,6 +104,14 @@ pub fn archive_lag(records: u64, bytes: u64, age: Duration) {
     HANDLES.archive_lag_seconds.set(age.as_secs_f64());
 }
 
+/// The archive has not been reached since the start, so nobody knows how far it is behind; but it
+/// has been for as long as the server runs.
+pub fn archive_unreached(age: Duration) {
+    HANDLES.archive_lag_records.set(f64::NAN);
+    HANDLES.archive_lag_bytes.set(f64::NAN);
+    HANDLES.archive_lag_seconds.set(age.as_secs_f64());
+}
+
 /// Records were trimmed from the log.
 pub fn log_trimmed(records: u64) {
     HANDLES.trimmed.increment(records);

@@ -42,8 +42,10 @@ impl Moment {
     /// # Errors
     /// [`MomentError::Seq`].
     pub fn seq(text: &str) -> Result<Self, MomentError> {
-        let number = text.parse().map(|n| Self::Seq(Seq::new(n)));
-        number.map_err(|_| MomentError::Seq(text.to_owned()))
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| digits);
+        let seq = number.map(|n| Self::Seq(Seq::new(n)));
+        seq.ok_or_else(|| MomentError::Seq(text.to_owned()))
     }
 
     /// A moment by its time: RFC 3339, Unix milliseconds, or `now`. What is more exact than a
@@ -63,12 +65,75 @@ impl Moment {
             let micros = micros.checked_mul(1000).ok_or_else(wrong)?;
             return Ok(Self::At(Timestamp::from_micros(micros)));
         }
-        // In a query a "+" that was not escaped has become a space.
-        let text = text.replace(' ', "+");
-        let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
-        let micros = u64::try_from(time.as_nanosecond().div_euclid(1000)).unwrap_or(0);
+        let micros = rfc_3339(text.as_bytes()).ok_or_else(wrong)?;
+        let micros = u64::try_from(micros).unwrap_or(0);
         Ok(Self::At(Timestamp::from_micros(micros)))
     }
+}
+
+/// Microseconds since 1970 of a time as RFC 3339 §5.6 writes it; finer digits are cut off. Between
+/// date and time a space will do, and so it will for a "+", which is what a query makes of one.
+fn rfc_3339(text: &[u8]) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| {
+        let digits = text.get(range)?;
+        let all = digits.iter().all(u8::is_ascii_digit);
+        all.then(|| {
+            digits
+                .iter()
+                .fold(0, |n, digit| n * 10 + i64::from(digit - b'0'))
+        })
+    };
+    let stands = |at: usize, any: &[u8]| text.get(at).is_some_and(|byte| any.contains(byte));
+    let marks = stands(4, b"-") && stands(7, b"-") && stands(10, b"Tt ");
+    if !marks || !stands(13, b":") || !stands(16, b":") {
+        return None;
+    }
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let mut at = 19;
+    let mut micros = 0;
+    if stands(at, b".") {
+        let digits = text[at + 1..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit());
+        let count = digits.clone().count();
+        let six = digits.copied().chain(std::iter::repeat(b'0')).take(6);
+        micros = six.fold(0, |n, digit| n * 10 + i64::from(digit - b'0'));
+        at += 1 + count;
+        if count == 0 {
+            return None;
+        }
+    }
+    let east = if stands(at, b"Zz") && text.len() == at + 1 {
+        0
+    } else {
+        let (hours, minutes) = (number(at + 1..at + 3)?, number(at + 4..at + 6)?);
+        let sound = stands(at, b"+- ") && stands(at + 3, b":") && text.len() == at + 6;
+        if !sound || hours > 23 || minutes > 59 {
+            return None;
+        }
+        let east = hours * 60 + minutes;
+        if stands(at, b"-") { -east } else { east }
+    };
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(leap),
+        _ => return None,
+    };
+    // A leap second is the moment after the second before it.
+    if day < 1 || day > days || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    // Civil date to days since 1970: Howard Hinnant's `days_from_civil`.
+    let shifted = if month <= 2 { year - 1 } else { year };
+    let of_era = shifted.rem_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let of_days = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+    let days = shifted.div_euclid(400) * 146_097 + of_days - 719_468;
+    let seconds = days * 86_400 + (hour * 60 + minute - east) * 60 + second;
+    Some(seconds * 1_000_000 + micros)
 }
 
 impl FromStr for Moment {
@@ -77,8 +142,10 @@ impl FromStr for Moment {
     /// A Seq, or a time as [`Moment::at`] reads it.
     fn from_str(text: &str) -> Result<Self, MomentError> {
         match text.parse::<u64>() {
-            Ok(number) if number < FIRST_MILLISECONDS => Ok(Self::Seq(Seq::new(number))),
-            _ => Self::at(text),
+            Ok(number) if number < FIRST_MILLISECONDS => Self::seq(text),
+            Ok(_) => Self::at(text),
+            Err(_) if text.parse::<i64>().is_ok() => Self::seq(text),
+            Err(_) => Self::at(text),
         }
     }
 }
@@ -114,6 +181,15 @@ mod tests {
                 at(1_795_520_879_123_456),
             ),
             ("2026-11-24T11:47:59.123456999Z", at(1_795_520_879_123_456)),
+            (
+                "2026-11-24t11:47:59.1234569999999Z",
+                at(1_795_520_879_123_456),
+            ),
+            ("2026-11-24 11:47:59.1z", at(1_795_520_879_100_000)),
+            ("2024-02-29T00:00:00-23:59", at(1_709_251_140_000_000)),
+            ("9999-12-31T23:59:59Z", at(253_402_300_799_000_000)),
+            ("1970-01-01T00:00:60Z", at(60_000_000)),
+            ("0000-01-01T00:00:00Z", at(0)),
             ("1795520879123", at(1_795_520_879_123_000)),
             ("0", at(0)),
             ("-1", at(0)),
@@ -134,6 +210,13 @@ mod tests {
             "2026-11-24T11:47:59",
             "2026-13-24T11:47:59Z",
             "12.5",
+            "2023-02-29T00:00:00Z",
+            "2026-11-24T24:00:00Z",
+            "2026-11-24T11:47:59.Z",
+            "2026-11-24T11:47:59Z ",
+            "2026-11-24T11:47:59+1:00",
+            "2026-11-24T11:47:59+01:00x",
+            "2026\u{661}11-24T11:47:59Z",
             "99999999999999999999",
             "9223372036854775807",
         ] {
@@ -141,6 +224,8 @@ mod tests {
         }
         assert!(Moment::seq("-1").is_err());
         assert!(Moment::seq("1.0").is_err());
+        assert!(Moment::seq("+1").is_err());
+        assert!("-1".parse::<Moment>().is_err());
     }
 
     #[test]

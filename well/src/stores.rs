@@ -46,6 +46,11 @@ pub(crate) fn open_log(
     Ok(Arc::new(log))
 }
 
+/// Whether a log has been begun in a folder.
+pub(crate) fn holds_log(data: &Path) -> bool {
+    data.join("sled").is_dir() || data.join("sled.new").is_dir()
+}
+
 /// The snapshots of a data folder.
 pub(crate) async fn open_snapshots(data: &Path) -> anyhow::Result<Archive> {
     let folder = data.join(SNAPSHOTS);
@@ -189,7 +194,8 @@ impl Reach {
                 let _ = tokio::time::timeout(COMPARE_TIME, attached).await;
             }
             Err(error) if error.may_pass() => {
-                tracing::warn!(%error, "the archive cannot be reached yet; rooms are served without");
+                tracing::warn!("the archive cannot be reached yet; rooms are served without");
+                self.observer.failed(&error);
                 tokio::spawn(self.go_on());
             }
             Err(error) => return Err(error).context("the archive"),
@@ -207,7 +213,7 @@ impl Reach {
                     self.attach(archive).await;
                     return;
                 }
-                Err(error) => tracing::warn!(%error, "the archive cannot be reached"),
+                Err(error) => self.observer.failed(&error),
             }
             pause = (pause * 2).min(REACH_AGAIN);
         }

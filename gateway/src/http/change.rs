@@ -5,7 +5,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker::{Restore, RoomError};
@@ -54,7 +54,12 @@ fn moment(seq: Option<u64>, at: Option<Value>) -> Result<replay::Moment, Problem
     }
 }
 
-fn body<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Problem> {
+fn body<T: DeserializeOwned + Default>(query: &RawQuery, bytes: &Bytes) -> Result<T, Problem> {
+    if query.0.as_ref().is_some_and(|query| !query.is_empty()) {
+        return Err(Problem::bad_request(
+            "this takes no query parameters: the moment stands in the body".into(),
+        ));
+    }
     if bytes.is_empty() {
         return Ok(T::default());
     }
@@ -79,9 +84,10 @@ fn details(room: &RoomName, head: Head) -> Bytes {
 pub(crate) async fn restore(
     State(gateway): State<Gateway>,
     path: RoomPath,
+    query: RawQuery,
     bytes: Bytes,
 ) -> Result<Response, Problem> {
-    let request: RestoreRequest = body(&bytes)?;
+    let request: RestoreRequest = body(&query, &bytes)?;
     let moment = moment(request.seq, request.at)?;
     let (room, span) = past::open(&gateway, path).await?;
     let history = gateway.broker().history();
@@ -117,9 +123,10 @@ fn fresh_replica() -> Result<u64, Problem> {
 pub(crate) async fn fork(
     State(gateway): State<Gateway>,
     path: RoomPath,
+    query: RawQuery,
     bytes: Bytes,
 ) -> Result<Response, Problem> {
-    let request: ForkRequest = body(&bytes)?;
+    let request: ForkRequest = body(&query, &bytes)?;
     let moment = moment(request.seq, request.at)?;
     let (room, span) = past::open(&gateway, path).await?;
     let broker = gateway.broker();
@@ -163,7 +170,7 @@ pub(crate) async fn fork(
     };
     tracing::info!(%room, seq = %head.seq, to = %target, "room forked");
     let path = match target.space() {
-        "pit" => format!("/pit/{}", target.name()),
+        "pit" => format!("/pit/{}", percent(target.name())),
         space => format!("/replay/{space}/{}", percent(target.name())),
     };
     let view = json!({

@@ -33,9 +33,10 @@ struct Archive {
     ok: bool,
     /// In one line, with what to do.
     state: String,
-    lag_records: u64,
-    lag_bytes: u64,
-    lag_seconds: f64,
+    /// Null while it is not known.
+    lag_records: Option<u64>,
+    lag_bytes: Option<u64>,
+    lag_seconds: Option<f64>,
 }
 
 impl Archive {
@@ -45,9 +46,9 @@ impl Archive {
             return gateway.has_archive().then(|| Self {
                 ok: false,
                 state: "the archive has not been reached since the start; it is tried again".into(),
-                lag_records: 0,
-                lag_bytes: 0,
-                lag_seconds: 0.0,
+                lag_records: None,
+                lag_bytes: None,
+                lag_seconds: Some(gateway.age().as_secs_f64()),
             });
         };
         let status = archiver.status();
@@ -65,9 +66,9 @@ impl Archive {
         Some(Self {
             ok,
             state,
-            lag_records: status.lag_records,
-            lag_bytes: status.lag_bytes,
-            lag_seconds: status.lag_age.as_secs_f64(),
+            lag_records: Some(status.lag_records),
+            lag_bytes: Some(status.lag_bytes),
+            lag_seconds: Some(status.lag_age.as_secs_f64()),
         })
     }
 }
@@ -105,6 +106,8 @@ pub(crate) async fn metrics(State(gateway): State<Gateway>) -> Response {
     if let Some(archiver) = gateway.broker().snapshots().archiver() {
         let status = archiver.status();
         observatory::archive_lag(status.lag_records, status.lag_bytes, status.lag_age);
+    } else if gateway.has_archive() {
+        observatory::archive_unreached(gateway.age());
     }
     let content_type = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
     ([content_type], gateway.exporter().render()).into_response()

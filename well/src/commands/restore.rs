@@ -29,7 +29,10 @@ pub(crate) struct RestoreArgs {
 pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     let archive = open_archive(&args.archive).await?;
     if archive.rooms(None, 1).is_empty() {
-        bail!("the archive {} holds no room", args.archive);
+        bail!(
+            "the archive {} holds no room that can be read; `well archive verify` says what it holds",
+            args.archive
+        );
     }
     let total: u64 = {
         let (mut after, mut total): (Option<RoomName>, u64) = (None, 0);
@@ -44,6 +47,15 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
         }
         total
     };
+    let foreign = args.data.is_dir()
+        && !stores::holds_log(&args.data)
+        && std::fs::read_dir(&args.data)?.next().is_some();
+    if foreign {
+        bail!(
+            "{} is not empty, and holds no Well's log; give an empty folder",
+            args.data.display()
+        );
+    }
     let log = stores::open_log(&args.data, None)?;
     let bar = progress::over("restoring", total);
     let mut lines = Vec::new();
