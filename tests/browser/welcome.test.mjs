@@ -170,7 +170,7 @@ it("what was drawn offline is sent from the landing page, without opening the pi
   await own.kill();
   // The page itself comes from what the browser has: the way to the start is one within it.
   await page.getByRole("link", { name: /start page/ }).click();
-  await page.locator(`[data-testid=waiting][data-slug=${slug}]`).waitFor();
+  await page.locator(`[data-testid=waiting][data-slug="${slug}"]`).waitFor();
   const card = await page.getByTestId("start-pit").boundingBox();
   await page.getByTestId("start-pit").click();
   await page.getByTestId("problem").waitFor();
@@ -179,7 +179,7 @@ it("what was drawn offline is sent from the landing page, without opening the pi
   await own.start();
   await context.setOffline(false);
   await page.goto(`${own.http}/`);
-  await page.locator(`[data-testid=waiting][data-slug=${slug}][data-state=sent]`).waitFor({ timeout: 20_000 });
+  await page.locator(`[data-testid=waiting][data-slug="${slug}"][data-state=sent]`).waitFor({ timeout: 20_000 });
   await picture(page, "landing-sent");
   assert.equal(drawingIn(await own.snapshot("pit", slug)).length, 2);
   await page.reload();

@@ -177,6 +177,10 @@ function unsentPits(): readonly string[] {
   return unsentRooms().flatMap((room) => (room.startsWith("pit/") ? [room.slice("pit/".length)] : []));
 }
 
+/** How soon what could not be sent is tried again, at first and at last. */
+const FIRST_RETRY_MS = 1_500;
+const LAST_RETRY_MS = 30_000;
+
 /** Edits that other visits have left are sent one pit after the other, now and when the network returns. */
 function useUnsent(pits: readonly RecentPit[]): ReadonlyMap<string, Waiting> {
   const [waiting, setWaiting] = useState<ReadonlyMap<string, Waiting>>(() => new Map(unsentPits().map((slug) => [slug, "sending"])));
@@ -201,12 +205,28 @@ function useUnsent(pits: readonly RecentPit[]): ReadonlyMap<string, Waiting> {
         tell(slug, (await sendUnsent(slug, role)) ? "sent" : "kept");
       }
     };
-    const again = (): void => void sendAll().catch(() => undefined);
-    again();
-    window.addEventListener("online", again);
+    let timer = 0;
+    let wait = FIRST_RETRY_MS;
+    let busy = false;
+    const again = async (): Promise<void> => {
+      if (busy) return;
+      busy = true;
+      window.clearTimeout(timer);
+      await sendAll().catch(() => undefined);
+      busy = false;
+      // What a viewer keeps is not sent from here, however often it is tried.
+      const remains = unsentPits().some((slug) => roles.current.get(slug) !== "viewer");
+      if (left || !remains) return;
+      timer = window.setTimeout(online, wait);
+      wait = Math.min(wait * 2, LAST_RETRY_MS);
+    };
+    const online = (): void => void again();
+    online();
+    window.addEventListener("online", online);
     return () => {
       left = true;
-      window.removeEventListener("online", again);
+      window.clearTimeout(timer);
+      window.removeEventListener("online", online);
     };
   }, []);
   return waiting;
