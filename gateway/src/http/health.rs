@@ -26,6 +26,24 @@ struct Ready {
     /// serves on, and archives later.
     #[serde(skip_serializing_if = "Option::is_none")]
     archive: Option<Archive>,
+    /// What stands in the way of the snapshots on this machine. Rooms are served without, and take
+    /// longer to load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshots: Option<String>,
+}
+
+/// Why snapshots are not kept, or cannot be read.
+fn snapshots(gateway: &Gateway) -> Option<String> {
+    let broker = gateway.broker();
+    let status = broker
+        .snapshots()
+        .local()
+        .map(storage::archive::Archiver::status);
+    let kept = status.and_then(|status| {
+        let failing = status.failing.map(|failing| failing.error);
+        status.stopped.or(failing).map(|error| error.to_string())
+    });
+    kept.or_else(|| broker.history().snapshot_failed())
 }
 
 #[derive(Serialize)]
@@ -90,6 +108,7 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> Response {
         reason,
         rooms_loaded: gateway.broker().rooms_loaded(),
         archive: Archive::of(&gateway),
+        snapshots: snapshots(&gateway),
     };
     let status = if ready.ready {
         StatusCode::OK

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::Timestamp;
+use protocol::envelope::Damage;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::ArchiveError;
@@ -98,6 +99,7 @@ impl Work {
 
     /// Uploads a segment and reads it back; under another name if what came to be there is not it.
     pub(super) async fn upload(&mut self, mut sealed: Sealed) -> Result<Sealed, Stop> {
+        let mut garbled = 0;
         loop {
             let path = sealed.meta.id.to_string();
             let mut attempt = 0;
@@ -123,6 +125,14 @@ impl Work {
             }
             let id = self.next_segment();
             tracing::warn!(%path, now = %id, "a segment is not what was written; written again");
+            self.fails(&ArchiveError::Damaged {
+                object: path,
+                room: None,
+                seq: None,
+                damage: Damage::Checksum,
+            });
+            self.backoff().pause(garbled).await;
+            garbled += 1;
             sealed = sealed.renamed(id);
         }
     }
