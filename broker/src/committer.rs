@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use parking_lot::Mutex;
 use protocol::{Head, RoomName, Run};
-use storage::{AppendError, Batch, Durable, Entry, Log};
+use storage::{AppendError, Appended, Batch, Durable, Entry, Log};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,15 @@ struct Request {
     run: Run,
     queued: Instant,
     done: Box<dyn FnOnce(Committed) + Send>,
+}
+
+/// An append that has ended, and who waits for it.
+struct Ended {
+    result: Result<Appended, AppendError>,
+    waiting: Vec<Box<dyn FnOnce(Committed) + Send>>,
+    records: u64,
+    bytes: usize,
+    started: Instant,
 }
 
 /// What became of a run: the proof that it is durable, or why it is not.
@@ -76,7 +85,7 @@ impl Committer {
 
     /// Commits until [`Committer::close`].
     pub async fn run(&self) {
-        let mut in_flight: FuturesOrdered<BoxFuture<'static, ()>> = FuturesOrdered::new();
+        let mut in_flight: FuturesOrdered<BoxFuture<'static, Ended>> = FuturesOrdered::new();
         loop {
             while in_flight.len() < APPENDS_IN_FLIGHT {
                 let requests = self.gather();
@@ -88,7 +97,9 @@ impl Committer {
             let may_take_more = in_flight.len() < APPENDS_IN_FLIGHT;
             tokio::select! {
                 biased;
-                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+                // In the order of the appends: an append that ends before one that was called
+                // earlier is told of after it.
+                Some(ended) = in_flight.next(), if !in_flight.is_empty() => ended.tell(),
                 () = self.arrived.notified(), if may_take_more => {}
                 () = self.closing.cancelled(), if in_flight.is_empty() => {
                     if self.queue.lock().is_empty() {
@@ -114,7 +125,7 @@ impl Committer {
         queue.drain(..fits).collect()
     }
 
-    fn append(&self, requests: Vec<Request>) -> BoxFuture<'static, ()> {
+    fn append(&self, requests: Vec<Request>) -> BoxFuture<'static, Ended> {
         let started = Instant::now();
         let mut records = 0;
         let mut bytes = 0;
@@ -130,21 +141,93 @@ impl Committer {
         // Called, so handed over, before the next batch is gathered: that is the order of effect.
         let appended = self.log.append(Batch { entries });
         Box::pin(async move {
-            match appended.await {
-                Ok(appended) => {
-                    observatory::commit_done(records, bytes, started.elapsed());
-                    for (done, head) in waiting.into_iter().zip(appended.heads) {
-                        done(Ok(head));
-                    }
-                }
-                Err(error) => {
-                    observatory::commit_failed();
-                    tracing::error!(%error, records, "a commit failed");
-                    for done in waiting {
-                        done(Err(error.clone()));
-                    }
-                }
+            Ended {
+                result: appended.await,
+                waiting,
+                records,
+                bytes,
+                started,
             }
         })
+    }
+}
+
+impl Ended {
+    fn tell(self) {
+        match self.result {
+            Ok(appended) => {
+                observatory::commit_done(self.records, self.bytes, self.started.elapsed());
+                for (done, head) in self.waiting.into_iter().zip(appended.heads) {
+                    done(Ok(head));
+                }
+            }
+            Err(error) => {
+                observatory::commit_failed();
+                tracing::error!(%error, records = self.records, "a commit failed");
+                for done in self.waiting {
+                    done(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::record::RunBuilder;
+    use protocol::{Author, Draft, Kind, Seq, SessionId, Timestamp};
+    use storage::faults::{Faults, FaultyLog};
+    use storage::memory::MemoryLog;
+
+    use super::*;
+
+    fn run(head: Head) -> Run {
+        let mut run = RunBuilder::new(head);
+        let author = Author {
+            user: None,
+            session: SessionId::new(1),
+            site: None,
+        };
+        let draft = Draft {
+            author,
+            op_id: None,
+            base: None,
+            kind: Kind::Update,
+            payload: bytes::Bytes::new(),
+        };
+        run.push(Timestamp::from_micros(1), &draft);
+        run.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn commits_are_told_in_their_order_even_when_a_later_one_ends_first() {
+        let faults = Faults {
+            not_written: 0,
+            unknown_written: 0,
+            unknown_lost: 0,
+            slow: 500,
+        };
+        let log = Arc::new(FaultyLog::new(MemoryLog::new(), faults, 3));
+        let committer = Arc::new(Committer::new(log));
+        let runner = Arc::clone(&committer);
+        let running = tokio::spawn(async move { runner.run().await });
+        let room = RoomName::parse("doc/a").unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut head = Head::EMPTY;
+        for _ in 0..60 {
+            let next = run(head);
+            head = next.after();
+            let telling = Arc::clone(&told);
+            committer.submit(room.clone(), next, move |result| {
+                telling.lock().push(result.unwrap().get().seq);
+            });
+            // Each becomes an append of its own, as long as two may be in flight.
+            tokio::task::yield_now().await;
+        }
+        committer.close();
+        running.await.unwrap();
+        let told = told.lock().clone();
+        let expected: Vec<Seq> = (1..=60).map(Seq::new).collect();
+        assert_eq!(told, expected);
     }
 }
