@@ -3,7 +3,8 @@
 //! The rule is amortised: a snapshot is due when the records since the last one take as many bytes
 //! as it did, and at least [`FRAME_EVERY_BYTES`]. A snapshot is then at most twice as large as the
 //! records that led to it, so all of a room's together at most twice as large as its log; and any
-//! moment is a bounded fold away from one. A space may ask for more:
+//! moment is a bounded fold away from one. While a room is being written to without a pause it waits,
+//! so as not to be in the way, until [`PRESSING`] times as much has come. A space may ask for more:
 //! every so many records, or so long after the first record that no snapshot holds.
 
 use std::sync::{Arc, OnceLock};
@@ -112,10 +113,16 @@ pub(crate) struct Unsaved {
     bytes: u64,
     records: u64,
     since: Option<Instant>,
+    /// When the last of it came.
+    last: Instant,
     /// Not before this: the last one could not be taken.
     not_before: Option<Instant>,
 }
 
+/// A room that has not been written to for so long has time for a snapshot.
+const CALM: Duration = Duration::from_millis(500);
+/// How many times what makes a snapshot due makes it due at once.
+const PRESSING: u64 = 8;
 /// How long a snapshot that could not be taken waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -134,6 +141,7 @@ impl Unsaved {
             bytes,
             records,
             since: (records > 0).then_some(now),
+            last: now,
             not_before: None,
         }
     }
@@ -143,21 +151,34 @@ impl Unsaved {
         self.bytes += bytes;
         self.records += records;
         self.since.get_or_insert(now);
+        self.last = now;
     }
 
     /// Whether a snapshot is due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.records > 0
             && self.not_before.is_none_or(|at| now >= at)
-            && (self.bytes >= self.last_bytes.max(FRAME_EVERY_BYTES as u64)
+            && (self.bytes >= self.worth().saturating_mul(PRESSING)
                 || self.rule.records.is_some_and(|most| self.records >= most)
                 || self.due_at().is_some_and(|at| now >= at))
     }
 
-    /// When one will be due by time alone.
+    /// When one will be due if nothing more comes.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let at = self.due_at().filter(|_| self.records > 0)?;
         Some(self.not_before.map_or(at, |not_before| at.max(not_before)))
+    }
+
+    /// How many bytes are worth a snapshot.
+    fn worth(&self) -> u64 {
+        self.last_bytes.max(FRAME_EVERY_BYTES as u64)
+    }
+
+    fn due_at(&self) -> Option<Instant> {
+        let calm = (self.bytes >= self.worth()).then(|| self.last + CALM);
+        let asked = self.since.zip(self.rule.after);
+        let asked = asked.and_then(|(since, after)| since.checked_add(after));
+        calm.into_iter().chain(asked).min()
     }
 
     /// One with so many bytes has been taken, of everything.
@@ -173,10 +194,6 @@ impl Unsaved {
     pub(crate) fn refused(&mut self, now: Instant) {
         self.not_before = Some(now + RETRY);
     }
-
-    fn due_at(&self) -> Option<Instant> {
-        self.since?.checked_add(self.rule.after?)
-    }
 }
 
 #[cfg(test)]
@@ -185,24 +202,43 @@ mod tests {
 
     const EVERY: u64 = FRAME_EVERY_BYTES as u64;
 
-    #[test]
-    fn snapshots_together_are_at_most_twice_the_log() {
-        let now = Instant::now();
+    /// How many snapshots a room takes that is written to at a pace, and that they are bounded.
+    fn snapshots(pause: Duration) -> usize {
+        let mut now = Instant::now();
         let mut unsaved = Unsaved::loaded(SnapshotRule::default(), 0, 0, 0, now);
-        let (mut log, mut document, mut snapshots) = (0, 0, 0);
+        let (mut log, mut document, mut taken, mut bytes) = (0, 0, 0, 0);
         for _ in 0..100_000 {
+            now += pause;
+            if unsaved.is_due(now) {
+                taken += 1;
+                bytes += document;
+                unsaved.taken(document);
+            }
             unsaved.add(200, 1, now);
             log += 200;
             document += 150;
-            if unsaved.is_due(now) {
-                snapshots += document;
-                unsaved.taken(document);
-            }
         }
-        assert!(
-            snapshots > 0 && snapshots <= 2 * log,
-            "{snapshots} of {log}"
-        );
+        assert!(bytes <= 2 * log, "{bytes} of {log}");
+        taken
+    }
+
+    #[test]
+    fn snapshots_together_are_at_most_twice_the_log() {
+        assert!(snapshots(CALM) >= 6);
+    }
+
+    #[test]
+    fn a_room_without_a_pause_is_left_alone_for_a_while_and_not_for_ever() {
+        let hurried = snapshots(Duration::from_micros(10));
+        assert!((1..snapshots(CALM)).contains(&hurried), "{hurried}");
+        let now = Instant::now();
+        let mut unsaved = Unsaved::loaded(SnapshotRule::default(), 0, 0, 0, now);
+        unsaved.add(EVERY, 1, now);
+        assert!(!unsaved.is_due(now));
+        assert_eq!(unsaved.next_timeout(), Some(now + CALM));
+        assert!(unsaved.is_due(now + CALM));
+        unsaved.add(EVERY * (PRESSING - 1), 1, now);
+        assert!(unsaved.is_due(now));
     }
 
     #[test]
@@ -229,6 +265,9 @@ mod tests {
         unsaved.taken(1);
         assert!(!unsaved.is_due(now + RETRY));
         unsaved.add(EVERY, 1, now);
-        assert!(unsaved.is_due(now), "the amortised rule holds as well");
+        assert!(
+            unsaved.is_due(now + CALM),
+            "the amortised rule holds as well"
+        );
     }
 }
