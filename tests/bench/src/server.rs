@@ -161,8 +161,12 @@ impl Launcher {
         match peer {
             Peer::Well | Peer::WellBare | Peer::WellArchiving => {
                 let serve = command.arg(&self.well);
-                let serve = serve.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
-                serve.arg(dir.join("well"));
+                // One room that takes everything for seconds has a larger document than rooms may.
+                let config = dir.join("well.toml");
+                fs::write(&config, "[limits]\ndocument_bytes = 8589934592\n")
+                    .with_context(|| format!("write {}", config.display()))?;
+                let serve = serve.args(["serve", "--listen", "127.0.0.1:0", "--config"]);
+                serve.arg(config).arg("--data").arg(dir.join("well"));
                 if *peer == Peer::WellBare {
                     serve.arg("--snapshots=false");
                 }
