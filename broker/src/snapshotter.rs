@@ -4,7 +4,8 @@
 //! as it did, and at least [`FRAME_EVERY_BYTES`]. A snapshot is then at most twice as large as the
 //! records that led to it, so all of a room's together at most twice as large as its log; and any
 //! moment is a bounded fold away from one. While a room is being written to without a pause it waits,
-//! so as not to be in the way, until [`PRESSING`] times as much has come. A space may ask for more:
+//! so as not to be in the way, until [`PRESSING`] times as much has come, everyone has left, or the
+//! room ends. A space may ask for more:
 //! every so many records, or so long after the first record that no snapshot holds.
 
 use std::sync::{Arc, OnceLock};
@@ -163,6 +164,11 @@ impl Unsaved {
                 || self.due_at().is_some_and(|at| now >= at))
     }
 
+    /// Whether one would be due if the room had time: nobody is there, or it ends.
+    pub(crate) fn is_worth_it(&self, now: Instant) -> bool {
+        self.bytes >= self.worth() && self.not_before.is_none_or(|at| now >= at)
+    }
+
     /// When one will be due if nothing more comes.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let at = self.due_at().filter(|_| self.records > 0)?;
@@ -237,6 +243,7 @@ mod tests {
         assert!(!unsaved.is_due(now));
         assert_eq!(unsaved.next_timeout(), Some(now + CALM));
         assert!(unsaved.is_due(now + CALM));
+        assert!(unsaved.is_worth_it(now), "when the room ends");
         unsaved.add(EVERY * (PRESSING - 1), 1, now);
         assert!(unsaved.is_due(now));
     }

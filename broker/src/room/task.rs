@@ -179,7 +179,7 @@ impl Task {
             }
             self.core.advance();
             self.core.expire();
-            self.ask_for_snapshot(now);
+            self.ask_for_snapshot(now, self.members.is_empty());
             self.carry_out(now).await;
             if self.ended {
                 return;
@@ -241,7 +241,10 @@ impl Task {
                 self.deletions.push(reply);
                 self.core.delete();
             }
-            Input::End(code, reason) => self.core.end(code, reason),
+            Input::End(code, reason) => {
+                self.ask_for_snapshot(Instant::now(), true);
+                self.core.end(code, reason);
+            }
         }
     }
 
@@ -386,11 +389,13 @@ impl Task {
         }
     }
 
-    /// Has the document encoded if a snapshot is due, and its encoding would be all of it; it comes back as an answer once durable.
-    fn ask_for_snapshot(&mut self, now: Instant) {
-        if self.snapshot_asked.is_some()
+    /// Has the document encoded if a snapshot is due, or would be and the room `has_time`, and its
+    /// encoding would be all of it; it comes back as an answer once durable.
+    fn ask_for_snapshot(&mut self, now: Instant, has_time: bool) {
+        let due = self.unsaved.is_due(now) || (has_time && self.unsaved.is_worth_it(now));
+        if !due
+            || self.snapshot_asked.is_some()
             || !self.shared.snapshots.are_kept()
-            || !self.unsaved.is_due(now)
             || !self.core.is_whole()
         {
             return;
