@@ -17,6 +17,7 @@ use crate::role::Role;
 
 mod json;
 mod lib0;
+pub mod well;
 pub mod yjs;
 
 /// What a client asks of its room.
