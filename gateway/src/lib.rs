@@ -5,14 +5,20 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`connection`] | the connection: bytes between a transport, a framing and a talk |
 //! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
 //! | [`limits`] | named bounds of connections |
 //! | [`server`] | accepting connections, and ending |
-//! | [`websocket`] | handshake, frames, and the connection that carries a session |
+//! | [`stream`] | messages on a stream of bytes |
+//! | [`talk`] | dialects, each with the rooms that its client is in |
+//! | [`websocket`] | handshake and frames |
 
+pub mod connection;
 pub mod http;
 pub mod limits;
 pub mod server;
+pub mod stream;
+pub mod talk;
 pub mod websocket;
 
 use std::collections::BTreeMap;

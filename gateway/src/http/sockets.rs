@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker::RoomError;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use protocol::{CloseCode, Role, RoomName, SessionId};
@@ -22,8 +23,10 @@ use tracing::{Instrument, Span};
 use super::pages;
 use super::problem::Problem;
 use crate::Gateway;
+use crate::connection::Connection;
 use crate::server::Place;
-use crate::websocket::connection::Connection;
+use crate::talk::yjs::Yjs;
+use crate::websocket::frame::Frames;
 use crate::websocket::handshake;
 
 /// `/yjs/{space}/{name…}`: everything after the space is the name.
@@ -72,7 +75,7 @@ fn upgrade(gateway: Gateway, request: Request<Body>, room: Result<RoomName, Refu
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         // The gateway is let go of once the session stands.
-        connect(&inner, socket, &early, admitted)
+        connect(&inner, socket, &early, admitted).map(|ended| ended.code)
     })
 }
 
@@ -130,7 +133,7 @@ fn connect(
     socket: TcpStream,
     early: &Bytes,
     admitted: Result<(RoomName, SessionId, Role), Refused>,
-) -> Instrumented<Connection<TcpStream>> {
+) -> Instrumented<Connection<TcpStream, Frames, Yjs>> {
     let now = Instant::now();
     let (room, session, role) = match admitted {
         Ok(admitted) => admitted,
@@ -143,7 +146,7 @@ fn connect(
         Ok(member) => {
             let span = tracing::debug_span!("session", %room, %session, %role);
             tracing::debug!(parent: &span, "joined");
-            Connection::new(socket, early, member, now).instrument(span)
+            Connection::new(socket, early, Yjs::new(member, now), now).instrument(span)
         }
         Err(error) => {
             let code = match error {
