@@ -90,7 +90,7 @@ bench-text: ## our text CRDT beside others (TRACES="files", FORMAT=json)
 FUZZ := apply load merge_diff converge anchors_undo
 TIME ?= 60
 
-fuzz: ## fuzz the text CRDT, each target TIME= seconds (nightly Rust; what it finds stays in the build folder)
+fuzz: ## fuzz the text CRDT, each target TIME= seconds (nightly Rust; crashes go to crdt/fuzz/artifacts)
 	deploy/tools.sh fuzz
 	for target in $(FUZZ); do \
 		mkdir -p $(TARGET)/fuzz/corpus/$$target; \
