@@ -67,7 +67,7 @@ pub use anchor::{Anchor, Bias, Place};
 pub use apply::{Applied, Change};
 pub use compare::{Fate, Piece};
 pub use error::{ApplyError, EditError, FormatError, MergeError, PastError};
-pub use export::merge;
+pub use export::{merge, ticks};
 pub use id::{Client, Id, Measure, Seq, Update, Version};
 pub use past::{Deed, Event, Moment};
 pub use server::Admitted;
