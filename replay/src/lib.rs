@@ -5,8 +5,10 @@
 //! | [`document`] | the [`Document`] contract and the kinds there are |
 //! | [`yjs`] | Yjs documents |
 //! | [`opaque`] | documents that the server cannot read |
+//! | [`text`] | texts of our own CRDT |
 //! | [`fold`](mod@fold) | folding records into a document |
 //! | [`history`] | a room's whole past over log, snapshots and archive; documents as they were |
+//! | [`shown`] | what a room showed at a moment |
 //! | [`moment`] | naming a moment: a Seq, a time, now |
 //! | [`timeline`] | activity over time, by author |
 //! | [`play`] | the pace of playback |
@@ -22,12 +24,16 @@ pub mod lines;
 pub mod moment;
 pub mod opaque;
 pub mod play;
+pub mod shown;
+pub mod text;
 pub mod timeline;
 pub mod yjs;
 
-pub use document::{Checked, Document, DocumentError, Kind};
+pub use document::{Checked, Document, DocumentError, Edit, EditSize, Kind, Remembers, Wanted};
 pub use fold::{Base, FoldError, Folded, RoomFacts};
 pub use history::{History, KindOf, Span, Stores, StretchError};
 pub use moment::{Moment, MomentError};
 pub use opaque::OpaqueDocument;
+pub use shown::Shown;
+pub use text::TextDocument;
 pub use yjs::YjsDocument;

@@ -25,7 +25,7 @@ use protocol::{
     Author, CloseCode, Draft, Head, Kind, OpId, Role, RoomName, Run, Seq, SessionId, Site,
     Timestamp, UserId,
 };
-use replay::{Checked, Document, DocumentError, Folded};
+use replay::{Checked, Document, DocumentError, EditSize, Folded};
 use storage::Durable;
 
 use crate::committer::Committed;
@@ -99,6 +99,10 @@ pub(crate) enum Answer {
     State(Head, Bytes),
     /// What was written is durable; the log ends here.
     Recorded(Head),
+    /// An edit is durable, or there was none to make; the log ends here.
+    Edited(Head, EditSize),
+    /// The log does not end where it was expected to, but here; nothing was written.
+    Moved(Head),
     /// The room has records already, and nothing was written.
     Exists,
     /// It was not written, and why.
@@ -338,19 +342,35 @@ impl Core {
         }
     }
 
-    /// Writes that the room was set back, and the edit that does it.
+    /// Writes the edit that makes the document show what is wanted, and before it the event that says
+    /// so, if there is one.
     pub(crate) fn restore(&mut self, request: u64, restore: Restore) {
         self.check();
-        let mut items = vec![(Kind::Restored, restore.details)];
-        match self.document.restore(&restore.past, restore.replica) {
-            Ok(edit) => items.extend(edit.map(|edit| (Kind::Update, edit))),
+        let head = self.applied();
+        if restore.expects.is_some_and(|seq| seq != head.seq) {
+            self.when_durable(Waiting::Answer(request, Answer::Moved(head)));
+            return;
+        }
+        let edit = match self.document.restore(&restore.wanted, restore.replica) {
+            Ok(edit) => edit,
             Err(error) => {
                 let answer = Answer::Refused(error.to_string());
                 self.outputs.push_back(Output::Answer(request, answer));
                 return;
             }
+        };
+        let size = edit.as_ref().and_then(|edit| edit.size).unwrap_or_default();
+        let event = restore.details.map(|details| (Kind::Restored, details));
+        let edit = edit.map(|edit| (Kind::Update, edit.payload));
+        for (kind, payload) in event.into_iter().chain(edit) {
+            if let Err(why) = self.write_one(kind, payload) {
+                self.outputs
+                    .push_back(Output::Answer(request, Answer::Refused(why)));
+                return;
+            }
         }
-        self.write(request, items);
+        let head = self.applied();
+        self.when_durable(Waiting::Answer(request, Answer::Edited(head, size)));
     }
 
     fn write_one(&mut self, kind: Kind, payload: Bytes) -> Result<(), String> {
@@ -392,6 +412,7 @@ impl Core {
         };
         let head = self.staged.run.push(self.at, &draft);
         if kind == Kind::Update {
+            self.document.recorded(head.seq);
             if let Some(state) = &mut self.state {
                 state.tail_bytes += payload.len();
             }
@@ -619,6 +640,7 @@ impl Core {
             payload: payload.clone(),
         };
         let head = self.staged.run.push(self.at, &draft);
+        self.document.recorded(head.seq);
         if let Some(id) = draft.op_id {
             self.ops.remember(id, head.seq);
         }
@@ -876,9 +898,9 @@ fn closed(code: CloseCode, reason: String) -> Mail {
 
 fn refusal(error: DocumentError) -> Refusal {
     match error {
-        DocumentError::Malformed(what) | DocumentError::Unsupported(what) => {
-            Refusal::Malformed(what)
-        }
+        DocumentError::Malformed(what)
+        | DocumentError::Missing(what)
+        | DocumentError::Unsupported(what) => Refusal::Malformed(what),
     }
 }
 

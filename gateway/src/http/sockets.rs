@@ -150,9 +150,10 @@ fn connect(
                 RoomError::NoRoom => CloseCode::NoRoom,
                 RoomError::Ending => CloseCode::Restart,
                 RoomError::Full(_) => CloseCode::TryLater,
-                RoomError::Log(_) | RoomError::Exists | RoomError::Refused(_) => {
-                    CloseCode::Internal
-                }
+                RoomError::Log(_)
+                | RoomError::Exists
+                | RoomError::Moved(_)
+                | RoomError::Refused(_) => CloseCode::Internal,
             };
             tracing::info!(%room, %session, %error, "a join was refused");
             Connection::refused(socket, code, &error.to_string(), now).instrument(Span::none())
