@@ -6,6 +6,7 @@
 //! | [`yjs`] | Yjs documents |
 //! | [`opaque`] | documents that the server cannot read |
 //! | [`text`] | texts of our own CRDT |
+//! | [`clients`] | what a log holds of each client that numbers its operations |
 //! | [`fold`](mod@fold) | folding records into a document |
 //! | [`history`] | a room's whole past over log, snapshots and archive; documents as they were |
 //! | [`shown`] | what a room showed at a moment |
@@ -15,6 +16,7 @@
 //! | [`lines`] | records as JSON lines |
 //! | [`limits`] | named bounds |
 
+pub mod clients;
 pub mod document;
 pub mod fold;
 mod frames;
@@ -29,6 +31,7 @@ pub mod text;
 pub mod timeline;
 pub mod yjs;
 
+pub use clients::{Client, Clients, Known};
 pub use document::{Checked, Document, DocumentError, Edit, EditSize, Kind, Remembers, Wanted};
 pub use fold::{Base, FoldError, Folded, RoomFacts};
 pub use history::{History, KindOf, Span, Stores, StretchError};
