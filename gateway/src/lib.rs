@@ -154,6 +154,11 @@ impl Gateway {
                 let reason = "this space holds opaque documents; y-websocket speaks only Yjs";
                 Err((CloseCode::Conflict, reason.to_owned()))
             }
+            Some(replay::Kind::Text) => {
+                let reason =
+                    "this space holds texts of the Well's own CRDT; y-websocket speaks only Yjs";
+                Err((CloseCode::Conflict, reason.to_owned()))
+            }
             None => {
                 let reason = format!("the space {space:?} is not configured on this server");
                 Err((CloseCode::NoRoom, reason))

@@ -37,9 +37,12 @@ pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub const PLAY_BATCH_BYTES: usize = 256 << 10;
 /// How many bytes of records a fork copies in one go.
 pub const FORK_PAGE_BYTES: usize = 1 << 20;
+/// How many bytes a text may have that is put into a room: less than one record holds.
+pub const TEXT_BYTES: usize = 8 << 20;
 /// How many rooms one page of a list has.
 pub const ROOMS_PER_PAGE: usize = 100;
 /// The most rooms one page of a list may be asked to have.
 pub const ROOMS_PER_PAGE_MAX: usize = 1_000;
 
+const _: () = assert!(TEXT_BYTES < protocol::limits::MAX_PAYLOAD_BYTES / 2 + 1);
 const _: () = assert!(2 * PING_AFTER.as_secs() < DEAD_AFTER.as_secs());

@@ -201,6 +201,7 @@ enum FileKind {
     #[default]
     Yjs,
     Opaque,
+    Text,
 }
 
 impl From<FileKind> for replay::Kind {
@@ -208,6 +209,7 @@ impl From<FileKind> for replay::Kind {
         match kind {
             FileKind::Yjs => Self::Yjs,
             FileKind::Opaque => Self::Opaque,
+            FileKind::Text => Self::Text,
         }
     }
 }
@@ -291,6 +293,7 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
     let mut spaces = BTreeMap::from([
         ("pit".to_owned(), Space::of_kind(replay::Kind::Yjs)),
         ("doc".to_owned(), Space::of_kind(replay::Kind::Yjs)),
+        ("text".to_owned(), Space::of_kind(replay::Kind::Text)),
     ]);
     for (space, settings) in file {
         protocol::RoomName::new(&space, "name")
@@ -358,7 +361,10 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:4000");
         assert_eq!(config.data, Path::new("./well-data"));
         assert_eq!(config.store, Store::Sled);
-        assert_eq!(config.spaces.keys().collect::<Vec<_>>(), ["doc", "pit"]);
+        assert_eq!(
+            config.spaces.keys().collect::<Vec<_>>(),
+            ["doc", "pit", "text"]
+        );
     }
 
     #[test]

@@ -11,14 +11,16 @@ pub mod rooms;
 pub mod sockets;
 #[cfg(test)]
 mod tests;
+pub mod text;
 
 use axum::Router;
-use axum::extract::OriginalUri;
+use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use crate::Gateway;
+use crate::limits::TEXT_BYTES;
 use problem::Problem;
 
 /// Every route of the server.
@@ -38,6 +40,10 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/rooms/{space}/{name}/play", get(play::play))
         .route("/rooms/{space}/{name}/fork", post(change::fork))
         .route("/rooms/{space}/{name}/restore", post(change::restore))
+        .route(
+            "/rooms/{space}/{name}/text",
+            put(text::put).layer(DefaultBodyLimit::max(TEXT_BYTES)),
+        )
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method);
     Router::new()
