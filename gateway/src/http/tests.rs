@@ -14,6 +14,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::Spaces;
+use crate::webtransport::Door;
 
 /// A gateway on a log that keeps `min_free_bytes` of its disk free.
 fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
@@ -30,7 +31,7 @@ fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
         ("pit".to_owned(), Kind::Yjs),
         ("blob".to_owned(), Kind::Opaque),
     ]);
-    Gateway::new(broker, exporter.clone(), spaces, false)
+    Gateway::new(broker, exporter.clone(), spaces, false, Door::Off)
 }
 
 /// The status, the type and the body of an answer.

@@ -1,0 +1,92 @@
+//! Which dialect is spoken at an address: the one map of paths, for every transport.
+//!
+//! A dialect's room stands in the path as the client wrote it, so the path is raw here, and decoded
+//! once by the dialect's own rule.
+
+use std::time::Instant;
+
+use broker::RoomError;
+use protocol::{CloseCode, Role, RoomName, SessionId};
+use tracing::Span;
+
+use super::yjs::Yjs;
+use crate::Gateway;
+
+/// Why a client is closed right after it was let in.
+pub(crate) type Refused = (CloseCode, String);
+
+/// What is spoken at an address.
+#[derive(Debug)]
+pub(crate) enum Mount {
+    /// The `yjs` dialect, for one session of one room.
+    Yjs(Joining),
+}
+
+/// A session that is to join a room.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    room: RoomName,
+    session: SessionId,
+    role: Role,
+}
+
+/// What is spoken at `path`, for a client that says `query`:
+///
+/// | path | dialect |
+/// | --- | --- |
+/// | `/yjs/{space}/{name…}` | `yjs`; everything after the space is the name |
+/// | `/pit/{slug}` | `yjs`, in the space `pit` |
+pub(crate) fn at(gateway: &Gateway, path: &str, query: &str) -> Result<Mount, Refused> {
+    let room = if let Some(rest) = path.strip_prefix("/yjs/") {
+        let (space, name) = rest.split_once('/').unwrap_or((rest, ""));
+        gateway.socket_room(space, name)?
+    } else if let Some(slug) = path.strip_prefix("/pit/") {
+        gateway.socket_room("pit", slug)?
+    } else {
+        let reason = "this address names no room; connect to /yjs/{space}/{name} or /pit/{slug}";
+        return Err((CloseCode::NoRoom, reason.to_owned()));
+    };
+    Ok(Mount::Yjs(Joining {
+        room,
+        session: new_session()?,
+        role: Role::from_query(query),
+    }))
+}
+
+fn new_session() -> Result<SessionId, Refused> {
+    let bits = getrandom::u64().map_err(|error| {
+        let reason = format!("no randomness: {error}");
+        (CloseCode::Internal, reason)
+    })?;
+    Ok(SessionId::new(bits.max(1)))
+}
+
+impl Joining {
+    /// Joins the room. The span is the session's.
+    pub(crate) fn join(self, gateway: &Gateway, now: Instant) -> Result<(Yjs, Span), Refused> {
+        let Self {
+            room,
+            session,
+            role,
+        } = self;
+        match gateway.broker().join(&room, session, role, None) {
+            Ok(member) => {
+                let span = tracing::debug_span!("session", %room, %session, %role);
+                tracing::debug!(parent: &span, "joined");
+                Ok((Yjs::new(member, now), span))
+            }
+            Err(error) => {
+                let code = match error {
+                    RoomError::NoRoom => CloseCode::NoRoom,
+                    RoomError::Ending => CloseCode::Restart,
+                    RoomError::Full(_) => CloseCode::TryLater,
+                    RoomError::Log(_) | RoomError::Exists | RoomError::Refused(_) => {
+                        CloseCode::Internal
+                    }
+                };
+                tracing::info!(%room, %session, %error, "a join was refused");
+                Err((code, error.to_string()))
+            }
+        }
+    }
+}
