@@ -33,7 +33,7 @@ struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     archive: Option<Archive>,
     /// Whether WebTransport is served. Its failure makes the server not unready: clients have
-    /// WebSockets.
+    /// WebSocket.
     webtransport: WebTransport,
     /// What stands in the way of the snapshots on this machine. Rooms are served without, and take
     /// longer to load.

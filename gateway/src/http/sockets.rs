@@ -1,4 +1,4 @@
-//! WebSockets: requests that become connections.
+//! WebSocket: requests that become connections.
 //!
 //! Refusals are given on the socket: a browser hides the status of a refused handshake, and
 //! y-websocket would retry it for ever.
