@@ -17,6 +17,7 @@
 pub mod connection;
 pub mod http;
 pub mod limits;
+mod resumes;
 pub mod server;
 pub mod stream;
 pub mod talk;
@@ -30,11 +31,12 @@ use std::time::{Duration, Instant};
 use broker::Broker;
 use observatory::Exporter;
 use protocol::dialect::yjs;
-use protocol::{CloseCode, RoomName};
+use protocol::{CloseCode, RoomName, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use http::problem::Problem;
+use resumes::Resumes;
 use server::Places;
 use talk::mount::Refused;
 use webtransport::Door;
@@ -55,6 +57,7 @@ struct Inner {
     started: Instant,
     connections: TaskTracker,
     draining: CancellationToken,
+    resumes: Resumes,
 }
 
 /// The spaces there are, and the document kind of each.
@@ -90,6 +93,7 @@ impl Gateway {
             started: Instant::now(),
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
+            resumes: Resumes::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -129,6 +133,21 @@ impl Gateway {
 
     pub(crate) fn draining(&self) -> &CancellationToken {
         &self.inner.draining
+    }
+
+    /// Which connection has which client's key.
+    pub(crate) fn resumes(&self) -> &Resumes {
+        &self.inner.resumes
+    }
+
+    /// The kind of the documents in a space; `None` if there is no such space.
+    pub(crate) fn kind_of(&self, space: &str) -> Option<replay::Kind> {
+        self.inner.spaces.get(space).copied()
+    }
+
+    /// Microseconds since the Unix epoch, by this machine's clock.
+    pub(crate) fn wall_time(&self) -> Timestamp {
+        self.inner.broker.wall_time()
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -3,6 +3,7 @@
 //! | framing | a message is | a goodbye is |
 //! | --- | --- | --- |
 //! | [`websocket::frame`](crate::websocket::frame) | a binary frame | a close frame, which the other side answers |
+//! | [`websocket::packed`](crate::websocket::packed) | a part of a binary frame, after its length | the same |
 //! | [`stream`](crate::stream) | a `u32` length, big-endian, and so many bytes | the end of the stream |
 //!
 //! A framing does no IO and keeps nothing between reads but the message that is not whole yet. What
@@ -38,7 +39,7 @@ pub struct Fault {
 }
 
 /// How many framings there are.
-pub const FRAMINGS: usize = 2;
+pub const FRAMINGS: usize = 3;
 
 /// A framing, and its state for one connection.
 pub trait Framing: Unpin {

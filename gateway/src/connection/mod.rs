@@ -393,7 +393,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
         let now = Instant::now();
-        if let Some(talk) = &this.talk {
+        if let Some(talk) = &mut this.talk {
             talk.register(cx.waker());
         }
         let mut turns = 0;

@@ -45,6 +45,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/yjs/{*room}", get(sockets::yjs))
         .route("/pit/{*slug}", get(sockets::pit))
         .route("/webtransport.json", get(health::webtransport))
+        .route("/well", get(sockets::well))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

@@ -23,10 +23,12 @@ use super::problem::Problem;
 use crate::Gateway;
 use crate::connection::Connection;
 use crate::server::Place;
-use crate::talk::mount::{self, Mount, Refused};
+use crate::talk::mount::{self, Joining, Refused};
+use crate::talk::well::Well;
 use crate::talk::yjs::Yjs;
 use crate::websocket::frame::Frames;
 use crate::websocket::handshake;
+use crate::websocket::packed::Packed;
 
 /// `/yjs/{space}/{name…}`.
 pub(crate) async fn yjs(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
@@ -45,14 +47,33 @@ pub(crate) async fn pit(State(gateway): State<Gateway>, request: Request<Body>) 
     upgrade(gateway, request)
 }
 
+/// `/well`: the client names its rooms in messages.
+pub(crate) async fn well(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+    if !handshake::is_upgrade(request.headers()) {
+        let detail = "connect with a client of the well protocol, over WebSocket";
+        return Problem::upgrade_required(detail.into()).into_response();
+    }
+    let Ok(bits) = getrandom::u64() else {
+        return Problem::bad_request("no randomness".to_owned()).into_response();
+    };
+    let inner = gateway.clone();
+    upgrade_to(gateway, request, move |socket, early| {
+        let now = Instant::now();
+        let talk = Well::new(inner, bits, now);
+        let connection: Connection<TcpStream, Packed, Well> =
+            Connection::new(socket, &early, talk, now);
+        connection.map(|ended| ended.code)
+    })
+}
+
 /// Carries the dialect of the request's address; one that names no room hears so on the socket.
 pub(crate) fn upgrade(gateway: Gateway, request: Request<Body>) -> Response {
     let uri = request.uri();
-    let mounted = mount::at(&gateway, uri.path(), uri.query().unwrap_or_default());
+    let joining = mount::yjs(&gateway, uri.path(), uri.query().unwrap_or_default());
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         // The gateway is let go of once the session stands.
-        connect(&inner, socket, &early, mounted).map(|ended| ended.code)
+        connect(&inner, socket, &early, joining).map(|ended| ended.code)
     })
 }
 
@@ -109,10 +130,10 @@ fn connect(
     gateway: &Gateway,
     socket: TcpStream,
     early: &Bytes,
-    mounted: Result<Mount, Refused>,
+    joining: Result<Joining, Refused>,
 ) -> Instrumented<Connection<TcpStream, Frames, Yjs>> {
     let now = Instant::now();
-    match mounted.and_then(|Mount::Yjs(joining)| joining.join(gateway, now)) {
+    match joining.and_then(|joining| joining.join(gateway, now)) {
         Ok((yjs, span)) => Connection::new(socket, early, yjs, now).instrument(span),
         Err((code, reason)) => {
             tracing::info!(code = code.code(), reason, "a socket was refused");

@@ -6,6 +6,7 @@
 //! into the connection's [`OutQueue`], which knows the framing. Nothing here waits.
 
 pub(crate) mod mount;
+pub mod well;
 pub mod yjs;
 
 use std::task::Waker;
@@ -23,7 +24,7 @@ use crate::connection::out::OutQueue;
 /// Its end is said to the queue ([`OutQueue::close`]); the connection lets go of it then.
 pub trait Talk<F: Framing>: Unpin {
     /// Wakes this task when a room may have something new. Called before looking.
-    fn register(&self, waker: &Waker);
+    fn register(&mut self, waker: &Waker);
 
     /// Takes one message from the client. What it asks of rooms may wait for
     /// [`flush`](Talk::flush).

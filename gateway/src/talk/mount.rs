@@ -20,6 +20,8 @@ pub(crate) type Refused = (CloseCode, String);
 pub(crate) enum Mount {
     /// The `yjs` dialect, for one session of one room.
     Yjs(Joining),
+    /// The `well` dialect: the client names its rooms in messages.
+    Well,
 }
 
 /// A session that is to join a room.
@@ -36,29 +38,39 @@ pub(crate) struct Joining {
 /// | --- | --- |
 /// | `/yjs/{space}/{name…}` | `yjs`; everything after the space is the name |
 /// | `/pit/{slug}` | `yjs`, in the space `pit` |
+/// | `/well` | `well` |
 pub(crate) fn at(gateway: &Gateway, path: &str, query: &str) -> Result<Mount, Refused> {
+    if path == "/well" {
+        return Ok(Mount::Well);
+    }
+    yjs(gateway, path, query).map(Mount::Yjs)
+}
+
+/// The room of a `yjs` address.
+pub(crate) fn yjs(gateway: &Gateway, path: &str, query: &str) -> Result<Joining, Refused> {
     let room = if let Some(rest) = path.strip_prefix("/yjs/") {
         let (space, name) = rest.split_once('/').unwrap_or((rest, ""));
         gateway.socket_room(space, name)?
     } else if let Some(slug) = path.strip_prefix("/pit/") {
         gateway.socket_room("pit", slug)?
     } else {
-        let reason = "this address names no room; connect to /yjs/{space}/{name} or /pit/{slug}";
+        let reason =
+            "this address names no room; connect to /yjs/{space}/{name}, /pit/{slug} or /well";
         return Err((CloseCode::NoRoom, reason.to_owned()));
     };
-    Ok(Mount::Yjs(Joining {
+    Ok(Joining {
         room,
-        session: new_session()?,
+        session: SessionId::new(random()?.max(1)),
         role: Role::from_query(query),
-    }))
+    })
 }
 
-fn new_session() -> Result<SessionId, Refused> {
-    let bits = getrandom::u64().map_err(|error| {
+/// A number that nobody guesses.
+pub(crate) fn random() -> Result<u64, Refused> {
+    getrandom::u64().map_err(|error| {
         let reason = format!("no randomness: {error}");
         (CloseCode::Internal, reason)
-    })?;
-    Ok(SessionId::new(bits.max(1)))
+    })
 }
 
 impl Joining {
@@ -76,17 +88,20 @@ impl Joining {
                 Ok((Yjs::new(member, now), span))
             }
             Err(error) => {
-                let code = match error {
-                    RoomError::NoRoom => CloseCode::NoRoom,
-                    RoomError::Ending => CloseCode::Restart,
-                    RoomError::Full(_) => CloseCode::TryLater,
-                    RoomError::Log(_) | RoomError::Exists | RoomError::Refused(_) => {
-                        CloseCode::Internal
-                    }
-                };
                 tracing::info!(%room, %session, %error, "a join was refused");
-                Err((code, error.to_string()))
+                Err(refusal_of(&error))
             }
         }
     }
+}
+
+/// How a client that could not join is closed.
+pub(crate) fn refusal_of(error: &RoomError) -> Refused {
+    let code = match error {
+        RoomError::NoRoom => CloseCode::NoRoom,
+        RoomError::Ending => CloseCode::Restart,
+        RoomError::Full(_) => CloseCode::TryLater,
+        RoomError::Log(_) | RoomError::Exists | RoomError::Refused(_) => CloseCode::Internal,
+    };
+    (code, error.to_string())
 }

@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::Instant;
 
-use broker::{Member, Wire};
+use broker::{Member, Update, Wire};
 use bytes::Bytes;
 use protocol::CloseCode;
 use protocol::dialect::{Command, Message, Output, PresenceEntry, yjs};
@@ -49,7 +49,7 @@ impl Yjs {
 }
 
 impl<F: Framing> Talk<F> for Yjs {
-    fn register(&self, waker: &Waker) {
+    fn register(&mut self, waker: &Waker) {
         self.member.register(waker);
     }
 
@@ -73,7 +73,7 @@ impl<F: Framing> Talk<F> for Yjs {
         frames.extend(self.member.take_presence(encode_presence::<F>));
         let updates = Wire {
             place: F::INDEX,
-            encode: encode_update::<F>,
+            encode: encode_updates::<F>,
         };
         let more = self.member.take_updates(updates, max_bytes, &mut frames);
         out.push_list(frames);
@@ -108,10 +108,12 @@ impl<F: Framing> Talk<F> for Yjs {
     }
 }
 
-/// An update as a y-websocket message in its framing.
-fn encode_update<F: Framing>(payload: &[u8], out: &mut Vec<u8>) {
-    F::put_header(yjs::update_len(payload.len()), out);
-    yjs::encode_update(payload, out);
+/// Updates as y-websocket messages in their framing.
+fn encode_updates<F: Framing>(updates: &[Update], out: &mut Vec<u8>) {
+    for Update { payload, .. } in updates {
+        F::put_header(yjs::update_len(payload.len()), out);
+        yjs::encode_update(payload, out);
+    }
 }
 
 /// Presence as a y-websocket message in its framing.

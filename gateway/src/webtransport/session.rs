@@ -21,6 +21,7 @@ use crate::limits::{ACCEPT_TIME, CLOSE_TIME};
 use crate::server::Place;
 use crate::stream::Lengths;
 use crate::talk::mount::{self, Mount, Refused};
+use crate::talk::well::Well;
 
 /// Carries what has come to the endpoint, to its end. `handshake` is given back once the session
 /// stands; `place` is held as long as it does.
@@ -103,6 +104,17 @@ async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refuse
                 Err(refused) => refuse(refused),
             }
         }
+        Mount::Well => match mount::random() {
+            Ok(number) => {
+                let well = Well::new(gateway, number, now);
+                let connection = Connection::<_, Lengths, _>::new(stream, &[], well, now);
+                tokio::select! {
+                    ended = connection => ended,
+                    never = refuse_streams(session) => match never {},
+                }
+            }
+            Err(refused) => refuse(refused),
+        },
     }
 }
 
