@@ -15,7 +15,7 @@ pub mod text;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 
@@ -50,6 +50,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .nest("/api/v1", api)
         .route("/yjs/{*room}", get(sockets::yjs))
         .route("/pit/{*slug}", get(sockets::pit))
+        .route("/webtransport.json", get(health::webtransport))
         .route("/well", get(sockets::well))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -79,10 +80,7 @@ async fn harden(mut response: Response) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
+        (health::RESOURCE_POLICY, "same-origin"),
     ] {
         headers
             .entry(name)

@@ -59,6 +59,17 @@ impl Problem {
         )
     }
 
+    /// 404: WebTransport is not served, and why.
+    #[must_use]
+    pub fn no_webtransport(why: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no_webtransport",
+            "WebTransport is not served here",
+            format!("{why}; connect over WebSocket"),
+        )
+    }
+
     /// 404: no room, or a deleted one.
     #[must_use]
     pub fn no_room(room: &str) -> Self {

@@ -14,6 +14,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::Spaces;
+use crate::webtransport::Door;
 
 /// A gateway on a log that keeps `min_free_bytes` of its disk free.
 fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
@@ -37,7 +38,7 @@ fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
         ("blob".to_owned(), Kind::Opaque),
         ("text".to_owned(), Kind::Text),
     ]);
-    Gateway::new(broker, exporter.clone(), spaces, false)
+    Gateway::new(broker, exporter.clone(), spaces, false, Door::Off)
 }
 
 /// The status, the type and the body of an answer.
