@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod export;
 pub(crate) mod import;
 mod lines;
+pub(crate) mod live;
 pub(crate) mod past;
 pub(crate) mod restore;
 pub(crate) mod serve;
