@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::{Head, Seq, SessionId};
+use protocol::{Author, Head, Seq, SessionId, Timestamp};
 use storage::Durable;
 
 use crate::limits::{FEED_BATCHES, FEED_BYTES};
@@ -29,8 +29,8 @@ const FANOUT_SAMPLE: u64 = 64;
 pub struct Wire {
     /// Its place, below [`WIRES`]; each format has its own.
     pub place: usize,
-    /// Appends one update as this format has it on the wire.
-    pub encode: fn(payload: &[u8], out: &mut Vec<u8>),
+    /// Appends one author's consecutive updates as this format has them on the wire.
+    pub encode: fn(stretch: &[Update], out: &mut Vec<u8>),
 }
 
 /// One committed update.
@@ -38,8 +38,10 @@ pub struct Wire {
 pub struct Update {
     /// Its place in the log.
     pub seq: Seq,
-    /// Who sent it, and so need not be told.
-    pub author: SessionId,
+    /// When the server took it.
+    pub at: Timestamp,
+    /// Who sent it; that session need not be told.
+    pub author: Author,
     /// The update.
     pub payload: Bytes,
 }
@@ -154,11 +156,12 @@ impl Feed {
         Some(batches.map(|batch| batch.bytes).sum())
     }
 
-    /// Appends to `out` the frames after `cursor` that `reader` did not send itself, and stops
-    /// after `max_bytes`.
+    /// Appends to `out` the frames after `cursor` that `reader` did not send itself, as far as the
+    /// batch that ends with `until`, and stops after `max_bytes`.
     pub fn take(
         &self,
         mut cursor: Seq,
+        until: Seq,
         wire: Wire,
         reader: SessionId,
         max_bytes: usize,
@@ -169,7 +172,7 @@ impl Feed {
             // One batch at a time: encoding happens outside the lock.
             let (batch, is_last) = {
                 let ring = self.ring.lock();
-                if cursor >= ring.head {
+                if cursor >= ring.head.min(until) {
                     return Taken::All(cursor);
                 }
                 let Some(mut batches) = ring.after(cursor) else {
@@ -225,11 +228,12 @@ impl Encoded {
         let payloads: usize = updates.iter().map(|update| update.payload.len()).sum();
         let mut bytes = Vec::with_capacity(payloads + updates.len() * 16);
         let mut stretches: Vec<(SessionId, usize)> = Vec::new();
-        for update in updates {
-            (wire.encode)(&update.payload, &mut bytes);
+        for stretch in updates.chunk_by(|a, b| a.author == b.author) {
+            (wire.encode)(stretch, &mut bytes);
+            let session = stretch[0].author.session;
             match stretches.last_mut() {
-                Some((author, end)) if *author == update.author => *end = bytes.len(),
-                _ => stretches.push((update.author, bytes.len())),
+                Some((last, end)) if *last == session => *end = bytes.len(),
+                _ => stretches.push((session, bytes.len())),
             }
         }
         // Others' stretches around one author's are joined for everyone else only where they

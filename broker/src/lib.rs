@@ -29,7 +29,7 @@ pub mod room;
 pub mod snapshotter;
 
 pub use broker::Broker;
-pub use feed::Wire;
+pub use feed::{Update, Wire};
 pub use followers::Follower;
 pub use limits::Limits;
 pub use member::Member;

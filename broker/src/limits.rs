@@ -47,8 +47,9 @@ pub const SESSION_WINDOW: u64 = 16_384;
 pub const INBOX_BYTES: usize = 8 << 20;
 /// How many events may wait in a session's mailbox before its transport stops reading.
 pub const MAILBOX_EVENTS: usize = 64;
-/// How many operation ids a room remembers in memory; older ones are looked up in the log.
-pub const OPS_REMEMBERED: usize = 16_384;
+/// How many bytes of records a client that comes back is sent at most; one that lacks more is sent
+/// the document.
+pub const CATCH_UP_BYTES: usize = 1 << 20;
 /// How long a member that vanished without a goodbye is still shown as present.
 pub const PRESENCE_GRACE: Duration = Duration::from_secs(4);
 /// The most replicas that a room shows as present.

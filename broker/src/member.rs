@@ -58,6 +58,9 @@ pub struct Member {
     room: Arc<Room>,
     mailbox: Arc<Mailbox>,
     cursor: Seq,
+    /// Where the feed ended before the mailbox was looked into: so what is told of an operation is
+    /// told before anything later.
+    until: Seq,
     presence: u64,
     /// Commands that the room had no space for.
     held: Vec<Command>,
@@ -81,6 +84,7 @@ impl Member {
             room,
             mailbox,
             cursor: Seq::ZERO,
+            until: Seq::ZERO,
             presence: 0,
             held: Vec::new(),
             submitted: 0,
@@ -106,8 +110,9 @@ impl Member {
     }
 
     /// Wakes this task when there may be something new. To be called before looking.
-    pub fn register(&self, waker: &Waker) {
+    pub fn register(&mut self, waker: &Waker) {
         self.mailbox.waker.register(waker);
+        self.until = self.room.feed.head();
     }
 
     /// Hands commands to the room, in order.
@@ -146,7 +151,7 @@ impl Member {
             self.cursor = cursor;
             self.catching_up = false;
         }
-        if matches!(mail.event, Event::State { .. }) {
+        if matches!(mail.event, Event::State { .. } | Event::Entered { .. }) {
             self.awaiting_state = false;
             if let Some(since) = self.joining.take() {
                 observatory::joined(since.elapsed());
@@ -161,8 +166,15 @@ impl Member {
         Some(mail.event)
     }
 
-    /// Appends to `out` what the room has committed since the last call, encoded for `wire`, and
-    /// stops after about `max_bytes`. Gives whether there is more.
+    /// The last Seq that the transport has been given.
+    #[must_use]
+    pub const fn cursor(&self) -> Seq {
+        self.cursor
+    }
+
+    /// Appends to `out` what the room had committed when the waker was registered and that has not
+    /// been taken yet, encoded for `wire`, and stops after about `max_bytes`. Gives whether there is
+    /// more.
     pub fn take_updates(&mut self, wire: Wire, max_bytes: usize, out: &mut Vec<Bytes>) -> bool {
         if self.catching_up {
             return false;
@@ -170,7 +182,7 @@ impl Member {
         match self
             .room
             .feed
-            .take(self.cursor, wire, self.session, max_bytes, out)
+            .take(self.cursor, self.until, wire, self.session, max_bytes, out)
         {
             Taken::All(cursor) => {
                 self.cursor = cursor;
@@ -216,7 +228,8 @@ impl Member {
         if self.held.is_empty() {
             return;
         }
-        let is_sync = |command: &Command| matches!(command, Command::Sync { .. });
+        let is_sync =
+            |command: &Command| matches!(command, Command::Sync { .. } | Command::Enter { .. });
         let allowed = usize::from(!self.awaiting_state);
         let syncs = self.held.iter().enumerate().filter(|(_, c)| is_sync(c));
         let end = syncs.map(|(at, _)| at).nth(allowed);

@@ -53,6 +53,7 @@ metrics_table! {
     histogram write = "well_log_write_seconds", Unit::Seconds, "Time the embedded store took to write one commit, before its sync.";
     histogram sync = "well_sync_seconds", Unit::Seconds, "Time of one fdatasync.";
     counter moved = "well_log_moved_records_total", Unit::Count, "Records moved out of commits into their rooms' chunks.";
+    histogram stale = "well_stale_records", Unit::Count, "How many records the client of an operation had not seen of those before it.";
     histogram ack = "well_ack_seconds", Unit::Seconds, "Time from an update's arrival in its room until it is settled, the slowest of each commit.";
     histogram fanout = "well_fanout_seconds", Unit::Seconds, "Time from a commit being durable until a session's writer has taken it, sampled.";
     counter fanout_frames = "well_fanout_bytes_total", Unit::Bytes, "Bytes written to sessions.";
@@ -238,6 +239,11 @@ const fn close_label(code: u16) -> &'static str {
         4500 => "4500",
         _ => "other",
     }
+}
+
+/// The client of a new operation had not seen so many records before it.
+pub fn staleness(records: u64) {
+    HANDLES.stale.record(records as f64);
 }
 
 /// A submission was refused.

@@ -11,11 +11,13 @@
 use bytes::Bytes;
 
 use crate::close::CloseCode;
-use crate::ids::{OpId, Seq, Site};
+use crate::ids::{ClientId, OpId, Seq, Site, Timestamp};
+use crate::record::Record;
 use crate::role::Role;
 
 mod json;
 mod lib0;
+pub mod well;
 pub mod yjs;
 
 /// What a client asks of its room.
@@ -25,6 +27,16 @@ pub enum Command {
     Sync {
         /// What the client has, as its document kind encodes it (a Yjs state vector).
         version: Bytes,
+    },
+    /// Says who numbers its operations here, and what of the room it has. Answered by
+    /// [`Event::Entered`]; from then on its operations are told where they are ([`Event::Placed`]).
+    Enter {
+        /// The client.
+        client: ClientId,
+        /// It has every record up to this one.
+        since: Option<Seq>,
+        /// What its document has, as its kind encodes it.
+        version: Option<Bytes>,
     },
     /// Wants an update in the log. Settled in the order of submission: see [`Event::Settled`].
     Submit(Submission),
@@ -67,8 +79,23 @@ pub enum Event {
         /// What the session may do.
         role: Role,
     },
-    /// The answer to [`Command::Sync`]: everything the client lacks.
+    /// The answer to [`Command::Enter`].
+    Entered {
+        /// The end of the log that `content` brings the client to; updates follow from there.
+        head: Seq,
+        /// The last of the client's operations that is in the log; 0 for none.
+        last_op: u64,
+        /// What it lacks.
+        content: Content,
+    },
+    /// Where operations of the session are in the log. Comes before the [`Event::Settled`] that
+    /// covers them.
+    Placed(Placed),
+    /// The answer to [`Command::Sync`], or what the session has missed if it fell behind: everything
+    /// the client lacks.
     State {
+        /// The end of the log that it was folded from.
+        seq: Seq,
         /// The difference, as its document kind encodes it (a Yjs update).
         payload: Bytes,
     },
@@ -95,6 +122,32 @@ pub enum Event {
     },
 }
 
+/// What a client that enters lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The records after what it has; they may be none, and more may follow as updates do.
+    Records(Vec<Record>),
+    /// A difference from the version that it named.
+    Difference(Bytes),
+    /// The whole document.
+    Snapshot(Bytes),
+}
+
+/// Consecutive operations of one client with consecutive Seqs, of one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The number of the first.
+    pub op: u64,
+    /// The Seq of the first.
+    pub seq: Seq,
+    /// How many they are.
+    pub count: u64,
+    /// When the server took them; `None` if they had been in the log before.
+    pub at: Option<Timestamp>,
+    /// How many records the most outdated of them had not seen of those before it.
+    pub stale: u64,
+}
+
 /// Why the room refused a submission: who erred, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -114,6 +167,14 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// The client's later operations are in the log already.
+    #[error("operation {op} comes after {last} of the same client, which is in the log")]
+    OutOfOrder {
+        /// The operation.
+        op: u64,
+        /// The last one in the log.
+        last: u64,
+    },
     /// The log could not take it; the client may send it again.
     #[error("the update could not be stored, send it again: {0}")]
     NotStored(String),
@@ -127,6 +188,7 @@ impl Refusal {
             Self::ReadOnly => None,
             Self::Malformed(_) => Some(CloseCode::BadMessage),
             Self::TooLarge { .. } => Some(CloseCode::TooLarge),
+            Self::OutOfOrder { .. } => Some(CloseCode::Conflict),
             Self::NotStored(_) => Some(CloseCode::TryLater),
         }
     }

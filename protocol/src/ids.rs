@@ -277,7 +277,44 @@ impl UserId {
 #[error("a user id has 1 to {MAX_USER_BYTES} bytes and no control characters")]
 pub struct UserError;
 
-/// An operation's id, chosen by its client: the same id is the same operation, however often sent.
+/// Who numbers its operations: one instance of a client program, for as long as it keeps its queue.
+///
+/// Below 2⁵³ and not zero, so that it is a number in every language and may also be the client's
+/// [`Site`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(u64);
+
+impl ClientId {
+    /// The greatest id.
+    pub const MAX: u64 = (1 << 53) - 1;
+
+    /// An id from its number, if it may be one.
+    #[must_use]
+    pub const fn new(n: u64) -> Option<Self> {
+        if n == 0 || n > Self::MAX {
+            None
+        } else {
+            Some(Self(n))
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An operation's id: the same id is the same operation, however often sent.
+///
+/// Dialects with ids of their own number a client's operations 1, 2, 3 …, and these reach the log in
+/// that order: see [`OpId::of_client`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OpId([u8; 16]);
 
@@ -288,10 +325,29 @@ impl OpId {
         Self(bytes)
     }
 
+    /// The id of a client's `number`th operation: both big-endian, the client first.
+    #[must_use]
+    pub const fn of_client(client: ClientId, number: u64) -> Self {
+        let id = (client.get() as u128) << 64 | number as u128;
+        Self(id.to_be_bytes())
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn bytes(self) -> [u8; 16] {
         self.0
+    }
+
+    /// The first half: whose operation it is.
+    #[must_use]
+    pub const fn client(self) -> u64 {
+        (u128::from_be_bytes(self.0) >> 64) as u64
+    }
+
+    /// The second half: which of the client's operations it is.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        u128::from_be_bytes(self.0) as u64
     }
 }
 

@@ -27,6 +27,6 @@ pub mod role;
 
 pub use chain::Chain;
 pub use close::CloseCode;
-pub use ids::{OpId, RoomName, Seq, SessionId, Site, Slug, Timestamp, UserId};
+pub use ids::{ClientId, OpId, RoomName, Seq, SessionId, Site, Slug, Timestamp, UserId};
 pub use record::{Author, Draft, Head, Kind, Record, Run};
 pub use role::Role;

@@ -28,6 +28,17 @@ pub const MAX_PRESENCE_CLOCK: u64 = 1 << 52;
 pub const MAX_PRESENCE_DEPTH: usize = 64;
 /// The most acks a session may wait for; beyond it, its transport stops reading.
 pub const MAX_PENDING_ACKS: usize = 4096;
+/// How many rooms one connection may carry, in dialects that carry several.
+pub const MAX_ROOMS_PER_CONNECTION: usize = 100;
+/// How many operations without an ack a client may have in one room, in dialects that number them.
+pub const WINDOW_OPERATIONS: usize = 512;
+/// How many bytes of payloads without an ack a client may have in one room; one larger payload may
+/// go alone.
+pub const WINDOW_BYTES: usize = 1 << 20;
+/// The longest version of a document that a client may name.
+pub const MAX_VERSION_BYTES: usize = 1 << 20;
+/// The longest name a client may give itself; a longer one is cut.
+pub const MAX_CLIENT_NAME_BYTES: usize = 128;
 /// The longest reason in a message to a client; a longer one is cut.
 pub const MAX_REASON_BYTES: usize = 512;
 

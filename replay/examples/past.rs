@@ -192,6 +192,7 @@ async fn draw(log: &MemoryLog, archiver: &Archiver, room: &RoomName, records: u6
                 head,
                 kind: Kind::Yjs.code(),
                 title: None,
+                clients: replay::Clients::none(true).encode().into(),
                 created: Timestamp::from_micros(20_000),
                 content,
             };

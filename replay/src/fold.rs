@@ -9,16 +9,15 @@
 //! Nothing malformed enters a log, so a record that does not fold is a broken invariant: the fold
 //! stops there and names it.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use protocol::envelope::Damage;
-use protocol::{Head, Kind as RecordKind, OpId, RoomName, Run, Seq};
+use protocol::{Head, Kind as RecordKind, RoomName, Run, Seq};
 use storage::ReadError;
 use storage::archive::ArchiveError;
 
+use crate::clients::Clients;
 use crate::document::{self, Document, DocumentError, Kind};
-use crate::limits::{INLINE_BYTES, MAX_OPS};
+use crate::limits::INLINE_BYTES;
 
 /// Where a fold begins: a document as it was after some record.
 pub struct Base {
@@ -28,6 +27,8 @@ pub struct Base {
     pub head: Head,
     /// What the room's events have said so far.
     pub facts: RoomFacts,
+    /// The clients that have written so far.
+    pub clients: Clients,
 }
 
 impl Base {
@@ -38,6 +39,7 @@ impl Base {
             document: document::new(kind),
             head,
             facts: RoomFacts::default(),
+            clients: Clients::none(true),
         }
     }
 }
@@ -57,10 +59,8 @@ pub struct Folded {
     pub document: Box<dyn Document>,
     /// The last record folded.
     pub head: Head,
-    /// The operations in what was folded, oldest first: the last [`MAX_OPS`] of them.
-    pub ops: Vec<(OpId, Seq)>,
-    /// Whether `ops` holds every operation of the room up to `head`.
-    pub ops_complete: bool,
+    /// The clients that have written.
+    pub clients: Clients,
     /// What the room's events say.
     pub facts: RoomFacts,
     /// How many records were folded.
@@ -147,22 +147,17 @@ pub(crate) struct Folder {
     room: RoomName,
     up_to: Seq,
     base: Base,
-    ops: VecDeque<(OpId, Seq)>,
-    ops_complete: bool,
     records: u64,
     bytes: u64,
 }
 
 impl Folder {
-    /// Begins after `base`. Whether that is where the room's operations begin decides if those
-    /// that are found are all there are.
-    pub(crate) fn new(room: RoomName, base: Base, up_to: Seq, from_the_start: bool) -> Self {
+    /// Begins after `base`.
+    pub(crate) fn new(room: RoomName, base: Base, up_to: Seq) -> Self {
         Self {
             room,
             up_to,
             base,
-            ops: VecDeque::new(),
-            ops_complete: from_the_start,
             records: 0,
             bytes: 0,
         }
@@ -220,12 +215,9 @@ impl Folder {
                 self.base.head = record.head();
                 self.records += 1;
                 self.bytes += record.sealed_len() as u64;
-                if let Some(op_id) = record.draft.op_id {
-                    self.ops.push_back((op_id, record.seq));
-                    if self.ops.len() > MAX_OPS {
-                        self.ops.pop_front();
-                        self.ops_complete = false;
-                    }
+                if let Some(id) = record.draft.op_id {
+                    let clients = &mut self.base.clients;
+                    clients.take(id, record.seq, record.draft.base);
                 }
                 let facts = &mut self.base.facts;
                 facts.take(record.draft.kind, &record.draft.payload);
@@ -258,8 +250,7 @@ impl Folder {
         Folded {
             document: self.base.document,
             head: self.base.head,
-            ops: self.ops.into(),
-            ops_complete: self.ops_complete,
+            clients: self.base.clients,
             facts: self.base.facts,
             records: self.records,
             bytes: self.bytes,

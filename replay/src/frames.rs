@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use protocol::{Head, RoomName, Seq};
 
+use crate::clients::Clients;
 use crate::document::Document;
 use crate::fold::{Base, RoomFacts};
 
@@ -29,6 +30,7 @@ struct Held {
 struct Frame {
     head: Head,
     facts: RoomFacts,
+    clients: Clients,
     document: Arc<Mutex<Box<dyn Document>>>,
     bytes: usize,
     used: u64,
@@ -50,14 +52,16 @@ impl Frames {
 
     /// A copy of the newest frame at or before `up_to`, to fold on from.
     pub(crate) fn take(&self, room: &RoomName, up_to: Seq) -> Option<Base> {
-        let (head, facts, document) = {
+        let (head, facts, clients, document) = {
             let mut held = self.held.lock();
             let key = held.newest(room, up_to)?.0.clone();
             held.uses += 1;
             let uses = held.uses;
             let frame = held.frames.get_mut(&key)?;
             frame.used = uses;
-            (frame.head, frame.facts.clone(), Arc::clone(&frame.document))
+            let clients = frame.clients.clone();
+            let document = Arc::clone(&frame.document);
+            (frame.head, frame.facts.clone(), clients, document)
         };
         // Copied with nothing held but the frame: a large one holds up nobody else.
         let document = document.lock().fork();
@@ -65,12 +69,14 @@ impl Frames {
             document,
             head,
             facts,
+            clients,
         })
     }
 
     /// Keeps a copy of a document.
     pub(crate) fn keep(&self, room: &RoomName, base: &Base) {
-        let bytes = base.document.memory_bytes() + FRAME_BYTES + room.as_str().len();
+        let beside = base.clients.memory_bytes() + FRAME_BYTES + room.as_str().len();
+        let bytes = base.document.memory_bytes() + beside;
         let key = (room.clone(), base.head.seq);
         if bytes > self.limit || self.held.lock().frames.contains_key(&key) {
             return;
@@ -81,6 +87,7 @@ impl Frames {
         let frame = Frame {
             head: base.head,
             facts: base.facts.clone(),
+            clients: base.clients.clone(),
             document: Arc::new(Mutex::new(document)),
             bytes,
             used: held.uses,

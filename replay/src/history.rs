@@ -20,6 +20,7 @@ use storage::archive::{Archive, ArchiveError, Snapshot};
 use storage::{Log, ReadError};
 use tokio::sync::Semaphore;
 
+use crate::clients::Clients;
 use crate::document::{self, DocumentError, Kind};
 use crate::fold::{Base, FoldError, Folded, Folder, RoomFacts};
 use crate::frames::Frames;
@@ -381,8 +382,7 @@ impl History {
         let trimmed = span.log_start.seq > span.start.seq;
         let long = trimmed || span.log_bytes > 2 * FRAME_EVERY_BYTES as u64;
         let base = self.base(room, span, span.head.seq, long).await?;
-        let from_the_start = base.head.seq == span.start.seq && span.from_nothing;
-        let mut folder = Folder::new(room.clone(), base, Seq::MAX, from_the_start);
+        let mut folder = Folder::new(room.clone(), base, Seq::MAX);
         loop {
             let page = self.read(room, folder.base().head.seq, PAGE_BYTES).await?;
             if page.is_empty() {
@@ -404,7 +404,7 @@ impl History {
             return Err(ReadError::Trimmed { start }.into());
         }
         let base = Base::empty(self.kind_of(room), span.start);
-        let mut folder = Folder::new(room.clone(), base, up_to, true);
+        let mut folder = Folder::new(room.clone(), base, up_to);
         while folder.wants_more() {
             let page = self.read(room, folder.base().head.seq, PAGE_BYTES).await?;
             if page.is_empty() {
@@ -433,8 +433,7 @@ impl History {
         // The semaphore is never closed. Whoever waits for the lock takes no turn from others.
         let _turn = self.inner.folds.acquire().await;
         let base = self.base(room, &span, up_to, true).await?;
-        let from_the_start = base.head.seq == span.start.seq && span.from_nothing;
-        let mut folder = Folder::new(room.clone(), base, up_to, from_the_start);
+        let mut folder = Folder::new(room.clone(), base, up_to);
         let mut kept = 0;
         while folder.wants_more() {
             let after = folder.base().head.seq;
@@ -573,6 +572,10 @@ fn open(kind: Kind, snapshot: Snapshot) -> Result<Base, FoldError> {
         return Err(refused(DocumentError::Malformed(text)));
     }
     let document = document::load(kind, &snapshot.content).map_err(refused)?;
+    let clients = Clients::decode(&snapshot.clients).ok_or_else(|| {
+        let text = "the snapshot's table of clients is malformed".to_owned();
+        refused(DocumentError::Malformed(text))
+    })?;
     Ok(Base {
         document,
         head: snapshot.head,
@@ -580,6 +583,7 @@ fn open(kind: Kind, snapshot: Snapshot) -> Result<Base, FoldError> {
             title: snapshot.title,
             deleted: false,
         },
+        clients,
     })
 }
 

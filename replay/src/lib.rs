@@ -5,6 +5,7 @@
 //! | [`document`] | the [`Document`] contract and the kinds there are |
 //! | [`yjs`] | Yjs documents |
 //! | [`opaque`] | documents that the server cannot read |
+//! | [`clients`] | what a log holds of each client that numbers its operations |
 //! | [`fold`](mod@fold) | folding records into a document |
 //! | [`history`] | a room's whole past over log, snapshots and archive; documents as they were |
 //! | [`moment`] | naming a moment: a Seq, a time, now |
@@ -13,6 +14,7 @@
 //! | [`lines`] | records as JSON lines |
 //! | [`limits`] | named bounds |
 
+pub mod clients;
 pub mod document;
 pub mod fold;
 mod frames;
@@ -25,6 +27,7 @@ pub mod play;
 pub mod timeline;
 pub mod yjs;
 
+pub use clients::{Client, Clients, Known};
 pub use document::{Checked, Document, DocumentError, Kind};
 pub use fold::{Base, FoldError, Folded, RoomFacts};
 pub use history::{History, KindOf, Span, Stores, StretchError};

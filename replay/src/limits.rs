@@ -4,8 +4,11 @@
 pub const PAGE_BYTES: usize = 1 << 20;
 /// Pages up to this size are folded where they are: moving them costs more.
 pub const INLINE_BYTES: usize = 16 << 10;
-/// How many operations a fold remembers.
-pub const MAX_OPS: usize = 1 << 16;
+/// Of how many of a client's last operations a room knows the Seqs; more than a client may have on
+/// its way.
+pub const OPS_REMEMBERED: u64 = 1024;
+/// How many runs of operations a room remembers, all clients together; a client has one or more.
+pub const CLIENT_RUNS: usize = 1 << 16;
 /// How many bytes the documents of the past may take that are kept in memory, all rooms together.
 pub const FRAME_CACHE_BYTES: usize = 256 << 20;
 /// A document is worth keeping as a frame, in memory or in a store, once so many bytes of records

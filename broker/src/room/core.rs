@@ -18,21 +18,20 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::dialect::{Command, Event, Refusal, Submission};
+use protocol::dialect::{Command, Content, Event, Placed, Refusal, Submission};
 use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::record::RunBuilder;
 use protocol::{
-    Author, CloseCode, Draft, Head, Kind, OpId, Role, RoomName, Run, Seq, SessionId, Site,
-    Timestamp, UserId,
+    Author, ClientId, CloseCode, Draft, Head, Kind, OpId, Record, Role, RoomName, Run, Seq,
+    SessionId, Site, Timestamp, UserId,
 };
-use replay::{Checked, Document, DocumentError, Folded};
+use replay::{Checked, Clients, Document, DocumentError, Folded, Known};
 use storage::Durable;
 
 use crate::committer::Committed;
 use crate::feed::Update;
 use crate::limits::{
-    CACHED_STATE_TAIL_BYTES, CACHED_STATE_TAIL_RUNS, OPS_REMEMBERED, ROOM_COMMITS_IN_FLIGHT,
-    STATE_CACHE_TIME,
+    CACHED_STATE_TAIL_BYTES, CACHED_STATE_TAIL_RUNS, ROOM_COMMITS_IN_FLIGHT, STATE_CACHE_TIME,
 };
 use crate::room::inbox::Restore;
 
@@ -44,7 +43,7 @@ pub(crate) struct Core {
     room: RoomName,
     document_bytes: usize,
     document: Box<dyn Document>,
-    ops: Ops,
+    clients: Clients,
     sessions: HashMap<SessionId, Session>,
     unchecked: Vec<Unchecked>,
     staged: Staged,
@@ -74,6 +73,8 @@ pub(crate) enum Output {
     Checked(usize),
     /// A submission was refused.
     Refused(SessionId, Refusal),
+    /// An operation was staged whose client had not seen so many records before it.
+    Stale(u64),
     /// The oldest update of a durable commit arrived then.
     Settled(Instant),
     /// Nothing is on its way any more: delete the room's log. The result comes back through
@@ -147,6 +148,7 @@ struct InFlight {
 /// What is to be told once a run is durable.
 enum Waiting {
     Settle(SessionId, u64),
+    Place(SessionId, Placed),
     Mail(SessionId, Mail),
     Answer(u64, Answer),
 }
@@ -186,7 +188,7 @@ impl Core {
             room,
             document_bytes,
             document: folded.document,
-            ops: Ops::new(folded.ops, folded.ops_complete),
+            clients: folded.clients,
             sessions: HashMap::new(),
             unchecked: Vec::new(),
             staged: Staged::after(folded.head),
@@ -271,23 +273,79 @@ impl Core {
                 self.check();
                 self.sync(session, &version);
             }
-            Command::Presence(_) | Command::QueryPresence => {}
+            // Answered by [`Core::enter`], once it is known what the log has for it.
+            Command::Enter { .. } | Command::Presence(_) | Command::QueryPresence => {}
         }
     }
 
-    /// Operation ids of `commands` that are neither remembered nor surely new: the shell looks
-    /// them up in the log and tells [`Core::learn_op`] before it hands the commands over.
+    /// Operation ids of `commands` whose clients may have been forgotten: the shell looks them up in
+    /// the log and tells [`Core::learn_op`] before it hands the commands over.
     pub(crate) fn ops_to_find(&self, commands: &[Command]) -> Vec<OpId> {
         let ids = commands.iter().filter_map(|command| match command {
             Command::Submit(submission) => submission.op_id,
-            Command::Sync { .. } | Command::Presence(_) | Command::QueryPresence => None,
+            Command::Sync { .. }
+            | Command::Enter { .. }
+            | Command::Presence(_)
+            | Command::QueryPresence => None,
         });
-        ids.filter(|id| self.ops.must_be_found(*id)).collect()
+        ids.filter(|id| self.clients.find(*id) == Known::Perhaps)
+            .collect()
     }
 
     /// What the log says about an operation id.
     pub(crate) fn learn_op(&mut self, id: OpId, seq: Seq) {
-        self.ops.remember(id, seq);
+        self.clients.take(id, seq, None);
+    }
+
+    /// The clients that have written, as of what a state that is asked for next holds.
+    pub(crate) fn clients_checked(&mut self) -> &Clients {
+        self.check();
+        &self.clients
+    }
+
+    /// The last durable record.
+    pub(crate) fn durable(&self) -> Seq {
+        self.durable.seq
+    }
+
+    /// Answers a client that enters: with `missing` if the log or the feed has what comes after the
+    /// Seq beside it, else with what its document lacks.
+    pub(crate) fn enter(
+        &mut self,
+        session: SessionId,
+        client: ClientId,
+        missing: Option<(Vec<Record>, Seq)>,
+        version: Option<&Bytes>,
+    ) {
+        self.check();
+        let (head, content) = if let Some((records, through)) = missing {
+            (through, Content::Records(records))
+        } else if let Some(version) = version.filter(|it| !self.document.is_empty_version(it)) {
+            match self.document.diff(version) {
+                Ok(difference) => (self.applied().seq, Content::Difference(difference)),
+                Err(error) => {
+                    let reason = format!("the version is malformed: {error}");
+                    let mail = closed(CloseCode::BadMessage, reason);
+                    self.outputs.push_back(Output::Mail(session, mail));
+                    return;
+                }
+            }
+        } else {
+            let (head, snapshot) = self.encoded_state();
+            (head.seq, Content::Snapshot(snapshot))
+        };
+        let known = self.clients.get(client.get());
+        let event = Event::Entered {
+            head,
+            last_op: known.map_or(0, replay::Client::last),
+            content,
+        };
+        let mail = Mail {
+            event,
+            cursor: Some(head),
+        };
+        // Its last operation may be on its way still.
+        self.mail_when_durable(session, self.applied().seq, mail);
     }
 
     /// The member fell off the feed and wants the whole state.
@@ -397,7 +455,8 @@ impl Core {
             }
             self.staged.updates.push(Update {
                 seq: head.seq,
-                author: SERVER,
+                at: head.at,
+                author: draft.author,
                 payload,
             });
         }
@@ -460,12 +519,15 @@ impl Core {
         );
         self.durable = run.head;
         self.released += run.bytes;
-        self.outputs
-            .push_back(Output::Publish(durable, run.updates));
+        // Told before it can be seen: so a session that hears of its own operations hears of them
+        // before whatever came after.
         for waiting in run.waiting {
             match waiting {
                 Waiting::Settle(session, count) => {
                     self.settle(session, count, &Proof::Committed(&durable));
+                }
+                Waiting::Place(session, placed) => {
+                    self.place(session, placed, &Proof::Committed(&durable));
                 }
                 Waiting::Mail(session, mail) => {
                     if let Some(member) = self.sessions.get_mut(&session) {
@@ -478,6 +540,8 @@ impl Core {
                 }
             }
         }
+        self.outputs
+            .push_back(Output::Publish(durable, run.updates));
         if let Some(since) = run.since {
             self.outputs.push_back(Output::Settled(since));
         }
@@ -580,12 +644,21 @@ impl Core {
                 limit: MAX_PAYLOAD_BYTES,
             }));
         }
-        if item
-            .submission
-            .op_id
-            .is_some_and(|id| self.ops.seqs.contains_key(&id))
-        {
-            return Ok(None);
+        if let Some(id) = item.submission.op_id {
+            match self.clients.find(id) {
+                Known::New | Known::Perhaps => {}
+                Known::At(seq) => {
+                    self.place_again(item.session, id, seq);
+                    return Ok(None);
+                }
+                Known::Passed => {
+                    let last = self.clients.get(id.client());
+                    return Err(Some(Refusal::OutOfOrder {
+                        op: id.number(),
+                        last: last.map_or(0, replay::Client::last),
+                    }));
+                }
+            }
         }
         let document = self.document.memory_bytes() + payload.len();
         if document > self.document_bytes {
@@ -620,7 +693,17 @@ impl Core {
         };
         let head = self.staged.run.push(self.at, &draft);
         if let Some(id) = draft.op_id {
-            self.ops.remember(id, head.seq);
+            self.clients.take(id, head.seq, draft.base);
+            let stale = draft.base.map_or(0, |base| head.seq.previous().since(base));
+            self.outputs.push_back(Output::Stale(stale));
+            let placed = Placed {
+                op: id.number(),
+                seq: head.seq,
+                count: 1,
+                at: Some(head.at),
+                stale,
+            };
+            add_place(&mut self.staged.waiting, item.session, placed);
         }
         if let Some(state) = &mut self.state {
             state.tail_bytes += payload.len();
@@ -629,7 +712,8 @@ impl Core {
         self.staged.bytes += payload.len();
         self.staged.updates.push(Update {
             seq: head.seq,
-            author: item.session,
+            at: head.at,
+            author: draft.author,
             payload,
         });
         add_settle(&mut self.staged.waiting, item.session, item.number);
@@ -682,6 +766,37 @@ impl Core {
         self.outputs.push_back(Output::Mail(session, mail));
     }
 
+    /// Says where operations are that have just become durable.
+    fn place(&mut self, session: SessionId, placed: Placed, proof: &Proof<'_>) {
+        if let Proof::Committed(durable) = proof {
+            debug_assert!(durable.get().seq <= self.durable.seq);
+        }
+        let member = self.sessions.get(&session);
+        if member.is_some_and(|member| !member.refused) {
+            let mail = Mail {
+                event: Event::Placed(placed),
+                cursor: None,
+            };
+            self.outputs.push_back(Output::Mail(session, mail));
+        }
+    }
+
+    /// Says where an operation is that was sent before: now, if that is durable.
+    fn place_again(&mut self, session: SessionId, id: OpId, seq: Seq) {
+        let placed = Placed {
+            op: id.number(),
+            seq,
+            count: 1,
+            at: None,
+            stale: 0,
+        };
+        if self.is_outstanding() {
+            self.when_durable(Waiting::Place(session, placed));
+        } else {
+            self.place(session, placed, &Proof::NothingNew);
+        }
+    }
+
     fn sync(&mut self, session: SessionId, version: &Bytes) {
         if self.document.is_empty_version(version) {
             let (head, payload) = self.encoded_state();
@@ -703,9 +818,14 @@ impl Core {
 
     fn send_state(&mut self, session: SessionId, seq: Seq, payload: Bytes) {
         let mail = Mail {
-            event: Event::State { payload },
+            event: Event::State { seq, payload },
             cursor: Some(seq),
         };
+        self.mail_when_durable(session, seq, mail);
+    }
+
+    /// Tells a member something that shows the room up to `seq`.
+    fn mail_when_durable(&mut self, session: SessionId, seq: Seq, mail: Mail) {
         let joined = self
             .sessions
             .get(&session)
@@ -748,6 +868,9 @@ impl Core {
             match waiting {
                 Waiting::Settle(session, count) => {
                     self.settle(session, count, &Proof::NothingNew);
+                }
+                Waiting::Place(session, placed) => {
+                    self.place(session, placed, &Proof::NothingNew);
                 }
                 Waiting::Mail(session, mail) => {
                     self.outputs.push_back(Output::Mail(session, mail));
@@ -852,6 +975,7 @@ impl Staged {
 fn add(waiting: &mut Vec<Waiting>, new: Waiting) {
     match new {
         Waiting::Settle(session, count) => add_settle(waiting, session, count),
+        Waiting::Place(session, placed) => add_place(waiting, session, placed),
         new @ (Waiting::Mail(..) | Waiting::Answer(..)) => waiting.push(new),
     }
 }
@@ -867,6 +991,29 @@ fn add_settle(waiting: &mut Vec<Waiting>, session: SessionId, count: u64) {
     waiting.push(Waiting::Settle(session, count));
 }
 
+/// Operations that follow one another in number, Seq and time are told as one.
+fn add_place(waiting: &mut Vec<Waiting>, session: SessionId, new: Placed) {
+    // The last settling of the same run stands behind the last placing.
+    let place = match waiting.as_mut_slice() {
+        [.., Waiting::Place(by, place), Waiting::Settle(settled, _)] if settled == by => {
+            Some((by, place))
+        }
+        [.., Waiting::Place(by, place)] => Some((by, place)),
+        _ => None,
+    };
+    if let Some((by, last)) = place
+        && *by == session
+        && last.op + last.count == new.op
+        && last.seq.get() + last.count == new.seq.get()
+        && last.at == new.at
+    {
+        last.count += new.count;
+        last.stale = last.stale.max(new.stale);
+        return;
+    }
+    waiting.push(Waiting::Place(session, new));
+}
+
 fn closed(code: CloseCode, reason: String) -> Mail {
     Mail {
         event: Event::Closed { code, reason },
@@ -878,44 +1025,6 @@ fn refusal(error: DocumentError) -> Refusal {
     match error {
         DocumentError::Malformed(what) | DocumentError::Unsupported(what) => {
             Refusal::Malformed(what)
-        }
-    }
-}
-
-/// The operations a room remembers: a bounded map, oldest out first.
-struct Ops {
-    seqs: HashMap<OpId, Seq>,
-    order: VecDeque<OpId>,
-    /// Whether every operation of the room's log is in the map.
-    complete: bool,
-}
-
-impl Ops {
-    fn new(folded: Vec<(OpId, Seq)>, complete: bool) -> Self {
-        let mut ops = Self {
-            seqs: HashMap::new(),
-            order: VecDeque::new(),
-            complete,
-        };
-        for (id, seq) in folded {
-            ops.remember(id, seq);
-        }
-        ops
-    }
-
-    fn must_be_found(&self, id: OpId) -> bool {
-        !self.complete && !self.seqs.contains_key(&id)
-    }
-
-    fn remember(&mut self, id: OpId, seq: Seq) {
-        if self.seqs.insert(id, seq).is_none() {
-            self.order.push_back(id);
-        }
-        while self.order.len() > OPS_REMEMBERED {
-            if let Some(oldest) = self.order.pop_front() {
-                self.seqs.remove(&oldest);
-                self.complete = false;
-            }
         }
     }
 }

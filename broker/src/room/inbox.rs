@@ -170,7 +170,10 @@ impl Drop for Inbox {
 pub(crate) fn submitted_bytes(commands: &[Command]) -> usize {
     let bytes = commands.iter().map(|command| match command {
         Command::Submit(submission) => submission.payload.len(),
-        Command::Sync { .. } | Command::Presence(_) | Command::QueryPresence => 0,
+        Command::Sync { .. }
+        | Command::Enter { .. }
+        | Command::Presence(_)
+        | Command::QueryPresence => 0,
     });
     bytes.sum()
 }

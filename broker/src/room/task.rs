@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use protocol::dialect::{Command, Event, Refusal};
-use protocol::{CloseCode, Head, SessionId, Timestamp};
+use protocol::{CloseCode, Head, Record, Seq, SessionId, Timestamp};
 use replay::{FoldError, Folded, Span};
 use storage::archive::Snapshot;
 use storage::{Batch, Entry};
@@ -26,7 +26,9 @@ use super::inbox::{Input, RoomError};
 use super::{Room, State};
 use crate::broker::Shared;
 use crate::feed::Update;
-use crate::limits::{HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX};
+use crate::limits::{
+    CATCH_UP_BYTES, HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX,
+};
 use crate::member::Mailbox;
 use crate::snapshotter::Unsaved;
 
@@ -34,8 +36,8 @@ use crate::snapshotter::Unsaved;
 enum Pending {
     State(oneshot::Sender<Result<State, RoomError>>),
     Written(oneshot::Sender<Result<protocol::Head, RoomError>>),
-    /// A snapshot that is due.
-    Snapshot,
+    /// A snapshot that is due, with its table of clients.
+    Snapshot(Bytes),
 }
 
 struct Task {
@@ -275,12 +277,53 @@ impl Task {
                 }
                 // The member's cursor is its own; there is nothing to do for the room.
                 Command::QueryPresence => {}
+                Command::Enter {
+                    client,
+                    since,
+                    version,
+                } => {
+                    let missing = match since {
+                        Some(since) => self.missing_since(since).await,
+                        None => None,
+                    };
+                    self.encoding(|core| core.enter(session, client, missing, version.as_ref()));
+                }
                 command @ Command::Sync { .. } => {
                     self.encoding(|core| core.command(session, command));
                 }
                 command @ Command::Submit(_) => self.core.command(session, command),
             }
         }
+    }
+
+    /// The records after `since`, and where they end; `None` if they are too many or gone, and the
+    /// document is the shorter way. What the feed still has is not read: it follows from there.
+    async fn missing_since(&mut self, since: Seq) -> Option<(Vec<Record>, Seq)> {
+        let durable = self.core.durable();
+        if since > durable {
+            return None;
+        }
+        if since == durable || self.room.feed.bytes_after(since).is_some() {
+            return Some((Vec::new(), since));
+        }
+        let log = &self.shared.history.stores().log;
+        let runs = log
+            .read(&self.room.name, since, CATCH_UP_BYTES)
+            .await
+            .ok()?;
+        let mut records = Vec::new();
+        let mut through = since;
+        for run in &runs {
+            for record in run.records() {
+                let record = record.ok()?;
+                through = record.seq;
+                if record.draft.kind == protocol::Kind::Update {
+                    records.push(record);
+                }
+            }
+        }
+        // More may have become durable while it was read; the feed has that.
+        (through >= durable).then_some((records, through))
     }
 
     /// Does what may encode the document; a large one where it holds up no other room.
@@ -333,10 +376,11 @@ impl Task {
                             seq,
                             author,
                             payload,
+                            ..
                         } in &updates
                         {
                             let bytes = payload.len();
-                            tracing::trace!(room = %self.room.name, session = %author, %seq, bytes, "update durable");
+                            tracing::trace!(room = %self.room.name, session = %author.session, %seq, bytes, "update durable");
                         }
                     }
                     self.room.feed.publish(&durable, updates);
@@ -355,6 +399,7 @@ impl Task {
                     observatory::refused(refusal_name(&refusal));
                     tracing::info!(room = %self.room.name, %session, %refusal, "a submission was refused");
                 }
+                Output::Stale(records) => observatory::staleness(records),
                 Output::Settled(since) => observatory::acked(since.elapsed()),
                 Output::Delete => self.delete().await,
                 Output::Ended => {
@@ -401,12 +446,13 @@ impl Task {
             return;
         }
         self.snapshot_asked = Some(now);
-        let request = self.request(Pending::Snapshot);
+        let clients = self.core.clients_checked().encode();
+        let request = self.request(Pending::Snapshot(clients.into()));
         self.encoding(|core| core.read_state(request));
         observatory::snapshot_encoded(now.elapsed());
     }
 
-    fn keep_snapshot(&mut self, head: Head, content: Bytes) {
+    fn keep_snapshot(&mut self, head: Head, clients: Bytes, content: Bytes) {
         self.snapshot_asked = None;
         let bytes = content.len();
         let snapshot = Snapshot {
@@ -415,6 +461,7 @@ impl Task {
             kind: self.shared.history.kind_of(&self.room.name).code(),
             title: self.title.clone(),
             created: self.created,
+            clients,
             content,
         };
         if self.shared.snapshots.keep(&snapshot) {
@@ -455,8 +502,8 @@ impl Task {
             (Some(Pending::Written(reply)), Answer::NotStored(why)) => {
                 drop(reply.send(Err(RoomError::Log(why))));
             }
-            (Some(Pending::Snapshot), Answer::State(head, payload)) => {
-                self.keep_snapshot(head, payload);
+            (Some(Pending::Snapshot(clients)), Answer::State(head, payload)) => {
+                self.keep_snapshot(head, clients, payload);
             }
             _ => {}
         }
@@ -489,7 +536,7 @@ impl Task {
             match pending {
                 Pending::State(reply) => drop(reply.send(Err(RoomError::Ending))),
                 Pending::Written(reply) => drop(reply.send(Err(RoomError::Ending))),
-                Pending::Snapshot => {}
+                Pending::Snapshot(_) => {}
             }
         }
         for _ in self.members.drain() {
@@ -563,6 +610,7 @@ const fn refusal_name(refusal: &Refusal) -> &'static str {
         Refusal::ReadOnly => "read_only",
         Refusal::Malformed(_) => "malformed",
         Refusal::TooLarge { .. } => "too_large",
+        Refusal::OutOfOrder { .. } => "out_of_order",
         Refusal::NotStored(_) => "not_stored",
     }
 }

@@ -355,8 +355,9 @@ impl Player {
         }
         self.tell(now, reset);
         if reset {
+            let seq = self.folded.head.seq;
             let payload = self.folded.document.encode();
-            self.event(Event::State { payload }, now);
+            self.event(Event::State { seq, payload }, now);
         }
     }
 
@@ -432,7 +433,10 @@ impl Player {
         for command in output.commands {
             let event = match command {
                 Command::Sync { version } => match self.folded.document.diff(&version) {
-                    Ok(payload) => Event::State { payload },
+                    Ok(payload) => Event::State {
+                        seq: self.folded.head.seq,
+                        payload,
+                    },
                     Err(error) => Event::Closed {
                         code: CloseCode::BadMessage,
                         reason: format!("the state vector is malformed: {error}"),
@@ -450,7 +454,7 @@ impl Player {
                         },
                     }
                 }
-                Command::Presence(_) | Command::QueryPresence => continue,
+                Command::Enter { .. } | Command::Presence(_) | Command::QueryPresence => continue,
             };
             self.event(event, now);
         }

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use broker::{Member, Wire};
+use broker::{Member, Update, Wire};
 use bytes::{Buf, Bytes};
 use protocol::CloseCode;
 use protocol::dialect::{Message, Output, PresenceEntry, yjs};
@@ -37,9 +37,11 @@ use crate::limits::{
 /// Updates as y-websocket messages in WebSocket frames.
 const YJS: Wire = Wire {
     place: 0,
-    encode: |payload, out| {
-        frame::put_binary_header(yjs::update_len(payload.len()), out);
-        yjs::encode_update(payload, out);
+    encode: |stretch, out| {
+        for Update { payload, .. } in stretch {
+            frame::put_binary_header(yjs::update_len(payload.len()), out);
+            yjs::encode_update(payload, out);
+        }
     },
 };
 

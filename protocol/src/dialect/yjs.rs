@@ -141,7 +141,7 @@ impl Session {
                 self.tell_untold(now, out);
                 self.release_acks(now, out);
             }
-            Event::State { payload } => {
+            Event::State { payload, .. } => {
                 debug_assert_eq!(
                     self.phase,
                     Phase::Open,
@@ -159,6 +159,8 @@ impl Session {
                     self.release_acks(now, out);
                 }
             }
+            // Answers to what this dialect does not ask.
+            Event::Entered { .. } | Event::Placed(_) => {}
             Event::Refused {
                 submission,
                 refusal,

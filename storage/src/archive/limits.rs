@@ -7,6 +7,8 @@ use protocol::limits::{MAX_RECORD_BYTES, MAX_ROOM_NAME_BYTES, MAX_SPACE_BYTES, M
 pub const MAX_SNAPSHOT_BYTES: usize = 256 << 20;
 /// The longest title a snapshot carries; a longer one is cut by who makes the snapshot.
 pub const MAX_TITLE_BYTES: usize = 4096;
+/// The largest table of clients a snapshot carries.
+pub const MAX_CLIENTS_BYTES: usize = 4 << 20;
 /// How much of a snapshot's content stands in one envelope.
 pub const SNAPSHOT_PART_BYTES: usize = 1 << 20;
 /// A block of records is closed when the next record would take it past this; a single record may
@@ -19,7 +21,7 @@ pub const MAX_RECORD_BLOCK_BYTES: usize = if BLOCK_BYTES > MAX_RECORD_BYTES {
     MAX_RECORD_BYTES
 };
 /// The largest snapshot block before it is compressed.
-pub const MAX_SNAPSHOT_BLOCK_BYTES: usize = MAX_SNAPSHOT_BYTES + (1 << 20);
+pub const MAX_SNAPSHOT_BLOCK_BYTES: usize = MAX_SNAPSHOT_BYTES + MAX_CLIENTS_BYTES + (1 << 20);
 /// How many authors a block counts by name; the others are counted together.
 pub const MAX_BLOCK_AUTHORS: usize = 16;
 /// The largest segment a reader takes: compaction's target and the largest block that may come on
@@ -38,6 +40,7 @@ pub const MAX_FAULTS: usize = 1000;
 /// The longest room name as it stands in an index.
 pub(super) const MAX_NAME_BYTES: usize = MAX_SPACE_BYTES + 1 + MAX_ROOM_NAME_BYTES;
 
+const _: () = assert!(MAX_CLIENTS_BYTES + (64 << 10) < protocol::envelope::MAX_BODY_BYTES);
 const _: () = assert!(SNAPSHOT_PART_BYTES < protocol::envelope::MAX_BODY_BYTES);
 const _: () = assert!(MAX_SNAPSHOT_BLOCK_BYTES < MAX_SEGMENT_BYTES);
 const _: () = assert!(MAX_RECORD_BLOCK_BYTES < MAX_SEGMENT_BYTES);

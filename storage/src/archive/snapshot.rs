@@ -3,7 +3,8 @@
 //! ```text
 //! block  one zstd frame, with its content's length, of
 //!          envelope(Snapshot) 0 | room | head | kind u8 | created u64 | title flag u8, length u16,
-//!                             UTF-8 | content length u64 | parts u32 | XXH3-128 of the content
+//!                             UTF-8 | clients length u32, bytes | content length u64 | parts u32 |
+//!                             XXH3-128 of the content
 //!          envelope(Snapshot) 1 | number u32, from 0 | a piece of the content     for each part
 //! ```
 //!
@@ -17,7 +18,8 @@ use protocol::{Head, RoomName, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::limits::{
-    MAX_SNAPSHOT_BLOCK_BYTES, MAX_SNAPSHOT_BYTES, MAX_TITLE_BYTES, SNAPSHOT_PART_BYTES,
+    MAX_CLIENTS_BYTES, MAX_SNAPSHOT_BLOCK_BYTES, MAX_SNAPSHOT_BYTES, MAX_TITLE_BYTES,
+    SNAPSHOT_PART_BYTES,
 };
 use crate::fields::{Fields, put_head, put_room};
 
@@ -34,6 +36,9 @@ pub struct Snapshot {
     pub title: Option<String>,
     /// The time of the room's very first record.
     pub created: Timestamp,
+    /// The clients that have written up to then, as `replay` encodes them, which means nothing here;
+    /// at most [`MAX_CLIENTS_BYTES`].
+    pub clients: Bytes,
     /// The document, in its kind's own encoding; at most [`MAX_SNAPSHOT_BYTES`].
     pub content: Bytes,
 }
@@ -47,6 +52,9 @@ pub enum SnapshotError {
     /// The title is over [`MAX_TITLE_BYTES`].
     #[error("a title of {0} bytes is over the limit of {MAX_TITLE_BYTES}")]
     TitleLength(usize),
+    /// The table of clients is over [`MAX_CLIENTS_BYTES`].
+    #[error("a table of clients of {0} bytes is over the limit of {MAX_CLIENTS_BYTES}")]
+    ClientsLength(usize),
 }
 
 impl Snapshot {
@@ -70,7 +78,7 @@ impl Snapshot {
     /// About how many bytes it holds in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.content.len() + self.title.as_ref().map_or(0, String::len) + 512
+        self.content.len() + self.clients.len() + self.title.as_ref().map_or(0, String::len) + 512
     }
 
     /// The envelopes, before they are compressed.
@@ -90,6 +98,9 @@ impl Snapshot {
             // At most 4,096 bytes, as checked above.
             out.extend_from_slice(&(title.len() as u16).to_le_bytes());
             out.extend_from_slice(title.as_bytes());
+            // At most 4 MiB, as checked above.
+            out.extend_from_slice(&(self.clients.len() as u32).to_le_bytes());
+            out.extend_from_slice(&self.clients);
             out.extend_from_slice(&(self.content.len() as u64).to_le_bytes());
             out.extend_from_slice(&(count as u32).to_le_bytes());
             out.extend_from_slice(&xxh3_128(&self.content).to_le_bytes());
@@ -116,6 +127,9 @@ impl Snapshot {
         if title > MAX_TITLE_BYTES {
             return Err(SnapshotError::TitleLength(title));
         }
+        if self.clients.len() > MAX_CLIENTS_BYTES {
+            return Err(SnapshotError::ClientsLength(self.clients.len()));
+        }
         Ok(())
     }
 
@@ -133,12 +147,18 @@ impl Snapshot {
         let titled = fields.flag()?;
         let len = usize::from(fields.u16()?);
         let title = std::str::from_utf8(fields.bytes(len)?).map_err(|_| Damage::Content)?;
+        let clients_len = usize::try_from(fields.u32()?).map_err(|_| Damage::Content)?;
+        let clients = Bytes::copy_from_slice(fields.bytes(clients_len)?);
         let content_len = usize::try_from(fields.u64()?).map_err(|_| Damage::Content)?;
         let count = fields.u32()?;
         let hash = fields.u128()?;
         fields.end()?;
         // The content cannot be longer than what holds it, so this reserves no more than is there.
-        if content_len > sealed.len() || (!titled && len > 0) || len > MAX_TITLE_BYTES {
+        if content_len > sealed.len()
+            || (!titled && len > 0)
+            || len > MAX_TITLE_BYTES
+            || clients_len > MAX_CLIENTS_BYTES
+        {
             return Err(Damage::Content);
         }
         let mut content = Vec::with_capacity(content_len);
@@ -160,6 +180,7 @@ impl Snapshot {
             kind,
             title: titled.then(|| title.to_owned()),
             created,
+            clients,
             content: content.into(),
         })
     }
@@ -183,6 +204,7 @@ mod tests {
             kind: 1,
             title: title.map(str::to_owned),
             created: Timestamp::from_micros(5),
+            clients: Bytes::from(vec![7; len / 100]),
             content: (0..len)
                 .map(|_| rng.next() as u8 & 0x1f)
                 .collect::<Vec<_>>()

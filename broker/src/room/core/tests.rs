@@ -15,6 +15,7 @@ use super::*;
 
 const A: SessionId = SessionId::new(1);
 const B: SessionId = SessionId::new(2);
+const CLIENT: ClientId = ClientId::new(77).unwrap();
 
 /// A core, the log behind it, and everything it said, with the log's head when it said it.
 struct Bench {
@@ -66,7 +67,7 @@ impl Bench {
     fn submit_op(&mut self, session: SessionId, payload: &'static [u8], op: Option<u8>) {
         let submission = Submission {
             payload: Bytes::from_static(payload),
-            op_id: op.map(|n| OpId::new([n; 16])),
+            op_id: op.map(|n| OpId::of_client(CLIENT, u64::from(n))),
             base: None,
         };
         self.core.command(session, Command::Submit(submission));
@@ -98,7 +99,10 @@ impl Bench {
                 Output::Answer(request, answer) => self.answers.push((request, answer)),
                 Output::Delete => self.deletions += 1,
                 Output::Ended => self.ended = true,
-                Output::Checked(_) | Output::Refused(..) | Output::Settled(_) => {}
+                Output::Checked(_)
+                | Output::Refused(..)
+                | Output::Stale(_)
+                | Output::Settled(_) => {}
             }
         }
     }
@@ -114,6 +118,12 @@ impl Bench {
         self.core.committed(head);
         self.collect();
         true
+    }
+
+    fn mails_of(&mut self, session: SessionId) -> impl Iterator<Item = &Event> {
+        self.collect();
+        let mails = self.mails.iter().filter(move |(to, _)| *to == session);
+        mails.map(|(_, event)| event)
     }
 
     fn settled(&self, session: SessionId) -> u64 {
@@ -193,36 +203,104 @@ fn once_also_after_a_restart() {
 }
 
 #[test]
-fn an_operation_that_was_forgotten_is_looked_up() {
+fn a_stranger_that_may_have_been_forgotten_is_looked_up() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    let command = |n: u32| {
-        let mut id = [0; 16];
-        id[..4].copy_from_slice(&n.to_le_bytes());
+    let command = |client: u64| {
+        let client = ClientId::new(client).unwrap();
         Command::Submit(Submission {
             payload: Bytes::from_static(b"p"),
-            op_id: Some(OpId::new(id)),
+            op_id: Some(OpId::of_client(client, 1)),
             base: None,
         })
     };
     bench.core.join(A, Role::Editor, None);
     assert!(
-        bench.core.ops_to_find(&[command(0)]).is_empty(),
+        bench.core.ops_to_find(&[command(1)]).is_empty(),
         "surely new"
     );
-    for n in 0..=OPS_REMEMBERED as u32 {
+    for n in 1..=replay::limits::CLIENT_RUNS as u64 + 1 {
         bench.core.command(A, command(n));
     }
     bench.advance();
     while bench.commit() {}
-    let zero = command(0);
-    let to_find = bench.core.ops_to_find(std::slice::from_ref(&zero));
+    let one = command(1);
+    let to_find = bench.core.ops_to_find(std::slice::from_ref(&one));
     assert_eq!(to_find.len(), 1, "it has been forgotten");
     bench.core.learn_op(to_find[0], Seq::FIRST);
     let before = bench.records().len();
-    bench.core.command(A, zero);
+    bench.core.command(A, one);
     bench.advance();
     while bench.commit() {}
     assert_eq!(bench.records().len(), before);
+}
+
+/// What a session was told of its operations.
+fn placed(bench: &Bench, session: SessionId) -> Vec<(u64, u64, u64, bool)> {
+    let told = bench.mails.iter().filter(|(to, _)| *to == session);
+    let told = told.filter_map(|(_, event)| match event {
+        Event::Placed(it) => Some((it.op, it.seq.get(), it.count, it.at.is_some())),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_client_hears_where_its_operations_are_and_again_after_a_restart() {
+    let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
+    let mut bench = Bench::on(Arc::clone(&log), DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    bench.core.join(B, Role::Editor, None);
+    for op in 1..=3 {
+        bench.submit_op(A, b"x", Some(op));
+    }
+    bench.submit(B, b"y");
+    bench.submit_op(A, b"x", Some(4));
+    bench.advance();
+    assert!(placed(&bench, A).is_empty(), "durable before visible");
+    while bench.commit() {}
+    assert_eq!(placed(&bench, A), [(1, 1, 3, true), (4, 5, 1, true)]);
+    assert!(placed(&bench, B).is_empty());
+
+    let mut again = Bench::on(log, DocumentKind::Opaque);
+    again.core.join(A, Role::Editor, None);
+    again.core.enter(A, CLIENT, None, None);
+    let entered = again.mails_of(A).find_map(|event| match event {
+        Event::Entered { head, last_op, .. } => Some((head.get(), *last_op)),
+        _ => None,
+    });
+    assert_eq!(entered, Some((5, 4)));
+    for op in [3, 4, 5] {
+        again.submit_op(A, b"x", Some(op));
+    }
+    again.advance();
+    while again.commit() {}
+    assert_eq!(
+        placed(&again, A),
+        [(3, 3, 1, false), (4, 5, 1, false), (5, 6, 1, true)]
+    );
+    assert_eq!(again.records().len(), 6);
+}
+
+#[test]
+fn operations_enter_the_log_in_their_client_s_order() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    for op in [1, 4, 3, 5] {
+        bench.submit_op(A, b"x", Some(op));
+    }
+    bench.advance();
+    while bench.commit() {}
+    let refused = bench.mails_of(A).find_map(|event| match event {
+        Event::Refused { refusal, .. } => Some(refusal.clone()),
+        _ => None,
+    });
+    assert_eq!(refused, Some(Refusal::OutOfOrder { op: 3, last: 4 }));
+    let ops: Vec<u64> = bench
+        .records()
+        .iter()
+        .filter_map(|r| Some(r.draft.op_id?.number()))
+        .collect();
+    assert_eq!(ops, [1, 4], "and nothing after the refusal");
 }
 
 #[test]
@@ -472,7 +550,7 @@ fn one_encoding_serves_everyone_who_comes_within_a_while() {
         bench.core.catch_up(A);
         bench.collect();
         match bench.mails.last() {
-            Some((A, Event::State { payload })) => (payload.as_ptr(), payload.len()),
+            Some((A, Event::State { payload, .. })) => (payload.as_ptr(), payload.len()),
             other => panic!("{other:?}"),
         }
     };

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::ids::Seq;
 use crate::limits::{MAX_MESSAGE_BYTES, MAX_ROOM_NAME_BYTES};
 use crate::role::Role;
 
@@ -135,6 +136,7 @@ fn the_server_sends_its_own_step_1_first() {
 )]
 fn a_state_before_the_room_has_joined_is_a_bug() {
     let state = Event::State {
+        seq: Seq::FIRST,
         payload: Bytes::from_static(EMPTY_UPDATE),
     };
     Client::joining().event(state);
@@ -145,6 +147,7 @@ fn step_1_is_answered_with_step_2_around_the_shared_state() {
     let mut client = Client::joined();
     let state = Bytes::from(vec![9; 300]);
     let out = client.event(Event::State {
+        seq: Seq::FIRST,
         payload: state.clone(),
     });
     assert_eq!(out.messages[0].head[..], [0, 1, 0xac, 0x02]);
@@ -152,6 +155,7 @@ fn step_1_is_answered_with_step_2_around_the_shared_state() {
     assert_eq!(out.messages[0].len(), 304);
 
     let out = client.event(Event::State {
+        seq: Seq::FIRST,
         payload: Bytes::from_static(EMPTY_UPDATE),
     });
     assert_eq!(messages(&out), [[0, 1, 2, 0, 0]]);
@@ -309,6 +313,7 @@ fn keep_alive_goes_out_after_15_s_of_silence_and_only_then() {
 
     client.now += 10 * SECOND;
     client.event(Event::State {
+        seq: Seq::FIRST,
         payload: Bytes::from_static(EMPTY_UPDATE),
     });
     let at = client.now + KEEP_ALIVE;
@@ -588,6 +593,7 @@ fn meaning_of_input(client: &mut Client, out: Output) -> Value {
             let entries: Vec<Value> = entries.iter().map(entry).collect();
             serde_json::json!({"type": "presence", "entries": entries})
         }
+        Some(Command::Enter { .. }) => unreachable!("this dialect does not ask"),
         Some(Command::QueryPresence) => serde_json::json!({"type": "query"}),
         // An ack request is heard when what was submitted before it settles.
         None => match client.settled(1).messages.first() {
@@ -692,6 +698,7 @@ proptest! {
                     prop_assert!(entries.len() + states < message.len());
                 }
                 Some(Command::Sync { version }) => prop_assert!(version.len() < message.len()),
+                Some(Command::Enter { .. }) => prop_assert!(false, "this dialect does not ask"),
                 Some(Command::QueryPresence) | None => {}
             }
             let is_echo = |m: &&Message| m.head.first() == Some(&(ACK as u8));

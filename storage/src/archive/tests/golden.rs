@@ -47,6 +47,7 @@ fn fixed_snapshot() -> Snapshot {
         kind: 1,
         title: Some("Notes".to_owned()),
         created: Timestamp::from_micros(1000),
+        clients: bytes::Bytes::from_static(b"the clients"),
         content: bytes::Bytes::from_static(b"the document"),
     }
 }

@@ -117,6 +117,7 @@ impl World {
             room: name.clone(),
             head: model.records[seq - 1].head(),
             kind: 1,
+            clients: bytes::Bytes::from_static(&[1, 0]),
             title: Some(format!("{name} at {seq}")),
             created: model.records[0].at,
             content: vec![seq as u8; seq].into(),
