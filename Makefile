@@ -11,7 +11,7 @@ DATA ?= ./well-data
 
 TARGET_TEXT := $(or $(CARGO_TARGET_DIR),$(CURDIR)/tests/bench-text/target)
 
-.PHONY: help run test lint bench bench-store bench-text soak pages tools format unit clients browser system powercut
+.PHONY: help run test lint bench bench-store bench-text soak pages tools format unit clients browser system powercut sdk fuzz
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,18 +21,22 @@ run: tools pages ## build the pages and the server, and serve them (LISTEN=, DAT
 	@echo "open http://$(LISTEN)/ once it is listening; stop it with Ctrl-C"
 	exec $(TARGET)/release/well serve --listen $(LISTEN) --data $(DATA)
 
-test: tools lint pages unit system powercut clients browser ## everything that must hold
+test: tools lint pages sdk unit system powercut clients browser ## everything that must hold
 	@echo "all tests passed"
 
-lint: tools pages ## format, clippy, docs, types, and what the dependencies are allowed to be
+lint: tools pages sdk ## format, clippy, docs, types, and what the dependencies are allowed to be
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	deploy/tools.sh deny
 	cd web && npm run --silent lint
+	cd sdk/text && $(CARGO) fmt --all --check && npm run --silent lint
+	$(CARGO) fmt --check --manifest-path crdt/fuzz/Cargo.toml
 
 format: ## format everything
 	$(CARGO) fmt --all
+	cd sdk/text && $(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path crdt/fuzz/Cargo.toml
 
 pages: web/dist/index.html ## build the pages that the server embeds
 
@@ -40,9 +44,17 @@ web/dist/index.html: web/package-lock.json web/index.html web/vite.config.ts $(s
 	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 	touch $@
 
-unit: ## unit and property tests of every crate, and of the pages
+sdk: sdk/text/dist/index.js ## build the text engine for browsers (sdk/text)
+
+sdk/text/dist/index.js: sdk/text/package-lock.json sdk/text/Cargo.lock sdk/text/Cargo.toml sdk/text/engine/Cargo.toml sdk/text/pack/Cargo.toml sdk/text/build.mjs $(shell find sdk/text/engine/src sdk/text/pack/src crdt/src -type f) $(wildcard sdk/text/src/*.ts)
+	deploy/tools.sh wasm
+	cd sdk/text && npm ci --no-audit --no-fund --loglevel=error && CARGO="$(CARGO)" npm run --silent build
+	touch $@
+
+unit: sdk ## unit and property tests of every crate, of the pages, and of the text engine in wasm
 	$(CARGO) test --workspace --all-features --exclude system-tests --exclude powercut
 	cd web && npm test --silent
+	cd sdk/text && npm test --silent
 
 system: ## whole-system tests: hostile input, crashes, crowds, the architecture
 	$(CARGO) build -p well
@@ -74,6 +86,17 @@ bench-store: ## the log alone, beside an append and a sync of the same bytes
 bench-text: ## our text CRDT beside others (TRACES="files", FORMAT=json)
 	@cd tests/bench-text && $(CARGO) build --release --quiet
 	@$(TARGET_TEXT)/release/bench-text $(if $(filter json,$(FORMAT)),--json) $(TRACES)
+
+FUZZ := apply load merge_diff converge anchors_undo
+TIME ?= 60
+
+fuzz: ## fuzz the text CRDT, each target TIME= seconds (nightly Rust; crashes go to crdt/fuzz/artifacts)
+	deploy/tools.sh fuzz
+	for target in $(FUZZ); do \
+		mkdir -p $(TARGET)/fuzz/corpus/$$target; \
+		(cd crdt && PATH="$(TARGET)/tools/bin:$$PATH" $(CARGO) +nightly fuzz run --sanitizer none --target-dir $(TARGET)/fuzz $$target \
+			$(TARGET)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(TIME) -max_len=1024 -timeout=20); \
+	done
 
 soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, long fuzzing
 	$(CARGO) build --release -p well

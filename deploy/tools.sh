@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a fresh machine lacks, or says in one line what to install where it may not.
-# Usage: deploy/tools.sh base|node|chromium|deny|moto …
+# Usage: deploy/tools.sh base|node|chromium|wasm|fuzz|deny|moto …
 set -euo pipefail
 
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
@@ -47,6 +47,29 @@ for tool in "$@"; do
         }
         ;;
     chromium) command -v chromium >/dev/null || command -v google-chrome >/dev/null || install chromium ;;
+    wasm)
+        # Rust for browsers.
+        [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown" ] || {
+            command -v rustup >/dev/null || {
+                echo "please install Rust's target wasm32-unknown-unknown" >&2
+                exit 1
+            }
+            echo "installing Rust's target wasm32-unknown-unknown" >&2
+            rustup --quiet target add wasm32-unknown-unknown
+        }
+        ;;
+    fuzz)
+        cd "$(dirname "$0")/.."
+        cargo +nightly --version >/dev/null 2>&1 || {
+            echo "please install a nightly Rust (rustup toolchain install nightly)" >&2
+            exit 1
+        }
+        tools="${CARGO_TARGET_DIR:-$PWD/target}/tools"
+        [ -x "$tools/bin/cargo-fuzz" ] || {
+            echo "installing cargo-fuzz" >&2
+            cargo install cargo-fuzz --locked --quiet --root "$tools"
+        }
+        ;;
     deny)
         command -v cargo-deny >/dev/null || {
             echo "installing cargo-deny" >&2

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::record::Kind as RecordKind;
-use protocol::{CloseCode, Head, Role, RoomName, SessionId, UserId};
+use protocol::{CloseCode, Head, Role, RoomName, SessionId, Timestamp, UserId};
 use replay::History;
 use storage::{Log, ReadError, RoomRow, RoomState};
 use tokio::sync::oneshot;
@@ -228,6 +228,12 @@ impl Broker {
     #[must_use]
     pub fn log(&self) -> &Arc<dyn Log> {
         &self.shared.history.stores().log
+    }
+
+    /// The wall clock, by which records are dated.
+    #[must_use]
+    pub fn wall_time(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// How many rooms are loaded.

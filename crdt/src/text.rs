@@ -28,13 +28,16 @@
 //! | `edit`, `apply`, `quick`, `parked` | own edits, others' updates, keystrokes among them, those that came too early |
 //! | `varint`, `wire`, `export` | the bytes of updates, differences and merging |
 //! | `snapshot`, `archive` | the bytes of a whole text: fast to load, or small |
-//! | `past`, `anchor`, `undo` | former texts, sticky positions, taking back |
+//! | `past`, `compare` | former texts, and two of them side by side |
+//! | `anchor`, `undo` | sticky positions, taking back |
+//! | `server` | taking updates as a server does: at once or not at all |
 //! | `check` | every invariant, for tests |
 
 mod anchor;
 mod apply;
 mod archive;
 mod check;
+mod compare;
 mod content;
 mod edit;
 mod error;
@@ -49,6 +52,7 @@ mod parked;
 mod past;
 mod quick;
 mod rank;
+mod server;
 mod snapshot;
 mod split;
 mod tree;
@@ -61,10 +65,12 @@ use std::ops::Range;
 
 pub use anchor::{Anchor, Bias, Place};
 pub use apply::{Applied, Change};
+pub use compare::{Fate, Piece};
 pub use error::{ApplyError, EditError, FormatError, MergeError, PastError};
-pub use export::merge;
+pub use export::{merge, ticks};
 pub use id::{Client, Id, Measure, Seq, Update, Version};
 pub use past::{Deed, Event, Moment};
+pub use server::Admitted;
 pub use snapshot::History;
 
 use content::Content;

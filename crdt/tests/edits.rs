@@ -2,7 +2,7 @@
 
 mod support;
 
-use crdt::text::{Bias, Client, EditError, Measure, Place, Text, Version};
+use crdt::text::{Bias, Client, EditError, FormatError, Measure, Place, Text, Version, ticks};
 use support::{Random, size};
 
 const WORDS: &[&str] = &["a", "bc\n", "é", "日本", "😀!", "\n", "plain text "];
@@ -246,4 +246,32 @@ fn undoing_everything_leaves_nothing_and_redoing_brings_it_back() {
         }
         text.check().expect("a sound tree");
     }
+}
+
+#[test]
+fn an_update_names_its_ticks_and_undo_says_whether_it_can() {
+    let mut text = Text::new(Client::new(3));
+    text.track_undo();
+    assert!(!text.can_undo() && !text.can_redo());
+    text.insert(Measure::Chars, 0, "abc").expect("an edit");
+    assert!(text.can_undo() && !text.can_redo());
+    let edit = text.replace(Measure::Chars, 1, 1, "xy").expect("an edit");
+    assert_eq!(ticks(&text.encode(&edit)), Ok(vec![edit]));
+    text.undo().expect("there is room");
+    assert!(!text.can_undo() && text.can_redo());
+    let mut other = Text::new(Client::new(1));
+    other
+        .apply(&text.diff(&Version::new()), None)
+        .expect("a good update");
+    other.insert(Measure::Chars, 0, "!").expect("an edit");
+    let all = ticks(&other.diff(&Version::new())).expect("a good update");
+    let named: Vec<_> = all
+        .iter()
+        .map(|update| (update.client, update.from, update.to))
+        .collect();
+    let version = other.version();
+    let expected: Vec<_> = version.iter().map(|(client, to)| (client, 0, to)).collect();
+    assert_eq!(named.len(), 2);
+    assert!(expected.iter().all(|update| named.contains(update)));
+    assert_eq!(ticks(&[9]), Err(FormatError::Version(9)));
 }

@@ -5,14 +5,21 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`connection`] | the connection: bytes between a transport, a framing and a talk |
 //! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
 //! | [`limits`] | named bounds of connections |
 //! | [`server`] | accepting connections, and ending |
-//! | [`websocket`] | handshake, frames, and the connection that carries a session |
+//! | [`stream`] | messages on a stream of bytes |
+//! | [`talk`] | dialects, each with the rooms that its client is in |
+//! | [`websocket`] | handshake and frames |
 
+pub mod connection;
 pub mod http;
 pub mod limits;
+mod resumes;
 pub mod server;
+pub mod stream;
+pub mod talk;
 pub mod websocket;
 
 use std::collections::BTreeMap;
@@ -22,12 +29,13 @@ use std::time::{Duration, Instant};
 use broker::Broker;
 use observatory::Exporter;
 use protocol::dialect::yjs;
-use protocol::{CloseCode, RoomName};
+use protocol::{CloseCode, RoomName, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use http::problem::Problem;
 use http::sockets::Refused;
+use resumes::Resumes;
 
 /// What every request and connection needs.
 #[derive(Clone)]
@@ -43,6 +51,7 @@ struct Inner {
     started: Instant,
     connections: TaskTracker,
     draining: CancellationToken,
+    resumes: Resumes,
 }
 
 /// The spaces there are, and the document kind of each.
@@ -70,6 +79,7 @@ impl Gateway {
             started: Instant::now(),
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
+            resumes: Resumes::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -100,6 +110,21 @@ impl Gateway {
 
     pub(crate) fn draining(&self) -> &CancellationToken {
         &self.inner.draining
+    }
+
+    /// Which connection has which client's key.
+    pub(crate) fn resumes(&self) -> &Resumes {
+        &self.inner.resumes
+    }
+
+    /// The kind of the documents in a space; `None` if there is no such space.
+    pub(crate) fn kind_of(&self, space: &str) -> Option<replay::Kind> {
+        self.inner.spaces.get(space).copied()
+    }
+
+    /// Microseconds since the Unix epoch, by this machine's clock.
+    pub(crate) fn wall_time(&self) -> Timestamp {
+        self.inner.broker.wall_time()
     }
 
     pub(crate) fn is_draining(&self) -> bool {

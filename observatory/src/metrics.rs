@@ -53,6 +53,7 @@ metrics_table! {
     histogram write = "well_log_write_seconds", Unit::Seconds, "Time the embedded store took to write one commit, before its sync.";
     histogram sync = "well_sync_seconds", Unit::Seconds, "Time of one fdatasync.";
     counter moved = "well_log_moved_records_total", Unit::Count, "Records moved out of commits into their rooms' chunks.";
+    histogram round_trip = "well_round_trip_seconds", Unit::Seconds, "Time until a client answered a ping of the well dialect.";
     histogram stale = "well_stale_records", Unit::Count, "How many records the client of an operation had not seen of those before it.";
     histogram ack = "well_ack_seconds", Unit::Seconds, "Time from an update's arrival in its room until it is settled, the slowest of each commit.";
     histogram fanout = "well_fanout_seconds", Unit::Seconds, "Time from a commit being durable until a session's writer has taken it, sampled.";
@@ -239,6 +240,11 @@ const fn close_label(code: u16) -> &'static str {
         4500 => "4500",
         _ => "other",
     }
+}
+
+/// A client has answered a ping of its protocol after so long.
+pub fn round_trip(took: Duration) {
+    HANDLES.round_trip.record(took);
 }
 
 /// The client of a new operation had not seen so many records before it.

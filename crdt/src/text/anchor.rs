@@ -1,10 +1,11 @@
 //! Positions that stay where they are while the text changes, and lines and columns.
 
 use super::Text;
-use super::error::EditError;
-use super::id::{Id, Measure};
+use super::error::{EditError, FormatError};
+use super::id::{Client, Id, Measure};
 use super::leaf::NONE;
 use super::tree::Spot;
+use super::varint::{Reader, write};
 
 /// To which neighbour a position sticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +23,50 @@ pub struct Anchor {
     pub id: Option<Id>,
     /// Whether that is the one before or after.
     pub bias: Bias,
+}
+
+impl Anchor {
+    /// Its bytes: a varint (0 sticks left, 1 right, and 2 more with a character), and the character's
+    /// client and tick as varints.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let right = u64::from(self.bias == Bias::Right);
+        match self.id {
+            None => write(&mut out, right),
+            Some(id) => {
+                write(&mut out, 2 + right);
+                write(&mut out, id.client.get());
+                write(&mut out, u64::from(id.clock));
+            }
+        }
+        out
+    }
+
+    /// The sticky position of these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError`] if they are not those of one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(bytes);
+        let head = reader.u64()?;
+        let bias = if head & 1 == 0 {
+            Bias::Left
+        } else {
+            Bias::Right
+        };
+        let id = match head {
+            0 | 1 => None,
+            2 | 3 => Some(Id {
+                client: Client::new(reader.u64()?),
+                clock: reader.u32()?,
+            }),
+            _ => return Err(FormatError::Number),
+        };
+        reader.end()?;
+        Ok(Self { id, bias })
+    }
 }
 
 /// A line and a column, both from 0.

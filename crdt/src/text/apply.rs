@@ -163,7 +163,7 @@ impl Text {
     }
 
     /// Whether everything that an update builds on is here, and names what it should.
-    fn check_ops(&self, scratch: &mut Scratch) -> Result<Verdict, ApplyError> {
+    pub(super) fn check_ops(&self, scratch: &mut Scratch) -> Result<Verdict, ApplyError> {
         let Scratch {
             ops,
             places,
@@ -264,7 +264,12 @@ impl Text {
         }
     }
 
-    fn integrate_all(&mut self, scratch: &mut Scratch, update: &[u8], listener: &mut Listener<'_>) {
+    pub(super) fn integrate_all(
+        &mut self,
+        scratch: &mut Scratch,
+        update: &[u8],
+        listener: &mut Listener<'_>,
+    ) {
         let Scratch { ops, places, .. } = scratch;
         for op in &ops.ops {
             let client = ops.clients[op.author as usize];

@@ -64,6 +64,19 @@ pub enum ApplyError {
     /// [missing](super::Text::missing), then send it again.
     #[error("too many updates wait for what they build on")]
     TooManyParked,
+    /// A server does not have what it builds on. Send that first.
+    #[error(
+        "it builds on tick {clock} of client {client}, which has not come: {here} ticks of that \
+         client are here"
+    )]
+    Missing {
+        /// Whose tick is missing.
+        client: u64,
+        /// The tick.
+        clock: u32,
+        /// How many of that client's ticks are here.
+        here: u32,
+    },
 }
 
 /// Why updates were not merged.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Text;
-use super::error::MergeError;
+use super::error::{FormatError, MergeError};
 use super::id::{Client, Update, Version};
 use super::leaf::NONE;
 use super::log::Deed;
@@ -271,6 +271,33 @@ fn tabled(ops: Vec<Op>, author: Client, name: impl Fn(u32) -> Client) -> (Vec<Op
         }
     }
     (ops, clients)
+}
+
+/// Which ticks are in an update: for each client one range, in the order of the update's table.
+///
+/// # Errors
+///
+/// [`FormatError`] if it is malformed.
+pub fn ticks(update: &[u8]) -> Result<Vec<Update>, FormatError> {
+    let mut decoded = Ops::default();
+    decoded.decode(update)?;
+    let mut all: Vec<Update> = Vec::new();
+    for op in &decoded.ops {
+        let client = decoded.clients[op.author as usize];
+        let end = op.clock + op.len;
+        match all.iter_mut().find(|update| update.client == client) {
+            Some(update) => {
+                update.from = update.from.min(op.clock);
+                update.to = update.to.max(end);
+            }
+            None => all.push(Update {
+                client,
+                from: op.clock,
+                to: end,
+            }),
+        }
+    }
+    Ok(all)
 }
 
 /// Makes one update of many: what they say together, without what they say twice, in an order in

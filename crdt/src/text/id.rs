@@ -6,6 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use super::error::FormatError;
+use super::varint::{Reader, write};
+
 /// Who edits: 64 bits that no other editor of the same text uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Client(u64);
@@ -104,6 +107,38 @@ impl Version {
     /// Every client of which there are ticks, ascending, with their number.
     pub fn iter(&self) -> impl Iterator<Item = (Client, u32)> + '_ {
         self.ticks.iter().map(|(client, ticks)| (*client, *ticks))
+    }
+
+    /// Its bytes: how many clients, and for each its number and its ticks, as varints, ascending.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1 + self.ticks.len() * 8);
+        write(&mut out, self.ticks.len() as u64);
+        for (client, ticks) in self.iter() {
+            write(&mut out, client.get());
+            write(&mut out, u64::from(ticks));
+        }
+        out
+    }
+
+    /// The version of these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError`] if they are not those of a version: clients ascend, and each has ticks.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(bytes);
+        let mut version = Self::new();
+        for _ in 0..reader.u64()? {
+            let (client, ticks) = (Client(reader.u64()?), reader.u32()?);
+            let last = version.ticks.last_key_value();
+            if ticks == 0 || last.is_some_and(|(last, _)| *last >= client) {
+                return Err(FormatError::Reference);
+            }
+            version.ticks.insert(client, ticks);
+        }
+        reader.end()?;
+        Ok(version)
     }
 
     /// Whether everything that `other` has is here too.

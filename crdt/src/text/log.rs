@@ -356,11 +356,9 @@ impl Log {
             + self.authors.capacity() * size_of::<Author>()
             + self.voids.capacity() * size_of::<Void>()
             + self.stamps.entries.capacity() * size_of::<Entry>()
-            + self
-                .authors
-                .iter()
-                .map(|author| author.runs.capacity() * 8)
-                .sum::<usize>()
+            // Each run stands once in its author's list, which grows by doubling, from four on.
+            + self.runs.len() * 16
+            + self.authors.len() * 32
     }
 }
 
@@ -409,6 +407,30 @@ impl Stamps {
         }
         self.last = seq;
         self.end = to;
+    }
+
+    /// All moments from the last stamped one on came under this Seq; those between the last Seq and
+    /// this one held none.
+    pub(super) fn stamp_rest(&mut self, seq: Seq, now: u32) {
+        let number = seq.get();
+        if number <= self.last {
+            return;
+        }
+        if self.entries.is_empty() {
+            self.base = number - 1;
+            self.last = number - 1;
+        }
+        if number - self.last > 1 {
+            if self.entries.last().is_none_or(|entry| entry.step != 0) {
+                self.entries.push(Entry {
+                    seq: self.last + 1,
+                    at: self.end,
+                    step: 0,
+                });
+            }
+            self.last = number - 1;
+        }
+        self.stamp(seq, self.end, now);
     }
 
     /// The moment after a Seq that is known, or before all if it is older than all.

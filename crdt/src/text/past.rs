@@ -53,7 +53,7 @@ pub struct Moment<'a> {
 
 /// A cut through the history: what had arrived, and the moment.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+pub(super) struct Cut {
     chars: u32,
     moment: u32,
     /// Where counts are not to be trusted.
@@ -61,9 +61,14 @@ struct Cut {
 }
 
 impl Cut {
+    /// How many characters had come.
+    pub(super) fn chars(self) -> u32 {
+        self.chars
+    }
+
     /// Which part of a span was visible: characters that arrived before the cut and died after it.
     #[inline]
-    fn visible(self, span: Span) -> Range<u32> {
+    pub(super) fn visible(self, span: Span) -> Range<u32> {
         let arrived = self.chars.saturating_sub(span.first).min(span.chars());
         if !span.is_dead() {
             return 0..arrived;
@@ -214,7 +219,7 @@ impl Text {
         Ok(events)
     }
 
-    fn cut(&self, seq: Seq) -> Result<Cut, PastError> {
+    pub(super) fn cut(&self, seq: Seq) -> Result<Cut, PastError> {
         let stamps = &self.log.stamps;
         let unknown = PastError::Unknown {
             seq: seq.get(),

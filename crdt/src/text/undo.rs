@@ -100,6 +100,20 @@ impl Text {
         }
     }
 
+    /// Whether [`Text::undo`] has something to take back.
+    #[must_use]
+    pub fn can_undo(&self) -> bool {
+        self.undo.as_ref().is_some_and(|undo| !undo.done.is_empty())
+    }
+
+    /// Whether [`Text::redo`] has something to do again.
+    #[must_use]
+    pub fn can_redo(&self) -> bool {
+        self.undo
+            .as_ref()
+            .is_some_and(|undo| !undo.undone.is_empty())
+    }
+
     /// Takes back the last group of own edits; none if there is none.
     ///
     /// # Errors

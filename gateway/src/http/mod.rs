@@ -44,6 +44,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .nest("/api/v1", api)
         .route("/yjs/{*room}", get(sockets::yjs))
         .route("/pit/{*slug}", get(sockets::pit))
+        .route("/well", get(sockets::well))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

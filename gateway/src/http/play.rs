@@ -33,8 +33,9 @@ use super::problem::Problem;
 use super::rooms::RoomPath;
 use super::sockets;
 use crate::Gateway;
+use crate::connection::framing::Incoming;
 use crate::limits::{CLOSE_TIME, PLAY_BATCH_BYTES, READ_BYTES, RECORDS_PAGE_BYTES, WRITE_STALL};
-use crate::websocket::frame::{self, FrameReader, Incoming};
+use crate::websocket::frame::{self, Frames};
 use crate::websocket::handshake;
 
 /// How playback begins.
@@ -125,7 +126,7 @@ async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player,
         ahead: VecDeque::new(),
         read_to: from.seq,
         dialect: yjs::Session::new(now),
-        frames: FrameReader::new(MAX_FROM_WATCHER),
+        frames: Frames::new(MAX_FROM_WATCHER),
         out: Vec::new(),
         talks: false,
         closing: None,
@@ -150,7 +151,7 @@ struct Player {
     ahead: VecDeque<Record>,
     read_to: Seq,
     dialect: yjs::Session,
-    frames: FrameReader,
+    frames: Frames,
     out: Vec<u8>,
     /// The watcher has sent a text message, and so understands them.
     talks: bool,

@@ -1,4 +1,4 @@
-//! Where WebSocket dialects are mounted: `/yjs/{space}/{name}` and `/pit/{slug}`.
+//! Where WebSocket dialects are mounted: `/yjs/{space}/{name}`, `/pit/{slug}` and `/well`.
 //!
 //! A dialect's room stands in the path as the client wrote it, so it is read from the raw path and
 //! decoded once. Refusals are given on the socket: a browser hides the status of a refused
@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker::RoomError;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use protocol::{CloseCode, Role, RoomName, SessionId};
@@ -22,9 +23,13 @@ use tracing::{Instrument, Span};
 use super::pages;
 use super::problem::Problem;
 use crate::Gateway;
+use crate::connection::Connection;
 use crate::server::Place;
-use crate::websocket::connection::Connection;
+use crate::talk::well::Well;
+use crate::talk::yjs::Yjs;
+use crate::websocket::frame::Frames;
 use crate::websocket::handshake;
+use crate::websocket::packed::Packed;
 
 /// `/yjs/{space}/{name…}`: everything after the space is the name.
 pub(crate) async fn yjs(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
@@ -50,9 +55,28 @@ pub(crate) async fn pit(State(gateway): State<Gateway>, request: Request<Body>) 
     upgrade(gateway, request, room)
 }
 
+/// `/well`: the client names its rooms in messages.
+pub(crate) async fn well(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+    if !handshake::is_upgrade(request.headers()) {
+        let detail = "connect with a client of the well protocol, over WebSocket";
+        return Problem::upgrade_required(detail.into()).into_response();
+    }
+    let Ok(bits) = getrandom::u64() else {
+        return Problem::bad_request("no randomness".to_owned()).into_response();
+    };
+    let inner = gateway.clone();
+    upgrade_to(gateway, request, move |socket, early| {
+        let now = Instant::now();
+        let talk = Well::new(inner, bits, now);
+        let connection: Connection<TcpStream, Packed, Well> =
+            Connection::new(socket, &early, talk, now);
+        connection.map(|ended| ended.code)
+    })
+}
+
 /// A socket of an address that names no room: it hears so, like every other that is refused.
 pub(crate) fn nowhere(gateway: Gateway, request: Request<Body>) -> Response {
-    let reason = "this address names no room; connect to /yjs/{space}/{name} or /pit/{slug}";
+    let reason = "this address names no room; connect to /yjs/{space}/{name}, /pit/{slug} or /well";
     let refused = Err((CloseCode::NoRoom, reason.to_owned()));
     upgrade(gateway, request, refused)
 }
@@ -72,7 +96,7 @@ fn upgrade(gateway: Gateway, request: Request<Body>, room: Result<RoomName, Refu
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         // The gateway is let go of once the session stands.
-        connect(&inner, socket, &early, admitted)
+        connect(&inner, socket, &early, admitted).map(|ended| ended.code)
     })
 }
 
@@ -130,7 +154,7 @@ fn connect(
     socket: TcpStream,
     early: &Bytes,
     admitted: Result<(RoomName, SessionId, Role), Refused>,
-) -> Instrumented<Connection<TcpStream>> {
+) -> Instrumented<Connection<TcpStream, Frames, Yjs>> {
     let now = Instant::now();
     let (room, session, role) = match admitted {
         Ok(admitted) => admitted,
@@ -143,19 +167,23 @@ fn connect(
         Ok(member) => {
             let span = tracing::debug_span!("session", %room, %session, %role);
             tracing::debug!(parent: &span, "joined");
-            Connection::new(socket, early, member, now).instrument(span)
+            Connection::new(socket, early, Yjs::new(member, now), now).instrument(span)
         }
         Err(error) => {
-            let code = match error {
-                RoomError::NoRoom => CloseCode::NoRoom,
-                RoomError::Ending => CloseCode::Restart,
-                RoomError::Full(_) => CloseCode::TryLater,
-                RoomError::Log(_) | RoomError::Exists | RoomError::Refused(_) => {
-                    CloseCode::Internal
-                }
-            };
+            let (code, reason) = refusal_of(&error);
             tracing::info!(%room, %session, %error, "a join was refused");
-            Connection::refused(socket, code, &error.to_string(), now).instrument(Span::none())
+            Connection::refused(socket, code, &reason, now).instrument(Span::none())
         }
     }
+}
+
+/// What a client hears whose join the broker refuses.
+pub(crate) fn refusal_of(error: &RoomError) -> Refused {
+    let code = match error {
+        RoomError::NoRoom => CloseCode::NoRoom,
+        RoomError::Ending => CloseCode::Restart,
+        RoomError::Full(_) => CloseCode::TryLater,
+        RoomError::Log(_) | RoomError::Exists | RoomError::Refused(_) => CloseCode::Internal,
+    };
+    (code, error.to_string())
 }

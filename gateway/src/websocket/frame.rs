@@ -1,27 +1,15 @@
 //! WebSocket frames (RFC 6455 §5) without IO: bytes in, messages out, and headers to send.
 //!
 //! The transport reads into a scratch buffer that all connections of a thread share, and hands
-//! each read to [`FrameReader::read`]. What it keeps between reads is only the frame that is not
+//! each read to [`Frames::read`]. What it keeps between reads is only the frame that is not
 //! whole yet, so an idle connection holds no buffer. A read's bytes are copied once, unmasked in
 //! place, and messages are slices of that copy. No extension is negotiated; reserved bits are an
 //! error.
 
 use bytes::Bytes;
+use protocol::CloseCode;
 
-/// What a client sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Incoming {
-    /// A whole binary message.
-    Binary(Bytes),
-    /// A whole text message; its bytes are not checked to be UTF-8.
-    Text(Bytes),
-    /// A ping, to be answered with its payload.
-    Ping(Bytes),
-    /// A pong.
-    Pong,
-    /// The client closes, with its code if it gave one.
-    Close(Option<u16>),
-}
+use crate::connection::framing::{Fault, Framing, Incoming};
 
 /// How a client broke the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +46,7 @@ pub enum FrameError {
 
 /// Puts frames together from reads.
 #[derive(Debug)]
-pub struct FrameReader {
+pub struct Frames {
     /// The beginning of a frame that is not whole yet.
     partial: Vec<u8>,
     /// The fragments of a message so far, and whether it is text.
@@ -66,7 +54,7 @@ pub struct FrameReader {
     max_message: usize,
 }
 
-impl FrameReader {
+impl Frames {
     /// A reader that refuses messages over `max_message` bytes.
     #[must_use]
     pub const fn new(max_message: usize) -> Self {
@@ -110,13 +98,13 @@ impl FrameReader {
             }
             let bytes = Bytes::from(bytes);
             for (header, payload) in frames {
-                self.take(header, bytes.slice(payload), out)?;
+                self.take_frame(header, bytes.slice(payload), out)?;
             }
         }
         fault.map_or(Ok(()), Err)
     }
 
-    fn take(
+    fn take_frame(
         &mut self,
         header: Header,
         payload: Bytes,
@@ -154,6 +142,41 @@ impl FrameReader {
             Opcode::Pong => out.push(Incoming::Pong),
         }
         Ok(())
+    }
+}
+
+impl Framing for Frames {
+    const INDEX: usize = 0;
+    const END_IS_GOODBYE: bool = false;
+
+    fn new(max_message: usize) -> Self {
+        Self::new(max_message)
+    }
+
+    fn take(&mut self, fresh: &[u8], out: &mut Vec<Incoming>) -> Result<(), Fault> {
+        self.read(fresh, out).map_err(|error| Fault {
+            code: match error {
+                FrameError::TooBig { .. } => CloseCode::TooLarge,
+                _ => CloseCode::ProtocolError,
+            },
+            reason: error.to_string(),
+        })
+    }
+
+    fn put_header(len: usize, out: &mut Vec<u8>) {
+        put_binary_header(len, out);
+    }
+
+    fn ping() -> Option<Bytes> {
+        Some(ping())
+    }
+
+    fn pong(payload: &[u8]) -> Option<Bytes> {
+        Some(pong(payload))
+    }
+
+    fn close(code: u16, reason: &str) -> Option<Bytes> {
+        Some(close(code, reason))
     }
 }
 
@@ -354,7 +377,7 @@ mod tests {
     }
 
     fn read_all(reads: &[&[u8]]) -> Result<Vec<Incoming>, FrameError> {
-        let mut reader = FrameReader::new(1 << 20);
+        let mut reader = Frames::new(1 << 20);
         let mut out = Vec::new();
         for read in reads {
             reader.read(read, &mut out)?;
@@ -390,7 +413,7 @@ mod tests {
 
         #[test]
         fn random_bytes_never_panic_nor_grow(bytes in proptest::collection::vec(any::<u8>(), 0..4096)) {
-            let mut reader = FrameReader::new(1024);
+            let mut reader = Frames::new(1024);
             let mut out = Vec::new();
             let _ = reader.read(&bytes, &mut out);
             let held: usize = out.iter().map(|incoming| match incoming {

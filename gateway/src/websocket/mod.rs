@@ -1,5 +1,5 @@
-//! WebSocket: the handshake, the frames, and the connection that carries one session.
+//! WebSocket: the handshake and the frames.
 
-pub mod connection;
 pub mod frame;
 pub mod handshake;
+pub mod packed;

@@ -512,12 +512,7 @@ impl Session {
         }
         self.phase = Phase::Closed;
         self.rooms.clear();
-        let goodbye = wire::Goodbye {
-            code: u32::from(code.code()),
-            reason: close::bounded(reason, MAX_REASON_BYTES).to_owned(),
-            retry_after_ms,
-        };
-        out.messages.push(frames::whole(Server::Goodbye(goodbye)));
+        out.messages.push(goodbye_in(code, reason, retry_after_ms));
         let reason = close::bounded(reason, close::MAX_CLOSE_REASON_BYTES).to_owned();
         out.close = Some((code, reason));
     }
@@ -602,6 +597,20 @@ impl Slot {
                 .collect(),
         })
     }
+}
+
+/// What a connection is told that ends for a reason outside of the dialect.
+#[must_use]
+pub fn goodbye(code: CloseCode, reason: &str) -> Message {
+    goodbye_in(code, reason, retry_after(code))
+}
+
+fn goodbye_in(code: CloseCode, reason: &str, retry_after_ms: u32) -> Message {
+    frames::whole(Server::Goodbye(wire::Goodbye {
+        code: u32::from(code.code()),
+        reason: close::bounded(reason, MAX_REASON_BYTES).to_owned(),
+        retry_after_ms,
+    }))
 }
 
 fn check_presence(entry: &wire::PresenceEntry) -> Result<(), (CloseCode, String)> {

@@ -1,0 +1,1000 @@
+//! The task that keeps the connection, and everything that outlives it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::ClientId;
+use protocol::dialect::well::{VERSION, wire};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::backoff::Backoff;
+use crate::limits::{
+    CONNECT_TIME, EVENTS, MISSED_HEARTBEATS, QUEUED_OPERATIONS, REQUESTS, SUBMIT_BYTES,
+};
+use crate::queue::{MemoryQueue, Operation, Queue};
+use crate::room::{Acked, Event, Record, Rejected, Room, RoomError, State, Ticket};
+use crate::transport::{Broken, Transport};
+use crate::wire::{Heard, Say, decode, encode};
+
+/// Where and as who to connect.
+#[derive(Debug, Clone)]
+pub struct Options {
+    url: String,
+    name: String,
+    token: String,
+}
+
+impl Options {
+    /// To the server at `ws://host:port/well` or `wss://…`.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            name: concat!("well-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            token: String::new(),
+        }
+    }
+
+    /// What the program is, for the server's log.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The token to show.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = token.into();
+        self
+    }
+}
+
+/// Which room to join, and with what.
+pub struct Join {
+    room: String,
+    kind: wire::DocumentKind,
+    role: wire::Role,
+    queue: Option<Box<dyn Queue>>,
+    since: Option<u64>,
+    version: Option<Bytes>,
+}
+
+impl Join {
+    /// The room `space/name`, as an editor, with a queue in memory.
+    #[must_use]
+    pub fn new(room: impl Into<String>) -> Self {
+        Self {
+            room: room.into(),
+            kind: wire::DocumentKind::Unspecified,
+            role: wire::Role::Unspecified,
+            queue: None,
+            since: None,
+            version: None,
+        }
+    }
+
+    /// What the application takes the room for; another kind is refused.
+    #[must_use]
+    pub const fn kind(mut self, kind: wire::DocumentKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// As a viewer.
+    #[must_use]
+    pub const fn viewer(mut self) -> Self {
+        self.role = wire::Role::Viewer;
+        self
+    }
+
+    /// Keeps operations in this queue.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Queue + 'static) -> Self {
+        self.queue = Some(Box::new(queue));
+        self
+    }
+
+    /// The application has every record up to this Seq.
+    #[must_use]
+    pub const fn since(mut self, seq: u64) -> Self {
+        self.since = Some(seq);
+        self
+    }
+
+    /// What the application's document has, in its kind's encoding: used if the records since then
+    /// are too many. Only for the first time that the room is joined.
+    #[must_use]
+    pub fn version(mut self, version: Bytes) -> Self {
+        self.version = Some(version);
+        self
+    }
+}
+
+/// A connection to a server, made again whenever it breaks. Dropping it ends it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    requests: mpsc::Sender<Request>,
+}
+
+/// What an application asks of the driver.
+pub(crate) enum Request {
+    Join {
+        join: Join,
+        reply: oneshot::Sender<Result<Room, RoomError>>,
+        requests: mpsc::Sender<Request>,
+    },
+    Submit {
+        room: u64,
+        payload: Bytes,
+        reply: oneshot::Sender<Result<Ticket, RoomError>>,
+    },
+    Presence {
+        room: u64,
+        state: Option<Bytes>,
+    },
+    Leave {
+        room: u64,
+    },
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Join { .. } => "Join",
+            Self::Submit { .. } => "Submit",
+            Self::Presence { .. } => "Presence",
+            Self::Leave { .. } => "Leave",
+        })
+    }
+}
+
+impl Client {
+    /// Begins to connect. Must be called in a tokio runtime. The connection lives as long as this
+    /// client, its clones or a room on it.
+    #[must_use]
+    pub fn connect(options: Options) -> Self {
+        let (requests, incoming) = mpsc::channel(REQUESTS);
+        let driver = Driver {
+            options,
+            resume_key: random_key(),
+            incoming,
+            rooms: BTreeMap::new(),
+            ids: 0,
+            backlog: VecDeque::new(),
+            window: Window::default(),
+            retry_after: Duration::ZERO,
+        };
+        tokio::spawn(driver.run());
+        Self { requests }
+    }
+
+    /// Joins a room. It need not be connected for that: the room takes operations at once and says
+    /// by [`Event::Joined`] when it has been joined.
+    ///
+    /// # Errors
+    /// [`RoomError::Queue`] if the queue cannot be read.
+    pub async fn join(&self, join: Join) -> Result<Room, RoomError> {
+        let (reply, joined) = oneshot::channel();
+        let requests = self.requests.clone();
+        let request = Request::Join {
+            join,
+            reply,
+            requests,
+        };
+        let sent = self.requests.send(request).await;
+        sent.map_err(|_| RoomError::Ended)?;
+        joined.await.map_err(|_| RoomError::Ended)?
+    }
+}
+
+fn random_key() -> Bytes {
+    let mut key = [0; 16];
+    // Without randomness nothing is replaced when this client comes back.
+    match getrandom::fill(&mut key) {
+        Ok(()) => Bytes::copy_from_slice(&key),
+        Err(_) => Bytes::new(),
+    }
+}
+
+struct Driver {
+    options: Options,
+    resume_key: Bytes,
+    incoming: mpsc::Receiver<Request>,
+    rooms: BTreeMap<u64, Member>,
+    ids: u64,
+    /// Events that the applications have had no space for.
+    backlog: VecDeque<(u64, Event)>,
+    window: Window,
+    /// What the server has asked for when it said goodbye.
+    retry_after: Duration,
+}
+
+/// How much may be on its way in one room.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    operations: usize,
+    bytes: usize,
+}
+
+/// A room, from the driver's side.
+struct Member {
+    name: String,
+    kind: wire::DocumentKind,
+    role: wire::Role,
+    client: ClientId,
+    queue: Box<dyn Queue>,
+    events: mpsc::Sender<Event>,
+    standing: Standing,
+    backoff: Backoff,
+    /// What waits for its ack, oldest first.
+    pending: VecDeque<Pending>,
+    /// How many of them, from the oldest, have been sent in this membership.
+    sent: usize,
+    sent_bytes: usize,
+    last: u64,
+    /// The client has everything up to this Seq.
+    since: Option<u64>,
+    /// Own records after that, each first Seq with the one after the last.
+    own: BTreeMap<u64, u64>,
+    version: Option<Bytes>,
+    presence: Option<Bytes>,
+    presence_clock: u64,
+    presence_sent: bool,
+    /// An operation was refused, and the membership ends for that.
+    refused: bool,
+}
+
+struct Pending {
+    operation: Operation,
+    ticket: Option<oneshot::Sender<Result<Acked, Rejected>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// To be asked for, not before then.
+    Away(Instant),
+    Asked(u32),
+    In(u32),
+}
+
+/// Why a connection is over.
+enum End {
+    /// Nobody wants it any more.
+    Dropped,
+    Broken(String),
+    /// The server does not want this client back.
+    ForGood(u32, String),
+}
+
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken.to_string())
+    }
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let end = match self.connect().await {
+                Ok((transport, heartbeat)) => {
+                    backoff.reset();
+                    self.talk(transport, heartbeat).await
+                }
+                Err(end) => end,
+            };
+            match end {
+                End::Dropped => return,
+                End::ForGood(code, reason) => {
+                    for (id, room) in std::mem::take(&mut self.rooms) {
+                        self.close(id, room, code, &reason);
+                    }
+                    return;
+                }
+                End::Broken(reason) => {
+                    tracing::debug!(reason, "the connection broke");
+                    self.lost(&reason);
+                    let pause = backoff.next(std::mem::take(&mut self.retry_after));
+                    if !self.wait(pause).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connects and greets, while applications go on handing in operations.
+    async fn connect(&mut self) -> Result<(Transport, Duration), End> {
+        let hello = encode(Say::Hello(wire::Hello {
+            versions: vec![VERSION],
+            token: self.options.token.clone(),
+            client_name: self.options.name.clone(),
+            resume_key: self.resume_key.clone(),
+            traceparent: String::new(),
+        }));
+        let url = self.options.url.clone();
+        let connecting = async move {
+            let mut transport = Transport::connect(&url).await?;
+            transport.send(&[hello]).await?;
+            loop {
+                let message = transport.next().await?;
+                match decode(message) {
+                    Ok(Some(Heard::Welcome(welcome))) => return Ok((transport, welcome)),
+                    Ok(Some(Heard::Goodbye(goodbye))) => {
+                        return Err(end_of(goodbye.code, goodbye.reason));
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Err(End::Broken(error.to_string())),
+                }
+            }
+        };
+        let connecting = timeout(CONNECT_TIME, connecting);
+        tokio::pin!(connecting);
+        let (transport, welcome) = loop {
+            tokio::select! {
+                connected = &mut connecting => match connected {
+                    Ok(connected) => break connected?,
+                    Err(_) => return Err(End::Broken("the server did not answer in time".into())),
+                },
+                request = self.incoming.recv() => match request {
+                    Some(request) => self.take(request, &mut Vec::new()),
+                    None => return Err(End::Dropped),
+                },
+            }
+        };
+        let limits = welcome.limits.unwrap_or_default();
+        self.window = Window {
+            operations: limits.window_operations.max(1) as usize,
+            bytes: limits.window_bytes as usize,
+        };
+        let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.max(1_000)));
+        Ok((transport, heartbeat))
+    }
+
+    /// Waits, while applications go on. Gives whether anybody still wants a connection.
+    async fn wait(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            let blocked = self.blocked();
+            tokio::select! {
+                () = sleep_until(until) => return true,
+                request = self.incoming.recv() => match request {
+                    Some(request) => self.take(request, &mut Vec::new()),
+                    None => return false,
+                },
+                () = space(blocked), if !self.backlog.is_empty() => self.pass(),
+            }
+        }
+    }
+
+    /// Carries one connection until it is over.
+    async fn talk(&mut self, mut transport: Transport, heartbeat: Duration) -> End {
+        let mut heard = Instant::now();
+        let mut pinged = heard;
+        let mut say = Vec::new();
+        loop {
+            self.fill(&mut say);
+            if !say.is_empty() {
+                if let Err(broken) = transport.send(&say).await {
+                    return broken.into();
+                }
+                say.clear();
+            }
+            let quiet = heard.max(pinged) + heartbeat;
+            let blocked = self.blocked();
+            let again = self.next_join().map_or(quiet, |at| at.min(quiet));
+            tokio::select! {
+                message = transport.next(), if self.backlog.is_empty() => {
+                    heard = Instant::now();
+                    let message = match message {
+                        Ok(message) => message,
+                        Err(broken) => return broken.into(),
+                    };
+                    match decode(message) {
+                        Ok(Some(message)) => if let Some(end) = self.hear(message, &mut say) {
+                            return end;
+                        },
+                        Ok(None) => {}
+                        Err(error) => return End::Broken(error.to_string()),
+                    }
+                }
+                request = self.incoming.recv() => match request {
+                    Some(request) => {
+                        self.take(request, &mut say);
+                        while let Ok(request) = self.incoming.try_recv() {
+                            self.take(request, &mut say);
+                        }
+                    }
+                    None => {
+                        transport.close().await;
+                        return End::Dropped;
+                    }
+                },
+                () = space(blocked), if !self.backlog.is_empty() => {
+                    self.pass();
+                    // It was not read meanwhile, so silence says nothing.
+                    heard = Instant::now();
+                }
+                () = sleep_until(again) => {
+                    let silent = heard.elapsed();
+                    if silent >= heartbeat * MISSED_HEARTBEATS {
+                        return End::Broken("the server has been silent for too long".into());
+                    }
+                    if quiet <= Instant::now() {
+                        pinged = Instant::now();
+                        say.push(encode(Say::Ping(wire::Ping { sent: 0 })));
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_join(&self) -> Option<Instant> {
+        let away = self.rooms.values().filter_map(|room| match room.standing {
+            Standing::Away(at) => Some(at),
+            _ => None,
+        });
+        away.min()
+    }
+
+    /// Everything that can be said now: joins that are due, operations as far as the window goes,
+    /// presence.
+    fn fill(&mut self, say: &mut Vec<Bytes>) {
+        let now = Instant::now();
+        let window = self.window;
+        for (id, room) in &mut self.rooms {
+            match room.standing {
+                Standing::Away(at) if at <= now => {
+                    let request = *id as u32;
+                    room.standing = Standing::Asked(request);
+                    say.push(encode(Say::Join(room.join(request))));
+                }
+                Standing::In(number) => room.fill(number, window, say),
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self, request: Request, say: &mut Vec<Bytes>) {
+        match request {
+            Request::Join {
+                join,
+                reply,
+                requests,
+            } => {
+                self.ids += 1;
+                let id = self.ids;
+                let room = Member::new(join).map(|(room, events)| {
+                    let client = room.client;
+                    self.rooms.insert(id, room);
+                    Room {
+                        id,
+                        client,
+                        requests,
+                        events,
+                    }
+                });
+                // Who asked may have gone: dropping the room leaves it.
+                drop(reply.send(room.map_err(RoomError::Queue)));
+            }
+            Request::Submit {
+                room,
+                payload,
+                reply,
+            } => {
+                let kept = match self.rooms.get_mut(&room) {
+                    Some(room) => room.submit(payload),
+                    None => Err(RoomError::Ended),
+                };
+                drop(reply.send(kept));
+            }
+            Request::Presence { room, state } => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.presence_clock += 1;
+                    room.presence = state;
+                    room.presence_sent = false;
+                }
+            }
+            Request::Leave { room } => {
+                if let Some(room) = self.rooms.remove(&room)
+                    && let Standing::In(number) = room.standing
+                {
+                    say.push(encode(Say::Leave(wire::Leave { number })));
+                }
+            }
+        }
+    }
+
+    /// Takes what the server says; gives the end if this is one.
+    fn hear(&mut self, message: Heard, say: &mut Vec<Bytes>) -> Option<End> {
+        match message {
+            Heard::Joined(joined) => {
+                let asked = Standing::Asked(joined.request);
+                let found = self
+                    .rooms
+                    .iter_mut()
+                    .find(|(_, room)| room.standing == asked);
+                match found {
+                    Some((id, room)) => {
+                        let event = room.joined(joined);
+                        let id = *id;
+                        self.tell(id, event);
+                    }
+                    // It was left while it was being joined.
+                    None => say.push(encode(Say::Leave(wire::Leave {
+                        number: joined.number,
+                    }))),
+                }
+            }
+            Heard::Left(left) => self.left(&left),
+            Heard::Ack(ack) => {
+                if let Some((id, room)) = self.number(ack.number) {
+                    for event in room.acked(&ack) {
+                        self.backlog.push_back((id, event));
+                    }
+                    self.pass();
+                }
+            }
+            Heard::Reject(reject) => {
+                if let Some((id, room)) = self.number(reject.number)
+                    && let Some(event) = room.rejected(reject)
+                {
+                    self.tell(id, event);
+                }
+            }
+            Heard::Records(records) => {
+                if let Some((id, room)) = self.number(records.number) {
+                    match room.records(records) {
+                        Ok(Some(event)) => self.tell(id, event),
+                        Ok(None) => {}
+                        Err(reason) => return Some(End::Broken(reason)),
+                    }
+                }
+            }
+            Heard::Reset(reset) => {
+                if let Some((id, room)) = self.number(reset.number) {
+                    room.since = Some(reset.head);
+                    room.own.clear();
+                    let event = Event::Reset {
+                        snapshot: reset.snapshot,
+                        head: reset.head,
+                    };
+                    self.tell(id, event);
+                }
+            }
+            Heard::Presence(presence) => {
+                if let Some((id, _)) = self.number(presence.number) {
+                    let entries = presence.entries.into_iter();
+                    let entries = entries.map(|entry| (entry.site, entry.state)).collect();
+                    self.tell(id, Event::Presence(entries));
+                }
+            }
+            Heard::Ping(ping) => {
+                let pong = wire::Pong {
+                    sent: ping.sent,
+                    time: 0,
+                };
+                say.push(encode(Say::Pong(pong)));
+            }
+            Heard::Goodbye(goodbye) => {
+                self.retry_after = Duration::from_millis(u64::from(goodbye.retry_after_ms));
+                return Some(end_of(goodbye.code, goodbye.reason));
+            }
+            Heard::Error(error) => {
+                tracing::warn!(
+                    code = error.code,
+                    error.message,
+                    "the server did not take something"
+                );
+            }
+            Heard::Welcome(_) | Heard::Pong(_) => {}
+        }
+        None
+    }
+
+    fn number(&mut self, number: u32) -> Option<(u64, &mut Member)> {
+        let standing = Standing::In(number);
+        let mut rooms = self.rooms.iter_mut();
+        let found = rooms.find(|(_, room)| room.standing == standing);
+        found.map(|(id, room)| (*id, room))
+    }
+
+    fn left(&mut self, left: &wire::Left) {
+        let standing = match left.number {
+            0 => Standing::Asked(left.request),
+            number => Standing::In(number),
+        };
+        let found = self
+            .rooms
+            .iter_mut()
+            .find(|(_, room)| room.standing == standing);
+        let Some((id, room)) = found else {
+            return;
+        };
+        let id = *id;
+        let for_good = is_permanent(left.code) && !std::mem::take(&mut room.refused);
+        if for_good {
+            if let Some(room) = self.rooms.remove(&id) {
+                self.close(id, room, left.code, &left.reason);
+            }
+            return;
+        }
+        let retry_after = Duration::from_millis(u64::from(left.retry_after_ms));
+        let pause = room.backoff.next(retry_after);
+        room.away(Instant::now() + pause);
+        let reason = left.reason.clone();
+        self.tell(id, Event::Disconnected { reason });
+    }
+
+    /// The connection is gone: every room is to be joined anew.
+    fn lost(&mut self, reason: &str) {
+        let now = Instant::now();
+        let mut told = Vec::new();
+        for (id, room) in &mut self.rooms {
+            if matches!(room.standing, Standing::In(_)) {
+                told.push(*id);
+            }
+            room.away(now);
+        }
+        for id in told {
+            let reason = reason.to_owned();
+            self.tell(id, Event::Disconnected { reason });
+        }
+    }
+
+    /// A room is over for good.
+    fn close(&mut self, id: u64, room: Member, code: u32, reason: &str) {
+        for pending in room.pending {
+            if let Some(ticket) = pending.ticket {
+                let reason = reason.to_owned();
+                drop(ticket.send(Err(Rejected { code: 0, reason })));
+            }
+        }
+        // What the application has not taken yet comes before the end, if there is space for both.
+        let backlog = std::mem::take(&mut self.backlog);
+        let (own, others) = backlog.into_iter().partition(|(of, _)| *of == id);
+        self.backlog = others;
+        let reason = reason.to_owned();
+        let own: VecDeque<_> = own;
+        for event in own
+            .into_iter()
+            .map(|(_, event)| event)
+            .chain([Event::Closed { code, reason }])
+        {
+            if room.events.try_send(event).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn tell(&mut self, room: u64, event: Event) {
+        self.backlog.push_back((room, event));
+        self.pass();
+    }
+
+    /// The application whose turn it is to take an event.
+    fn blocked(&self) -> Option<mpsc::Sender<Event>> {
+        let (id, _) = self.backlog.front()?;
+        self.rooms.get(id).map(|room| room.events.clone())
+    }
+
+    /// Hands over events for as long as there is space.
+    fn pass(&mut self) {
+        while let Some((id, _)) = self.backlog.front() {
+            let Some(room) = self.rooms.get(id) else {
+                self.backlog.pop_front();
+                continue;
+            };
+            let Ok(permit) = room.events.try_reserve() else {
+                if room.events.is_closed() {
+                    self.backlog.pop_front();
+                    continue;
+                }
+                return;
+            };
+            if let Some((_, event)) = self.backlog.pop_front() {
+                permit.send(event);
+            }
+        }
+    }
+}
+
+/// Waits until the application of the oldest event has space for it, or is gone.
+async fn space(of: Option<mpsc::Sender<Event>>) {
+    if let Some(events) = of {
+        // Taken again by whoever hands the event over; nobody else sends to this application.
+        drop(events.reserve().await);
+    }
+}
+
+const fn is_permanent(code: u32) -> bool {
+    matches!(code, 4400..=4499) && code != 4429
+}
+
+fn end_of(code: u32, reason: String) -> End {
+    if is_permanent(code) {
+        End::ForGood(code, reason)
+    } else {
+        End::Broken(format!("the server said goodbye with {code}: {reason}"))
+    }
+}
+
+impl Member {
+    fn new(join: Join) -> io::Result<(Self, mpsc::Receiver<Event>)> {
+        let mut queue = match join.queue {
+            Some(queue) => queue,
+            None => Box::new(MemoryQueue::new()?),
+        };
+        let (waiting, last) = queue.load()?;
+        let waiting = waiting.into_iter().map(|operation| Pending {
+            operation,
+            ticket: None,
+        });
+        let (events, taken) = mpsc::channel(EVENTS);
+        let room = Self {
+            name: join.room,
+            kind: join.kind,
+            role: join.role,
+            client: queue.client(),
+            queue,
+            events,
+            standing: Standing::Away(Instant::now()),
+            backoff: Backoff::default(),
+            pending: waiting.collect(),
+            sent: 0,
+            sent_bytes: 0,
+            last,
+            since: join.since,
+            own: BTreeMap::new(),
+            version: join.version,
+            presence: None,
+            presence_clock: 0,
+            presence_sent: true,
+            refused: false,
+        };
+        Ok((room, taken))
+    }
+
+    fn away(&mut self, until: Instant) {
+        self.standing = Standing::Away(until);
+        self.sent = 0;
+        self.sent_bytes = 0;
+        self.presence_sent = self.presence.is_none();
+        // A replica that comes back with the clock it had is not heard by those who saw it leave.
+        self.presence_clock += 1;
+    }
+
+    fn join(&self, request: u32) -> wire::Join {
+        wire::Join {
+            request,
+            room: self.name.clone(),
+            kind: self.kind.into(),
+            role: self.role.into(),
+            client: self.client.get(),
+            since: self.since,
+            version: self.version.clone(),
+        }
+    }
+
+    fn submit(&mut self, payload: Bytes) -> Result<Ticket, RoomError> {
+        if self.pending.len() >= QUEUED_OPERATIONS {
+            return Err(RoomError::Full(self.pending.len()));
+        }
+        let operation = Operation {
+            number: self.last + 1,
+            base: self.since.unwrap_or(0),
+            payload,
+        };
+        self.queue.push(&operation)?;
+        self.last += 1;
+        let (ticket, acked) = oneshot::channel();
+        self.pending.push_back(Pending {
+            operation,
+            ticket: Some(ticket),
+        });
+        Ok(Ticket::new(self.last, acked))
+    }
+
+    /// Sends what waits, as far as the window goes.
+    fn fill(&mut self, number: u32, window: Window, say: &mut Vec<Bytes>) {
+        while let Some(first) = self.pending.get(self.sent) {
+            let mut submit = wire::Submit {
+                number,
+                operation: first.operation.number,
+                base: first.operation.base,
+                payloads: Vec::new(),
+            };
+            let mut bytes = 0;
+            while let Some(Pending { operation, .. }) = self.pending.get(self.sent) {
+                let len = operation.payload.len();
+                let follows = operation.number == submit.operation + submit.payloads.len() as u64
+                    && operation.base == submit.base
+                    && (bytes == 0 || bytes + len <= SUBMIT_BYTES);
+                let fits = self.sent < window.operations
+                    && (self.sent_bytes == 0 || self.sent_bytes + len <= window.bytes);
+                if !follows || !fits {
+                    break;
+                }
+                submit.payloads.push(operation.payload.clone());
+                bytes += len;
+                self.sent += 1;
+                self.sent_bytes += len;
+            }
+            if submit.payloads.is_empty() {
+                break;
+            }
+            say.push(encode(Say::Submit(submit)));
+        }
+        if !self.presence_sent {
+            self.presence_sent = true;
+            let entry = wire::PresenceEntry {
+                site: self.client.get(),
+                clock: self.presence_clock,
+                state: self.presence.clone(),
+            };
+            say.push(encode(Say::Presence(wire::SetPresence {
+                number,
+                entries: vec![entry],
+            })));
+        }
+    }
+
+    fn joined(&mut self, joined: wire::Joined) -> Event {
+        self.standing = Standing::In(joined.number);
+        self.backoff.reset();
+        self.last = self.last.max(joined.last_operation);
+        let may_write = joined.role() != wire::Role::Viewer;
+        // From here on the Seq says it better.
+        self.version = None;
+        let state = match joined.content {
+            Some(wire::joined::Content::Records(list)) => State::Records(self.foreign(list.spans)),
+            Some(wire::joined::Content::Difference(bytes)) => State::Difference(bytes),
+            Some(wire::joined::Content::Snapshot(bytes)) => State::Snapshot(bytes),
+            None => State::Snapshot(Bytes::new()),
+        };
+        self.reach(joined.head);
+        Event::Joined {
+            state,
+            head: joined.head,
+            may_write,
+            session: joined.session,
+        }
+    }
+
+    fn acked(&mut self, ack: &wire::Ack) -> Vec<Event> {
+        for placed in &ack.placed {
+            let end = placed.seq + placed.count;
+            let held = self.own.entry(placed.seq).or_insert(end);
+            *held = end.max(*held);
+        }
+        self.reach(0);
+        let mut events = Vec::new();
+        while let Some(pending) = self.pending.front()
+            && pending.operation.number <= ack.operation
+        {
+            let number = pending.operation.number;
+            let len = pending.operation.payload.len();
+            let placed = ack.placed.iter().find(|it| {
+                number
+                    .checked_sub(it.operation)
+                    .is_some_and(|n| n < it.count)
+            });
+            let acked = Acked {
+                seq: placed.map(|it| it.seq + number - it.operation),
+                at: placed.map_or(0, |it| it.at),
+                stale: placed.map_or(0, |it| it.stale),
+            };
+            if let Some(Pending {
+                ticket: Some(ticket),
+                ..
+            }) = self.pending.pop_front()
+            {
+                drop(ticket.send(Ok(acked)));
+            }
+            if self.sent > 0 {
+                self.sent -= 1;
+                self.sent_bytes -= len;
+            }
+            events.push(Event::Acked {
+                operation: number,
+                acked,
+            });
+        }
+        if let Err(error) = self.queue.acked(ack.operation) {
+            // It is sent once more after a restart, and told where it is.
+            tracing::warn!(%error, "the queue could not be told of an ack");
+        }
+        events
+    }
+
+    fn rejected(&mut self, reject: wire::Reject) -> Option<Event> {
+        let code = reject.code();
+        self.refused = code != wire::RejectCode::ReadOnly;
+        if matches!(
+            code,
+            wire::RejectCode::Window | wire::RejectCode::Rate | wire::RejectCode::NotStored
+        ) {
+            return None;
+        }
+        let number = reject.operation;
+        let at = self
+            .pending
+            .iter()
+            .position(|it| it.operation.number == number)?;
+        let pending = self.pending.remove(at)?;
+        if at < self.sent {
+            self.sent -= 1;
+            self.sent_bytes -= pending.operation.payload.len();
+        }
+        let rejected = Rejected {
+            code: reject.code,
+            reason: reject.message,
+        };
+        if let Some(ticket) = pending.ticket {
+            drop(ticket.send(Err(rejected.clone())));
+        }
+        Some(Event::Rejected {
+            operation: number,
+            rejected,
+        })
+    }
+
+    fn records(&mut self, records: wire::Records) -> Result<Option<Event>, String> {
+        if self.since.is_none_or(|since| records.after > since) {
+            return Err(format!(
+                "records after {} came, and there are none from {} on",
+                records.after,
+                self.since.unwrap_or(0)
+            ));
+        }
+        let foreign = self.foreign(records.spans);
+        self.reach(records.through);
+        Ok((!foreign.is_empty()).then_some(Event::Records(foreign)))
+    }
+
+    /// The records that this client neither wrote nor has.
+    fn foreign(&self, spans: Vec<wire::Span>) -> Vec<Record> {
+        let mut records = Vec::new();
+        for span in spans {
+            let mut at = span.at;
+            for (n, payload) in span.payloads.into_iter().enumerate() {
+                if let Some(later) = n.checked_sub(1).and_then(|n| span.later.get(n)) {
+                    at += u64::from(*later);
+                }
+                let seq = span.seq + n as u64;
+                let own = self.own.range(..=seq).next_back();
+                let is_own = own.is_some_and(|(_, end)| seq < *end);
+                if is_own || self.since.is_some_and(|since| seq <= since) {
+                    continue;
+                }
+                records.push(Record {
+                    seq,
+                    at,
+                    session: span.session,
+                    site: span.site,
+                    user: span.user.clone(),
+                    payload,
+                });
+            }
+        }
+        records
+    }
+
+    /// The client has everything up to `seq`, and as far beyond as what follows is its own.
+    fn reach(&mut self, seq: u64) {
+        let mut since = self.since.map_or(seq, |since| since.max(seq));
+        while let Some((first, end)) = self.own.first_key_value().map(|(a, b)| (*a, *b))
+            && first <= since + 1
+        {
+            self.own.remove(&first);
+            since = since.max(end - 1);
+        }
+        if self.since.is_some() || matches!(self.standing, Standing::In(_)) {
+            self.since = Some(since);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A text room and its document.
+
+use bytes::Bytes;
+use crdt::text::{Anchor, Bias, Client as Author, EditError, FormatError, Measure, Seq, Text};
+use protocol::dialect::well::wire::DocumentKind;
+
+use crate::driver::{Client, Join};
+use crate::room::{Event, Record, Room, RoomError, State, Ticket};
+
+/// A text that many edit at once.
+#[derive(Debug)]
+pub struct TextRoom {
+    room: Room,
+    text: Text,
+}
+
+/// Why a text room does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// The room.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    /// The edit is outside of the text.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The server sent something that is no text.
+    #[error("the server's text cannot be read: {0}")]
+    Format(#[from] FormatError),
+    /// The server sent an update that the text does not take.
+    #[error("an update cannot be applied: {0}")]
+    Apply(String),
+}
+
+impl TextRoom {
+    /// Joins the text room `space/name`.
+    ///
+    /// # Errors
+    /// [`TextError::Room`].
+    pub async fn join(client: &Client, join: Join) -> Result<Self, TextError> {
+        let room = client.join(join.kind(DocumentKind::Text)).await?;
+        let text = Text::new(Author::new(room.client().get()));
+        Ok(Self { room, text })
+    }
+
+    /// The document as it is here.
+    #[must_use]
+    pub const fn text(&self) -> &Text {
+        &self.text
+    }
+
+    /// The room beneath.
+    #[must_use]
+    pub const fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Replaces `len` characters at `at` by `with`, both counted in code points.
+    ///
+    /// # Errors
+    /// [`TextError`]; the text is as it was then.
+    pub async fn replace(
+        &mut self,
+        at: usize,
+        len: usize,
+        with: &str,
+    ) -> Result<Ticket, TextError> {
+        let update = self.text.replace(Measure::Chars, at, len, with)?;
+        let payload = Bytes::from(self.text.encode(&update));
+        Ok(self.room.submit(payload).await?)
+    }
+
+    /// Says where this client's cursor is, as a position that moves with the text.
+    ///
+    /// # Errors
+    /// [`TextError`].
+    pub async fn set_cursor(&self, name: &str, at: usize) -> Result<(), TextError> {
+        let anchor = self.text.anchor(Measure::Chars, at, Bias::Left)?;
+        let state = format!(
+            "{{\"user\":{{\"name\":{}}},\"cursor\":{{\"head\":\"{}\"}}}}",
+            quoted(name),
+            hex(&anchor)
+        );
+        Ok(self.room.set_presence(Some(state.into())).await?)
+    }
+
+    /// Waits for the next event and lets the document follow it.
+    ///
+    /// # Errors
+    /// [`TextError`] when the server sends what is no text.
+    pub async fn next(&mut self) -> Result<Option<Event>, TextError> {
+        let Some(event) = self.room.next().await else {
+            return Ok(None);
+        };
+        match &event {
+            Event::Joined { state, .. } => match state {
+                State::Snapshot(snapshot) => self.replace_by(snapshot)?,
+                State::Difference(update) => self.apply(update, None)?,
+                State::Records(records) => self.follow(records)?,
+            },
+            Event::Reset { snapshot, .. } => self.replace_by(snapshot)?,
+            Event::Records(records) => self.follow(records)?,
+            _ => {}
+        }
+        Ok(Some(event))
+    }
+
+    /// Takes the server's document, and what is here beyond it: edits on their way stay.
+    fn replace_by(&mut self, snapshot: &Bytes) -> Result<(), TextError> {
+        let author = self.text.client();
+        let mut theirs = if snapshot.is_empty() {
+            Text::new(author)
+        } else {
+            Text::load(author, snapshot)?
+        };
+        let rest = self.text.diff(&theirs.version());
+        let applied = theirs.apply(&rest, None);
+        applied.map_err(|error| TextError::Apply(error.to_string()))?;
+        self.text = theirs;
+        Ok(())
+    }
+
+    fn follow(&mut self, records: &[Record]) -> Result<(), TextError> {
+        for record in records {
+            self.apply(&record.payload, Some(record.seq))?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, update: &[u8], seq: Option<u64>) -> Result<(), TextError> {
+        let applied = self.text.apply(update, seq.map(Seq::new));
+        applied.map_err(|error| TextError::Apply(error.to_string()))?;
+        Ok(())
+    }
+}
+
+fn hex(anchor: &Anchor) -> String {
+    use std::fmt::Write;
+    anchor.encode().iter().fold(String::new(), |mut out, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// A string as JSON has it.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,4 @@
+//! See `anchors_undo` in `src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| crdt_fuzz::anchors_undo(data));

@@ -1,0 +1,4 @@
+//! See `converge` in `src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| crdt_fuzz::converge(data));

@@ -1,0 +1,283 @@
+//! The `well` dialect: one connection in many rooms.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use broker::{Member, Update, Wire};
+use bytes::Bytes;
+use protocol::dialect::well::{self, Action, Output, Terms};
+use protocol::dialect::{Message, PresenceEntry};
+use protocol::{CloseCode, Role, RoomName, Seq, SessionId};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::Talk;
+use crate::Gateway;
+use crate::connection::framing::Framing;
+use crate::connection::out::OutQueue;
+use crate::http::sockets::refusal_of;
+use crate::resumes::Resume;
+
+/// Records for every session of this dialect, whatever the framing: what stands before them is the
+/// session's own.
+const RECORDS: Wire = Wire {
+    place: 2,
+    encode: encode_records,
+};
+
+/// A client of the `well` dialect and the rooms it is in.
+pub struct Well {
+    session: well::Session,
+    gateway: Gateway,
+    rooms: BTreeMap<u32, Room>,
+    connection: u64,
+    output: Output,
+    /// The room whose turn is next.
+    turn: u32,
+    resume: Option<(Resume, Waiting)>,
+    draining: Waiting,
+    ending: Option<(CloseCode, &'static str)>,
+}
+
+type Waiting = Pin<Box<WaitForCancellationFutureOwned>>;
+
+/// A room that the client is in.
+struct Room {
+    member: Member,
+    /// Up to where the client has been told.
+    told: Seq,
+}
+
+impl Well {
+    /// A client that has just come over a connection with this id.
+    #[must_use]
+    pub fn new(gateway: Gateway, connection: u64, now: Instant) -> Self {
+        let terms = Terms {
+            session: connection,
+            durability: gateway.broker().log().durability(),
+        };
+        let draining = Box::pin(gateway.draining().clone().cancelled_owned());
+        Self {
+            session: well::Session::new(terms, now),
+            gateway,
+            rooms: BTreeMap::new(),
+            connection,
+            output: Output::default(),
+            turn: 0,
+            resume: None,
+            draining,
+            ending: None,
+        }
+    }
+
+    /// Does what the dialect says.
+    fn apply<F: Framing>(&mut self, out: &mut OutQueue<F>) {
+        let mut actions = std::mem::take(&mut self.output.actions)
+            .into_iter()
+            .peekable();
+        while let Some(action) = actions.next() {
+            match action {
+                Action::Join {
+                    number,
+                    room,
+                    kind,
+                    role,
+                } => self.join(number, &room, kind, role),
+                Action::Command(number, command) => {
+                    // All that follows for the same room goes together.
+                    let mut commands = vec![command];
+                    while let Some(Action::Command(_, command)) = actions
+                        .next_if(|next| matches!(next, Action::Command(n, _) if *n == number))
+                    {
+                        commands.push(command);
+                    }
+                    if let Some(room) = self.rooms.get_mut(&number) {
+                        room.member.send(commands);
+                    }
+                }
+                Action::Leave { number, clean } => {
+                    if let Some(room) = self.rooms.remove(&number)
+                        && clean
+                    {
+                        room.member.leave();
+                    }
+                }
+                Action::Resume(key) => {
+                    let resume = self.gateway.resumes().take(key, self.connection);
+                    let replaced = Box::pin(resume.replaced().clone().cancelled_owned());
+                    self.resume = Some((resume, replaced));
+                }
+                Action::RoundTrip(took) => observatory::round_trip(took),
+            }
+        }
+        for message in self.output.messages.drain(..) {
+            out.push_message(&message);
+        }
+        if let Some((code, reason)) = self.output.close.take() {
+            out.close(code, reason);
+        }
+    }
+
+    fn join(&mut self, number: u32, room: &RoomName, kind: Option<u8>, role: Role) {
+        match self.try_join(room, kind, role) {
+            Ok((member, kind)) => {
+                self.session
+                    .accept_join(number, member.session().get(), kind);
+                let told = Seq::ZERO;
+                self.rooms.insert(number, Room { member, told });
+            }
+            Err((code, reason)) => {
+                tracing::info!(%room, code = code.code(), reason, "a join was refused");
+                self.session
+                    .refuse_join(number, code, &reason, &mut self.output);
+            }
+        }
+    }
+
+    fn try_join(
+        &self,
+        room: &RoomName,
+        kind: Option<u8>,
+        role: Role,
+    ) -> Result<(Member, u8), (CloseCode, String)> {
+        let space = room.space();
+        let there = self.gateway.kind_of(space).ok_or_else(|| {
+            let reason = format!("the space {space:?} is not configured on this server");
+            (CloseCode::NoRoom, reason)
+        })?;
+        if let Some(kind) = kind.filter(|kind| *kind != there.code()) {
+            let wanted = replay::Kind::from_code(kind).map_or("another", replay::Kind::name);
+            let reason = format!("the room is of kind {}, not {wanted}", there.name());
+            return Err((CloseCode::Conflict, reason));
+        }
+        let bits = getrandom::u64().map_err(|error| {
+            let reason = format!("no randomness: {error}");
+            (CloseCode::Internal, reason)
+        })?;
+        let session = SessionId::new(bits.max(1));
+        let member = self.gateway.broker().join(room, session, role, None);
+        let member = member.map_err(|error| refusal_of(&error))?;
+        tracing::debug!(%room, %session, %role, client = self.session.client_name(), "joined");
+        Ok((member, there.code()))
+    }
+}
+
+impl<F: Framing> Talk<F> for Well {
+    fn register(&mut self, waker: &Waker) {
+        for room in self.rooms.values_mut() {
+            room.member.register(waker);
+        }
+        let cx = &mut Context::from_waker(waker);
+        if let Some((_, replaced)) = &mut self.resume
+            && self.ending.is_none()
+            && replaced.as_mut().poll(cx).is_ready()
+        {
+            let reason = "this client has come back on another connection";
+            self.ending = Some((CloseCode::Conflict, reason));
+        }
+        // Rooms that drain settle what is on its way first, and end the connection themselves.
+        if self.rooms.is_empty()
+            && self.ending.is_none()
+            && self.draining.as_mut().poll(cx).is_ready()
+        {
+            let reason = "the server is restarting, come back soon";
+            self.ending = Some((CloseCode::Restart, reason));
+        }
+    }
+
+    fn handle_message(&mut self, message: &Bytes, now: Instant, _out: &mut OutQueue<F>) {
+        let wall = self.gateway.wall_time();
+        self.session
+            .handle_message(message, now, wall, &mut self.output);
+    }
+
+    fn flush(&mut self, _now: Instant, out: &mut OutQueue<F>) {
+        self.apply(out);
+    }
+
+    fn take_events(&mut self, _now: Instant, out: &mut OutQueue<F>) {
+        for (number, room) in &mut self.rooms {
+            while let Some(event) = room.member.next_event() {
+                room.told = room.told.max(room.member.cursor());
+                self.session.handle_event(*number, event, &mut self.output);
+            }
+        }
+        if let Some((code, reason)) = self.ending {
+            self.session.end(code, reason, 0, &mut self.output);
+        }
+        self.apply(out);
+    }
+
+    fn take_feed(&mut self, max_bytes: usize, out: &mut OutQueue<F>) -> bool {
+        let mut more = false;
+        let first = self.turn;
+        let numbers: Vec<u32> = (self.rooms.range(first..).map(|(n, _)| *n))
+            .chain(self.rooms.range(..first).map(|(n, _)| *n))
+            .collect();
+        for number in numbers {
+            if out.bytes() >= max_bytes {
+                self.turn = number;
+                return true;
+            }
+            let Some(room) = self.rooms.get_mut(&number) else {
+                continue;
+            };
+            if let Some(entries) = room.member.take_presence(well_presence) {
+                let head = well::presence_head(number, entries.len());
+                out.push_shared(&head, [entries]);
+            }
+            let mut spans = out.list();
+            more |= room.member.take_updates(RECORDS, max_bytes, &mut spans);
+            if !spans.is_empty() {
+                let through = room.member.cursor();
+                let len = spans.iter().map(Bytes::len).sum();
+                let head = well::records_head(number, room.told, through, len);
+                out.push_shared(&head, spans.iter().cloned());
+                room.told = through;
+                spans.clear();
+            }
+            out.push_list(spans);
+        }
+        more
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.rooms.values_mut().any(|room| room.member.is_full())
+    }
+
+    fn note_sent(&mut self, _now: Instant) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant, out: &mut OutQueue<F>) {
+        self.session.handle_timeout(now, &mut self.output);
+        self.apply(out);
+    }
+
+    fn leave(self) {
+        for room in self.rooms.into_values() {
+            room.member.leave();
+        }
+    }
+
+    fn farewell(code: CloseCode, reason: &str) -> Option<Message> {
+        Some(well::goodbye(code, reason))
+    }
+}
+
+/// Updates of one author as fields of a Records message: one for each stretch without an event of
+/// the room in between.
+fn encode_records(updates: &[Update], out: &mut Vec<u8>) {
+    for span in updates.chunk_by(|a, b| a.seq.next() == b.seq) {
+        let records = span.iter().map(|update| (update.at, &*update.payload));
+        well::put_span(span[0].seq, &span[0].author, records, out);
+    }
+}
+
+fn well_presence(entries: &[PresenceEntry], out: &mut Vec<u8>) {
+    well::put_presence(entries, out);
+}

@@ -1,0 +1,128 @@
+//! The `yjs` dialect: one session of one room.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use broker::{Member, Update, Wire};
+use bytes::Bytes;
+use protocol::CloseCode;
+use protocol::dialect::{Command, Message, Output, PresenceEntry, yjs};
+
+use super::Talk;
+use crate::connection::framing::Framing;
+use crate::connection::out::OutQueue;
+
+/// A y-websocket client and its room.
+#[derive(Debug)]
+pub struct Yjs {
+    session: yjs::Session,
+    member: Member,
+    /// What the dialect wants done since the last [`Yjs::apply`].
+    output: Output,
+}
+
+impl Yjs {
+    /// A client that has just come.
+    #[must_use]
+    pub fn new(member: Member, now: Instant) -> Self {
+        Self {
+            session: yjs::Session::new(now),
+            member,
+            output: Output::default(),
+        }
+    }
+
+    /// Does what the dialect says: commands to the room, messages to the client.
+    fn apply<F: Framing>(&mut self, out: &mut OutQueue<F>) {
+        let output = std::mem::take(&mut self.output);
+        if output.commands.contains(&Command::QueryPresence) {
+            self.member.forget_presence();
+        }
+        self.member.send(output.commands);
+        for message in &output.messages {
+            out.push_message(message);
+        }
+        if let Some((code, reason)) = output.close {
+            out.close(code, reason);
+        }
+    }
+}
+
+impl<F: Framing> Talk<F> for Yjs {
+    fn register(&mut self, waker: &Waker) {
+        self.member.register(waker);
+    }
+
+    fn handle_message(&mut self, message: &Bytes, now: Instant, _out: &mut OutQueue<F>) {
+        self.session.handle_message(message, now, &mut self.output);
+    }
+
+    fn flush(&mut self, _now: Instant, out: &mut OutQueue<F>) {
+        self.apply(out);
+    }
+
+    fn take_events(&mut self, now: Instant, out: &mut OutQueue<F>) {
+        while let Some(event) = self.member.next_event() {
+            self.session.handle_event(event, now, &mut self.output);
+            self.apply(out);
+        }
+    }
+
+    fn take_feed(&mut self, max_bytes: usize, out: &mut OutQueue<F>) -> bool {
+        let mut frames = out.list();
+        frames.extend(self.member.take_presence(encode_presence::<F>));
+        let updates = Wire {
+            place: F::INDEX,
+            encode: encode_updates::<F>,
+        };
+        let more = self.member.take_updates(updates, max_bytes, &mut frames);
+        out.push_list(frames);
+        more
+    }
+
+    fn is_full(&mut self) -> bool {
+        self.member.is_full() || self.session.is_full()
+    }
+
+    fn note_sent(&mut self, now: Instant) {
+        self.session.note_sent(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant, out: &mut OutQueue<F>) {
+        self.session.handle_timeout(now, &mut self.output);
+        self.session.note_sent(now);
+        self.apply(out);
+    }
+
+    fn leave(self) {
+        self.member.leave();
+    }
+
+    fn farewell(code: CloseCode, reason: &str) -> Option<Message> {
+        // A y-websocket page sees no close reason; its client logs this.
+        (code.code() >= 4400).then(|| Message::whole(yjs::permission_denied(reason)))
+    }
+}
+
+/// Updates as y-websocket messages in their framing.
+fn encode_updates<F: Framing>(updates: &[Update], out: &mut Vec<u8>) {
+    for Update { payload, .. } in updates {
+        F::put_header(yjs::update_len(payload.len()), out);
+        yjs::encode_update(payload, out);
+    }
+}
+
+/// Presence as a y-websocket message in its framing.
+pub(crate) fn encode_presence<F: Framing>(entries: &[PresenceEntry], out: &mut Vec<u8>) {
+    let mut message = Vec::new();
+    let entries = entries
+        .iter()
+        .map(|entry| (entry.site, entry.clock, entry.state.as_deref()));
+    yjs::encode_presence(entries, &mut message);
+    F::put_header(message.len(), out);
+    out.extend_from_slice(&message);
+}
