@@ -509,6 +509,42 @@ impl History {
         Err(self.trimmed(span.start.seq))
     }
 
+    /// What the records of a room begin with whose first ones are gone: the oldest stored snapshot
+    /// that they fold on. `None` if there is none, so that no document can be had of them.
+    ///
+    /// # Errors
+    /// [`FoldError`] when the last one of them could not be read.
+    pub async fn first_snapshot(
+        &self,
+        room: &RoomName,
+        span: &Span,
+    ) -> Result<Option<Snapshot>, FoldError> {
+        let mut stored: Vec<(Seq, &Archive)> = Vec::new();
+        for archive in self.inner.stores.with_snapshots() {
+            let heads = archive.snapshots(room).into_iter();
+            let usable = heads.filter(|head| (span.start.seq..=span.head.seq).contains(&head.seq));
+            stored.extend(usable.map(|head| (head.seq, archive)));
+        }
+        // Of two that are equal the one that is near.
+        stored.sort_by_key(|(seq, _)| *seq);
+        let mut failed = Ok(None);
+        for (seq, archive) in stored {
+            match self.snapshot(room, span, seq, archive).await {
+                Ok(Some(snapshot)) => {
+                    let (kind, copy) = (self.kind_of(room), snapshot.clone());
+                    let opened = tokio::task::spawn_blocking(move || open(kind, copy).map(drop));
+                    match opened.await.map_err(|_| FoldError::Stopped)? {
+                        Ok(()) => return Ok(Some(snapshot)),
+                        Err(error) => failed = Err(error),
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => failed = Err(error),
+            }
+        }
+        failed
+    }
+
     /// Why records before the span's start cannot be read, if they are only away: in an archive that
     /// has not been reached.
     #[must_use]
@@ -535,6 +571,22 @@ impl History {
         seq: Seq,
         archive: &Archive,
     ) -> Result<Option<Base>, FoldError> {
+        let Some(snapshot) = self.snapshot(room, span, seq, archive).await? else {
+            return Ok(None);
+        };
+        let kind = self.kind_of(room);
+        let opened = tokio::task::spawn_blocking(move || open(kind, snapshot));
+        opened.await.map_err(|_| FoldError::Stopped)?.map(Some)
+    }
+
+    /// A stored snapshot, if it is one of this room's history.
+    async fn snapshot(
+        &self,
+        room: &RoomName,
+        span: &Span,
+        seq: Seq,
+        archive: &Archive,
+    ) -> Result<Option<Snapshot>, FoldError> {
         let Some(snapshot) = archive.snapshot(room, seq).await? else {
             return Ok(None);
         };
@@ -554,9 +606,7 @@ impl History {
                 ),
             });
         }
-        let kind = self.kind_of(room);
-        let opened = tokio::task::spawn_blocking(move || open(kind, snapshot));
-        opened.await.map_err(|_| FoldError::Stopped)?.map(Some)
+        Ok(Some(snapshot))
     }
 }
 

@@ -25,6 +25,7 @@ pub mod moment;
 pub mod opaque;
 pub mod play;
 pub mod timeline;
+mod whole;
 pub mod yjs;
 
 pub use clients::{Client, Clients, Known};
@@ -33,4 +34,5 @@ pub use fold::{Base, FoldError, Folded, RoomFacts};
 pub use history::{History, KindOf, Span, Stores, StretchError};
 pub use moment::{Moment, MomentError};
 pub use opaque::OpaqueDocument;
+pub use whole::WholeLog;
 pub use yjs::YjsDocument;
