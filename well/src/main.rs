@@ -1,5 +1,6 @@
 //! `well`: the binary. Command line, configuration and wiring; everything else lives in the crates.
 
+mod bases;
 mod commands;
 mod config;
 mod logs;

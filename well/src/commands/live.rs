@@ -165,7 +165,7 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<()> {
         };
         let patience = tokio::time::timeout(args.patience, joined);
         patience.await.context("the server does not answer")??;
-        Target::Text(room)
+        Target::Text(Box::new(room))
     } else {
         Target::Room(client.join(join).await?)
     };
@@ -203,7 +203,7 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<()> {
 /// What is written to.
 enum Target {
     Room(Room),
-    Text(TextRoom),
+    Text(Box<TextRoom>),
 }
 
 impl Target {

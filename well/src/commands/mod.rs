@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod export;
+mod export_lines;
 pub(crate) mod import;
 mod lines;
 pub(crate) mod live;
