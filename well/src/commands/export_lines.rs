@@ -96,7 +96,7 @@ pub(super) async fn export(
         return Ok(export.done);
     }
     if let Some(path) = stores::path_of(to)? {
-        return export.to_file(&path).await;
+        return export.write_file(&path).await;
     }
     let (store, path) = storage::archive::open_store(to, &stores::archive_options())?;
     let failed = || format!("{to} cannot be written");
@@ -106,7 +106,7 @@ pub(super) async fn export(
         upload,
         UPLOAD_PART_BYTES,
     ));
-    let written = export.to_object().await;
+    let written = export.write_object().await;
     let Out::Object(upload) = export.out else {
         bail!("the upload to {to} was lost");
     };
@@ -121,12 +121,12 @@ pub(super) async fn export(
 }
 
 impl Export<'_> {
-    async fn to_object(&mut self) -> anyhow::Result<()> {
+    async fn write_object(&mut self) -> anyhow::Result<()> {
         self.rooms(None).await?;
         self.end().await
     }
 
-    async fn to_file(mut self, path: &Path) -> anyhow::Result<Done> {
+    async fn write_file(mut self, path: &Path) -> anyhow::Result<Done> {
         let part = beside(path);
         let failed = || format!("{} cannot be written", part.display());
         if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
@@ -179,7 +179,7 @@ impl Export<'_> {
             // It is whole, or it is the last that is kept; one that begins in the middle is begun
             // again, for its snapshot.
             let whole = written.head == span.head;
-            if !span.from_nothing && !(whole && written.based) {
+            if !(span.from_nothing || whole && written.based) {
                 return Ok(kept);
             }
             kept = Some(index);
