@@ -121,7 +121,7 @@ impl WebSocket {
         // Whether the server still answers makes no difference to who leaves.
         let all = std::future::poll_fn(|cx| self.poll_write(cx));
         if all.await.is_ok() {
-            drop(SinkExt::close(&mut self.socket).await);
+            drop(self.socket.close(None).await);
         }
     }
 }
