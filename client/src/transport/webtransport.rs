@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use url::Url;
 use web_transport_quinn::generic::poll::{RecvStream as _, SendStream as _, Session as _};
 use web_transport_quinn::proto::ConnectRequest;
-use web_transport_quinn::quinn::{self, TransportConfig};
-use web_transport_quinn::{RecvStream, SendStream, Session};
+use web_transport_quinn::quinn::{self, ConnectionError, TransportConfig};
+use web_transport_quinn::{RecvStream, SendStream, Session, SessionError};
 
 use super::Broken;
 use super::certificates::Trust;
@@ -139,7 +139,10 @@ impl WebTransport {
             }
             match ready!(self.recv.poll_read(cx, &mut self.scratch)) {
                 Ok(Some(read)) => self.read.extend_from_slice(&self.scratch[..read]),
-                Ok(None) => return Poll::Ready(Err(Broken::Closed(self.why()))),
+                Ok(None) => {
+                    let why = self.why().map(|why| format!(": {why}"));
+                    return Poll::Ready(Err(Broken::Closed(why.unwrap_or_default())));
+                }
                 Err(error) => return Poll::Ready(Err(self.over(&error))),
             }
         }
@@ -160,13 +163,19 @@ impl WebTransport {
         }
     }
 
-    fn why(&self) -> String {
-        let reason = self.session.close_reason();
-        reason.map_or_else(String::new, |reason| format!(": {reason}"))
+    /// Why the session is over, if it is.
+    fn why(&self) -> Option<String> {
+        match self.session.close_reason()? {
+            // The library's word for a connection that died; QUIC knows why.
+            SessionError::ConnectionError(ConnectionError::LocallyClosed) => {
+                let reason = (*self.session).close_reason();
+                reason.map(|reason| reason.to_string())
+            }
+            reason => Some(reason.to_string()),
+        }
     }
 
     fn over(&self, error: &dyn std::error::Error) -> Broken {
-        let reason = self.session.close_reason();
-        Broken::Session(reason.map_or_else(|| error.to_string(), |reason| reason.to_string()))
+        Broken::Session(self.why().unwrap_or_else(|| error.to_string()))
     }
 }

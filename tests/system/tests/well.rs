@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use system_tests::server::Server;
 use system_tests::udp::{Link, Weather};
 use system_tests::{http, seed, setting, until, within};
-use well_client::{Client, Event, Join, Options, Room, State, TextRoom, Ticket};
+use well_client::{Client, Event, Join, Options, Room, TextRoom, Ticket};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -104,29 +104,24 @@ async fn both_transports_meet_in_rooms() {
     let mut b = tcp.join(Join::new("blob/meeting")).await.unwrap();
     joined(&mut a).await;
     joined(&mut b).await;
-    for (n, (writer, reader)) in [(1, (&mut a, &mut b))] {
-        let payload = Bytes::from(vec![7; 200_000]);
-        let ticket = writer.submit(payload.clone()).await.unwrap();
-        let acked = within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
-        assert_eq!(acked.seq, Some(n));
-        let records = event(reader, "records", |event| match event {
-            Event::Records(records) => Some(records),
-            _ => None,
-        })
-        .await;
-        assert_eq!((records[0].seq, &records[0].payload), (n, &payload));
-    }
-    // A third one comes later and has it all.
-    let mut c = quic.join(Join::new("blob/meeting")).await;
-    assert!(c.is_ok());
-    event(c.as_mut().unwrap(), "a late joiner", |event| match event {
-        Event::Joined { head, state, .. } => {
-            assert_eq!(head, 1);
-            Some(assert!(!matches!(state, State::Difference(_))))
-        }
+    let payload = Bytes::from(vec![7; 200_000]);
+    let ticket = a.submit(payload.clone()).await.unwrap();
+    let acked = within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
+    assert_eq!(acked.seq, Some(1));
+    let records = event(&mut b, "records", |event| match event {
+        Event::Records(records) => Some(records),
         _ => None,
     })
     .await;
+    assert_eq!((records[0].seq, &records[0].payload), (1, &payload));
+    // A third one comes later, on a connection that is there, and is told up to where it has all.
+    let mut c = quic.join(Join::new("blob/meeting")).await.unwrap();
+    let head = event(&mut c, "a late joiner", |event| match event {
+        Event::Joined { head, .. } => Some(head),
+        _ => None,
+    })
+    .await;
+    assert_eq!(head, 1);
 
     // Presence, of which much is on datagrams: the latest counts, in both directions.
     let states = |n: u32| Some(Bytes::from(format!("{{\"at\":{n}}}")));
@@ -255,7 +250,8 @@ async fn typing_through_bad_weather_converges() {
     let edits = setting("WEATHER_EDITS", 60);
     let delay = Duration::from_millis(setting("WEATHER_DELAY_MS", 200));
     let cut = Duration::from_millis(setting("WEATHER_CUT_MS", 5_000));
-    let limit = 300 * Duration::from_secs(1) + 2 * cut;
+    // A session is opened anew in the same weather, which may take many tries.
+    let limit = Duration::from_secs(120) + 10 * cut;
     let (server, _file) = server();
     let address = server.address();
     let bad = Weather {
