@@ -25,6 +25,7 @@
 //! | `leaf`, `tree`, `split`, `rank` | the sequence of spans: changing it, growing it, asking it |
 //! | `origins`, `order` | between what each character was inserted, and the rule |
 //! | `log` | who did what, and under which Seq |
+//! | `map` | what is looked up by key |
 //! | `edit`, `apply`, `quick`, `parked` | own edits, others' updates, keystrokes among them, those that came too early |
 //! | `varint`, `wire`, `export` | the bytes of updates, differences and merging |
 //! | `snapshot`, `archive` | the bytes of a whole text: fast to load, or small |
@@ -46,6 +47,7 @@ mod id;
 mod leaf;
 pub mod limits;
 mod log;
+mod map;
 mod order;
 mod origins;
 mod parked;
@@ -187,11 +189,10 @@ impl Text {
     pub fn missing(&self) -> Vec<Update> {
         self.parked
             .wanted()
-            .into_iter()
-            .map(|(client, clock)| Update {
-                client,
-                from: self.log.clock(client),
-                to: clock + 1,
+            .map(|id| Update {
+                client: id.client,
+                from: self.log.clock(id.client),
+                to: id.clock + 1,
             })
             .filter(|update| !update.is_empty())
             .collect()

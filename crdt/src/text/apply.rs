@@ -4,11 +4,13 @@
 //! [`Parked`](super::parked::Parked); what is here already is cut off, so that repeats change
 //! nothing.
 
+use super::content::skip;
 use super::error::{ApplyError, FormatError};
 use super::id::{Id, Measure, Seq};
 use super::leaf::NONE;
 use super::limits::{MAX_CHARS, MAX_CLIENTS, MAX_CONTENT_BYTES, MAX_TICKS};
 use super::log::Void;
+use super::parked::Waiting;
 use super::wire::{Kind, Op, Ops, Ref};
 use super::{Text, quick};
 
@@ -150,12 +152,13 @@ impl Text {
 
     /// Applies what waited for what is here now, and what waited for that.
     fn release(&mut self, listener: &mut Listener<'_>) {
-        while let Some((update, seq)) = self
+        while let Some(waiting) = self
             .parked
             .take_ready(|client, clock| self.log.clock(client) > clock)
         {
             // What turns out to be malformed, or no longer fits, is dropped: its sender was told
             // only that it waits.
+            let Waiting { update, seq, .. } = waiting;
             if self.apply_one(&update, seq, listener).is_err() {
                 self.parked.refused += 1;
             }
@@ -307,11 +310,7 @@ impl Text {
     ) {
         let (left, right, text) = if op.kind == Kind::GoOn || known > 0 {
             let last = self.log.authors[author as usize].last;
-            let skip = text
-                .char_indices()
-                .nth(known as usize)
-                .map_or(text.len(), |(offset, _)| offset);
-            (last, self.right_of(last), &text[skip..])
+            (last, self.right_of(last), skip(text, known))
         } else {
             (
                 self.resolve(op.left, places),

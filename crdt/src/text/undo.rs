@@ -4,12 +4,11 @@
 //! beside its tombstones, as new characters. Such a **copy** stands for its original from then on,
 //! so that earlier edits of the original can be taken back too.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use super::Text;
 use super::error::EditError;
 use super::id::{Measure, Update};
 use super::limits::MAX_UNDO_EDITS;
+use super::map::Map;
 
 /// One insertion or deletion of characters that arrived one after another.
 #[derive(Clone, Copy, Debug)]
@@ -25,13 +24,14 @@ type Group = Vec<Step>;
 /// What can be taken back, and what of that can be done again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Undo {
-    done: VecDeque<Group>,
+    done: Vec<Group>,
     undone: Vec<Group>,
     /// Whether the last group may still grow.
     open: bool,
     /// While an undo or a redo runs: its own steps.
     running: Option<Group>,
-    copies: BTreeMap<u32, u32>,
+    /// By character: its copy.
+    copies: Map,
 }
 
 impl Undo {
@@ -58,12 +58,12 @@ impl Undo {
         self.undone.clear();
         if !self.open {
             if self.done.len() >= MAX_UNDO_EDITS {
-                self.done.pop_front();
+                self.done.remove(0);
             }
-            self.done.push_back(Group::new());
+            self.done.push(Group::new());
             self.open = true;
         }
-        let Some(group) = self.done.back_mut() else {
+        let Some(group) = self.done.last_mut() else {
             return;
         };
         match group.last_mut() {
@@ -77,8 +77,8 @@ impl Undo {
     /// The newest copy of a character.
     fn newest(&self, n: u32) -> u32 {
         let mut n = n;
-        while let Some(copy) = self.copies.get(&n) {
-            n = *copy;
+        while let Some(copy) = self.copies.get(u128::from(n)) {
+            n = copy;
         }
         n
     }
@@ -138,7 +138,7 @@ impl Text {
         };
         undo.open = false;
         let group = if done {
-            undo.done.back()
+            undo.done.last()
         } else {
             undo.undone.last()
         };
@@ -156,7 +156,7 @@ impl Text {
         let from = self.own_clock()?;
         if let Some(undo) = &mut self.undo {
             if done {
-                undo.done.pop_back();
+                undo.done.pop();
             } else {
                 undo.undone.pop();
             }
@@ -174,7 +174,7 @@ impl Text {
             if done {
                 undo.undone.push(steps);
             } else {
-                undo.done.push_back(steps);
+                undo.done.push(steps);
             }
         }
         Ok(Some(self.update_since(from)))
@@ -212,7 +212,7 @@ impl Text {
             if let Some(undo) = &mut self.undo {
                 undo.inserted(copy, piece);
                 for offset in 0..piece {
-                    undo.copies.insert(first + offset, copy + offset);
+                    undo.copies.set(u128::from(first + offset), copy + offset);
                 }
             }
             n += piece;
