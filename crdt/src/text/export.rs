@@ -211,33 +211,39 @@ impl Text {
 /// Makes of places that `name` knows places in a table of clients, and gives that: the author first
 /// if all operations are of one and few, else ascending.
 fn tabled(ops: &mut [Op], author: Client, name: &dyn Fn(u32) -> Client) -> Vec<Client> {
-    let mut places = Map::default();
+    let Some(first) = ops.first().map(|op| op.author) else {
+        return vec![author];
+    };
+    let mut others = Map::default();
+    let mut edit = ops.len() <= wire::MAX_EDIT_OPS;
     for op in &*ops {
+        edit &= op.author == first;
         for place in [op.author, op.left.client, op.right.client] {
-            if place != NONE && (place == op.author || op.kind != Kind::GoOn) {
-                places.set(u128::from(name(place).get()), place);
+            let named = place == op.author || op.kind != Kind::GoOn;
+            if named && place != first && place != NONE {
+                others.set(u128::from(name(place).get()), place);
             }
         }
     }
-    let single = ops.first().map_or(author, |op| name(op.author));
-    let edit = ops.len() <= wire::MAX_EDIT_OPS && ops.iter().all(|op| name(op.author) == single);
     let mut clients = Vec::new();
-    let mut table = Map::default();
     if edit {
-        clients.push(single);
+        clients.push(name(first));
+    } else {
+        others.set(u128::from(name(first).get()), first);
     }
-    for (number, place) in places.iter() {
-        let client = Client::new(number as u64);
-        if edit && client == single {
-            table.set(u128::from(place), 0);
-        } else {
-            table.set(u128::from(place), clients.len() as u32);
-            clients.push(client);
-        }
+    let mut table = Map::default();
+    for (number, place) in others.iter() {
+        table.set(u128::from(place), clients.len() as u32);
+        clients.push(Client::new(number as u64));
     }
+    let head = table.get(u128::from(first)).unwrap_or(0);
     for op in ops {
         for place in [&mut op.author, &mut op.left.client, &mut op.right.client] {
-            *place = table.get(u128::from(*place)).unwrap_or(NONE);
+            *place = if *place == first {
+                head
+            } else {
+                table.get(u128::from(*place)).unwrap_or(NONE)
+            };
         }
     }
     clients

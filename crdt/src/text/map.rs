@@ -15,6 +15,8 @@ pub(super) struct Map {
     firsts: Vec<u128>,
     pieces: Vec<Vec<(u128, u32)>>,
     len: usize,
+    /// The piece of the last addition: the next is often near.
+    near: usize,
 }
 
 impl Map {
@@ -47,23 +49,28 @@ impl Map {
     }
 
     fn entry(&mut self, key: u128, value: u32) -> &mut u32 {
-        let mut at = self.firsts.partition_point(|first| *first <= key);
-        at = at.saturating_sub(1);
+        let mut at = self.near;
+        let starts = |at: usize| self.firsts.get(at).is_some_and(|first| *first <= key);
+        if !starts(at) || starts(at + 1) {
+            at = self.firsts.partition_point(|first| *first <= key);
+            at = at.saturating_sub(1);
+        }
         if self.pieces.is_empty() {
             self.firsts.push(key);
             self.pieces.push(Vec::new());
         }
-        let mut place = self.pieces[at].partition_point(|(other, _)| *other < key);
-        let there = self.pieces[at]
-            .get(place)
-            .is_some_and(|(other, _)| *other == key);
-        if !there {
-            if self.pieces[at].len() == FULL {
+        let piece = &self.pieces[at];
+        let mut place = piece.len();
+        if piece.last().is_some_and(|(last, _)| *last >= key) {
+            place = piece.partition_point(|(other, _)| *other < key);
+        }
+        if piece.get(place).is_none_or(|(other, _)| *other != key) {
+            if piece.len() == FULL {
                 // What ascends leaves full pieces behind.
                 let keep = if place == FULL { FULL } else { FULL / 2 };
                 let tail = self.pieces[at].split_off(keep);
-                self.firsts
-                    .insert(at + 1, tail.first().map_or(key, |(first, _)| *first));
+                let first = tail.first().map_or(key, |(first, _)| *first);
+                self.firsts.insert(at + 1, first);
                 self.pieces.insert(at + 1, tail);
                 if place >= keep {
                     at += 1;
@@ -74,6 +81,7 @@ impl Map {
             self.firsts[at] = self.pieces[at][0].0;
             self.len += 1;
         }
+        self.near = at;
         &mut self.pieces[at][place].1
     }
 

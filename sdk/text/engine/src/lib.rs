@@ -13,6 +13,11 @@ use wasm_bindgen::prelude::*;
 
 use error::Failure;
 
+/// Half the size of the standard library's, and as quick.
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
 /// One replica, and what its last call has to say besides its result.
 #[wasm_bindgen]
 #[derive(Debug)]
