@@ -36,6 +36,7 @@
 
 mod anchor;
 mod apply;
+#[cfg(feature = "archive")]
 mod archive;
 mod check;
 mod compare;

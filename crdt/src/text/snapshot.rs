@@ -165,6 +165,7 @@ impl Text {
         let mut reader = Reader::new(bytes);
         match reader.byte()? {
             SNAPSHOT => {}
+            #[cfg(feature = "archive")]
             super::archive::ARCHIVE => return super::archive::load(client, reader),
             version => return Err(FormatError::Version(version)),
         }

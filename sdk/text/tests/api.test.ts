@@ -7,8 +7,8 @@ import { init, Text, TextError, type TextErrorCode } from "../src/index.js";
 
 beforeAll(() => init());
 
-/** The most that a browser fetches: wasm, gzipped. FIXME: the goal is 40 KiB; see docs/performance.md. */
-const MAX_WASM_GZIPPED_BYTES = 66 << 10;
+/** The most that a browser fetches: wasm, gzipped. */
+const MAX_WASM_GZIPPED_BYTES = 40_000;
 
 function code(call: () => unknown): TextErrorCode | undefined {
   try {

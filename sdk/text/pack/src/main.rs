@@ -1,11 +1,10 @@
 //! Makes of the compiled engine what a browser loads: `text-pack engine.wasm folder`.
 //!
-//! First everything that only prepares the message of a panic is cut out, and the texts and
-//! tables that it needs are blanked. A panic in wasm can do nothing but trap, and the message would be
-//! a third of the file. Then wasm-bindgen's library writes
-//! the JavaScript that carries values in and out, as `wasm-bindgen --target web` would. Its library
-//! compiles in half a minute, its command line in several times that; the lock file holds its version
-//! and the engine's together.
+//! First everything that only prepares the message of a panic is cut out, and the texts and tables
+//! that it needs are blanked. A panic in wasm can do nothing but trap, and the message would be a
+//! third of the file. Then wasm-bindgen's library writes the JavaScript that carries values in and
+//! out, as `wasm-bindgen --target web` would. Its library compiles in half a minute, its command line
+//! in several times that; the lock file holds its version and the engine's together.
 
 use std::collections::BTreeSet;
 use std::env;
