@@ -211,14 +211,18 @@ impl Text {
         self.parked.refused
     }
 
-    /// Says which Seq the server gave an own update. Seqs that come in the order in which their
-    /// updates stand here make the past known: see [`Text::at`].
+    /// Says which Seq the server gave an own update; of one in which there is nothing, that is
+    /// [`Text::pass`]. Seqs that come in the order in which their updates stand here make the past
+    /// known: see [`Text::at`].
     pub fn acknowledge(&mut self, update: &Update, seq: Seq) {
+        if update.is_empty() {
+            return self.pass(seq);
+        }
         let Some(place) = self.log.place(update.client) else {
             return;
         };
         let clock = self.log.authors[place as usize].clock;
-        if update.is_empty() || update.to > clock {
+        if update.to > clock {
             return;
         }
         let moment = |clock: u32| {

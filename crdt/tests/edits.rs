@@ -2,7 +2,9 @@
 
 mod support;
 
-use crdt::text::{Bias, Client, EditError, FormatError, Measure, Place, Text, Version, ticks};
+use crdt::text::{
+    Bias, Change, Client, EditError, FormatError, Measure, Place, Text, Version, ticks,
+};
 use support::{Random, size};
 
 const WORDS: &[&str] = &["a", "bc\n", "é", "日本", "😀!", "\n", "plain text "];
@@ -234,17 +236,33 @@ fn undoing_everything_leaves_nothing_and_redoing_brings_it_back() {
             texts.push(text.to_string());
         }
         for _ in 0..2 {
+            let mut shown = text.to_string();
+            let mut changes = Vec::new();
             for expected in texts.iter().rev().skip(1) {
-                assert!(text.undo().expect("room").is_some());
+                let undone = text.undo_seen(Measure::Bytes, &mut changes);
+                assert!(undone.expect("room").is_some());
                 assert_eq!(&text.to_string(), expected, "seed {seed}");
+                carry_out(&mut shown, &text, &mut changes);
+                assert_eq!(&shown, expected, "seed {seed}");
             }
             assert_eq!(text.undo(), Ok(None));
             for expected in texts.iter().skip(1) {
-                assert!(text.redo().expect("room").is_some());
+                let redone = text.redo_seen(Measure::Bytes, &mut changes);
+                assert!(redone.expect("room").is_some());
                 assert_eq!(&text.to_string(), expected, "seed {seed}");
+                carry_out(&mut shown, &text, &mut changes);
+                assert_eq!(&shown, expected, "seed {seed}");
             }
         }
         text.check().expect("a sound tree");
+    }
+}
+
+/// Does to a string what changes in bytes say.
+fn carry_out(shown: &mut String, text: &Text, changes: &mut Vec<Change>) {
+    for change in changes.drain(..) {
+        let range = change.at..change.at + change.deleted;
+        shown.replace_range(range, text.inserted(&change));
     }
 }
 

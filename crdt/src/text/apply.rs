@@ -11,6 +11,7 @@ use super::leaf::NONE;
 use super::limits::{MAX_CHARS, MAX_CLIENTS, MAX_CONTENT_BYTES, MAX_TICKS};
 use super::log::Void;
 use super::parked::Waiting;
+use super::tree::Spot;
 use super::wire::{Kind, Op, Ops, Ref};
 use super::{Text, quick};
 
@@ -423,6 +424,22 @@ impl Text {
         }
     }
 
+    /// Tells that the characters `n..n + len`, which stand at a place, are about to go.
+    #[inline]
+    pub(super) fn tell_deleted(&self, spot: Spot, n: u32, len: u32, listener: &mut Listener<'_>) {
+        let Some((measure, changes)) = listener else {
+            return;
+        };
+        let at = self.tree.rank(spot, *measure, &self.content) as usize;
+        let deleted = super::rank::weigh(&self.content, n, len, *measure) as usize;
+        changes.push(Change {
+            at,
+            deleted,
+            first: 0,
+            chars: 0,
+        });
+    }
+
     /// An author deletes the characters `n..n + len`, the ticks of which `what` says, in its
     /// direction.
     pub(super) fn erase(
@@ -449,16 +466,7 @@ impl Text {
             if span.is_dead() {
                 self.log.void(author, piece, what);
             } else {
-                if let Some((measure, changes)) = listener {
-                    let at = self.tree.rank(spot, *measure, &self.content);
-                    let first = span.first + spot.offset;
-                    changes.push(Change {
-                        at: at as usize,
-                        deleted: super::rank::weigh(&self.content, first, piece, *measure) as usize,
-                        first: 0,
-                        chars: 0,
-                    });
-                }
+                self.tell_deleted(spot, span.first + spot.offset, piece, listener);
                 self.tree
                     .kill(spot, piece, self.log.now, back, &self.content);
                 self.log.delete(author, target, piece, back);

@@ -111,7 +111,7 @@ mod tests {
         let mut seed = 1u32;
         let mut random = |end: u32| {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (u64::from(seed) * u64::from(end) >> 32) as u32
+            ((u64::from(seed) * u64::from(end)) >> 32) as u32
         };
         for range in [10, 1_000, 1_000_000] {
             let (mut map, mut model) = (Map::default(), BTreeMap::new());
