@@ -3,7 +3,7 @@
 mod support;
 
 use crdt::text::{
-    Bias, Change, Client, EditError, FormatError, Measure, Place, Text, Version, ticks,
+    Bias, Change, Client, EditError, FormatError, Measure, Place, Text, Update, Version, ticks,
 };
 use support::{Random, size};
 
@@ -186,7 +186,7 @@ fn undo_and_redo_survive_what_others_do() {
     }
     bob.apply(&alice.encode(&two), None).expect("a good update");
     assert_eq!(alice.to_string(), ">one _three");
-    let mut send = |alice: &mut Text, update: Option<crdt::text::Update>| {
+    let mut send = |alice: &mut Text, update: Option<Update>| {
         let update = update.expect("something to take back");
         bob.apply(&alice.encode(&update), None)
             .expect("a good update");
@@ -255,6 +255,39 @@ fn undoing_everything_leaves_nothing_and_redoing_brings_it_back() {
             }
         }
         text.check().expect("a sound tree");
+    }
+}
+
+#[test]
+fn a_difference_has_what_is_lacking_and_nothing_else() {
+    let mut texts = [1, 2, 3].map(|client| Text::new(Client::new(client)));
+    let mut random = Random(1);
+    let mut known = Version::new();
+    for round in 0..60 {
+        let who = random.below(texts.len());
+        let at = random.below(texts[who].len(Measure::Chars) + 1);
+        texts[who]
+            .insert(Measure::Chars, at, WORDS[random.below(WORDS.len())])
+            .expect("an edit");
+        let update = texts[who].diff(&texts[0].version());
+        texts[0].apply(&update, None).expect("a good update");
+        let now = texts[0].version();
+        let all = texts[0].diff(&Version::new());
+        texts[who].apply(&all, None).expect("a good update");
+        for since in [&known, &Version::new(), &now] {
+            let mut lacking = ticks(&texts[0].diff(since)).expect("good bytes");
+            lacking.sort_by_key(|update| update.client);
+            let expected = now.iter().map(|(client, to)| Update {
+                client,
+                from: since.get(client),
+                to,
+            });
+            let expected = expected.filter(|update| !update.is_empty());
+            assert_eq!(lacking, expected.collect::<Vec<_>>(), "round {round}");
+        }
+        if random.chance(30) {
+            known = now;
+        }
     }
 }
 
