@@ -85,6 +85,6 @@ impl Transport {
     /// Ends the connection; what was sent before arrives.
     pub(crate) async fn close(mut self) {
         // Whether the server still answers makes no difference to who leaves.
-        drop(SinkExt::close(&mut self.socket).await);
+        drop((*self.socket).close(None).await);
     }
 }
