@@ -6,7 +6,7 @@ use super::error::{FormatError, MergeError};
 use super::id::{Client, Update, Version};
 use super::leaf::NONE;
 use super::log::Deed;
-use super::map::{Map, tick_key};
+use super::map::Map;
 use super::wire::{self, Kind, Op, Ops, Ref};
 
 /// How far back the author's previous character is looked for.
@@ -300,8 +300,8 @@ struct Merge<'a> {
     places: Map,
     ops: Vec<Op>,
     texts: Vec<&'a str>,
-    /// The operations by client, tick and length, the longest first.
-    sorted: Map,
+    /// By place: the client's operations by tick and length, the longest first.
+    sorted: Vec<Map>,
     /// For each client, ascending, what it did, without repeats.
     queues: Vec<Vec<(Op, &'a str)>>,
     /// By place: how far each client's operations are written, and how far they go.
@@ -318,19 +318,19 @@ impl<'a> Merge<'a> {
             let place = self.places.add(u128::from(client.get()), new);
             if place == new {
                 self.names.push(*client);
+                self.sorted.push(Map::default());
             }
             places.push(place);
         }
         for op in &self.decoded.ops {
             let mut op = *op;
-            let author = self.decoded.clients[op.author as usize];
             for place in [&mut op.author, &mut op.left.client, &mut op.right.client] {
                 *place = places.get(*place as usize).copied().unwrap_or(NONE);
             }
             let start = op.text.0 as usize;
             let text = &bytes[start..start + op.text.1 as usize];
-            let key = tick_key(author, op.clock) << 32 | u128::from(!op.len);
-            self.sorted.add(key, self.ops.len() as u32);
+            let key = u128::from(op.clock) << 32 | u128::from(!op.len);
+            self.sorted[op.author as usize].add(key, self.ops.len() as u32);
             self.ops.push(op);
             // Decoding has seen that it is UTF-8.
             self.texts.push(str::from_utf8(text).unwrap_or_default());
@@ -342,42 +342,41 @@ impl<'a> Merge<'a> {
     fn queue(&mut self) -> Result<(), MergeError> {
         self.soon = vec![0; self.names.len()];
         self.ends = vec![0; self.names.len()];
-        let mut last = NONE;
-        for (_, at) in self.sorted.iter() {
-            let (mut op, mut text) = (self.ops[at as usize], self.texts[at as usize]);
-            let author = op.author as usize;
-            if op.author != last {
-                last = op.author;
-                self.queues.push(Vec::new());
-                self.soon[author] = op.clock;
-                self.ends[author] = op.clock;
-            }
-            let known = self.ends[author];
-            let Some(cut) = known.checked_sub(op.clock) else {
-                return Err(MergeError::Gap {
-                    client: self.names[author].get(),
-                    clock: known,
-                });
-            };
-            if cut >= op.len {
-                continue;
-            }
-            if cut > 0 {
-                match op.kind {
-                    Kind::GoOn | Kind::Insert => {
-                        text = skip(text, cut);
-                        op.kind = Kind::GoOn;
-                    }
-                    Kind::Delete => op.left.clock += cut,
-                    Kind::DeleteBack => op.left.clock -= cut,
+        for (_, author) in self.places.iter() {
+            let author = author as usize;
+            let mut queue = Vec::new();
+            for (_, at) in self.sorted[author].iter() {
+                let (mut op, mut text) = (self.ops[at as usize], self.texts[at as usize]);
+                if queue.is_empty() {
+                    self.soon[author] = op.clock;
+                    self.ends[author] = op.clock;
                 }
-                op.clock += cut;
-                op.len -= cut;
-            }
-            self.ends[author] = op.clock + op.len;
-            if let Some(queue) = self.queues.last_mut() {
+                let known = self.ends[author];
+                let Some(cut) = known.checked_sub(op.clock) else {
+                    return Err(MergeError::Gap {
+                        client: self.names[author].get(),
+                        clock: known,
+                    });
+                };
+                if cut >= op.len {
+                    continue;
+                }
+                if cut > 0 {
+                    match op.kind {
+                        Kind::GoOn | Kind::Insert => {
+                            text = skip(text, cut);
+                            op.kind = Kind::GoOn;
+                        }
+                        Kind::Delete => op.left.clock += cut,
+                        Kind::DeleteBack => op.left.clock -= cut,
+                    }
+                    op.clock += cut;
+                    op.len -= cut;
+                }
+                self.ends[author] = op.clock + op.len;
                 queue.push((op, text));
             }
+            self.queues.push(queue);
         }
         Ok(())
     }

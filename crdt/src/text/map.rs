@@ -4,8 +4,6 @@
 //! with keys wide enough for all. Entries stand in pieces of at most [`FULL`], and the first key of
 //! each piece beside them: a search looks at one piece, an insertion moves at most one.
 
-use super::id::Client;
-
 /// The most entries of a piece.
 const FULL: usize = 64;
 
@@ -93,11 +91,6 @@ impl Map {
         let pieces = self.pieces.iter().map(Vec::capacity).sum::<usize>();
         pieces * size_of::<(u128, u32)>() + self.pieces.capacity() * 40
     }
-}
-
-/// The key of one of a client's ticks: they ascend by client, then by tick.
-pub(super) fn tick_key(client: Client, clock: u32) -> u128 {
-    u128::from(client.get()) << 32 | u128::from(clock)
 }
 
 #[cfg(test)]

@@ -325,7 +325,7 @@ fn encode_batch(clients: &[Client], ops: &[Op], texts: &[&str], out: &mut Vec<u8
             .count();
         write(&mut authors, u64::from(author));
         write(&mut authors, count as u64);
-        for (op, text) in ops.iter().zip(texts).skip(at).take(count) {
+        for (op, text) in ops[at..at + count].iter().zip(&texts[at..]) {
             first[author as usize].get_or_insert(op.clock);
             let mut reference = |to: Ref| {
                 if to.client == NONE {
