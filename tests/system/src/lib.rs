@@ -9,6 +9,7 @@ pub mod command;
 pub mod http;
 pub mod server;
 pub mod socket;
+pub mod udp;
 pub mod wire;
 
 use std::future::Future;
