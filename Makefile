@@ -11,7 +11,7 @@ DATA ?= ./well-data
 
 TARGET_TEXT := $(or $(CARGO_TARGET_DIR),$(CURDIR)/tests/bench-text/target)
 
-.PHONY: help run test lint bench bench-store bench-text soak pages tools format unit clients browser system powercut sdk fuzz
+.PHONY: help run test lint bench bench-store bench-text soak pages tools format unit clients webtransport browser system powercut sdk fuzz
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ run: tools pages ## build the pages and the server, and serve them (LISTEN=, DAT
 	@echo "open http://$(LISTEN)/ once it is listening; stop it with Ctrl-C"
 	exec $(TARGET)/release/well serve --listen $(LISTEN) --data $(DATA)
 
-test: tools lint pages sdk unit system powercut clients browser ## everything that must hold
+test: tools lint pages sdk unit system powercut clients webtransport browser ## everything that must hold
 	@echo "all tests passed"
 
 lint: tools pages sdk ## format, clippy, docs, types, and what the dependencies are allowed to be
@@ -67,6 +67,10 @@ clients: ## the unmodified client libraries against a running server
 	deploy/tools.sh node
 	$(CARGO) build -p well
 	cd tests/clients && npm ci --no-audit --no-fund --loglevel=error && WELL_BIN=$(TARGET)/debug/well npm test --silent
+
+webtransport: ## an independent WebTransport client against a running server
+	$(CARGO) build -p well
+	python=$$(deploy/tools.sh aioquic) && WELL_BIN=$(TARGET)/debug/well $$python tests/webtransport/aioquic_client.py
 
 browser: pages ## the pages in a real browser
 	deploy/tools.sh node chromium

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a fresh machine lacks, or says in one line what to install where it may not.
-# Usage: deploy/tools.sh base|node|chromium|wasm|fuzz|deny|moto …
+# Usage: deploy/tools.sh base|node|chromium|wasm|fuzz|deny|moto|aioquic …
 set -euo pipefail
 
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
@@ -25,6 +25,19 @@ newer() { # a version, the oldest that will do
 
 version() { # of a command: the first thing that looks like one
     "$1" --version 2>/dev/null | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1
+}
+
+python_tool() { # a name, what to install: an environment of its own. Prints where it is
+    cd "$(dirname "$0")/.."
+    venv="${CARGO_TARGET_DIR:-$PWD/target}/tools/$1"
+    if ! [ -e "$venv/installed" ]; then
+        command -v python3 >/dev/null || install python3
+        python3 -m venv "$venv" >/dev/null 2>&1 || { install python3-venv && python3 -m venv "$venv"; }
+        echo "installing $2" >&2
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "$2" >&2
+        touch "$venv/installed"
+    fi
+    echo "$venv"
 }
 
 for tool in "$@"; do
@@ -84,17 +97,14 @@ for tool in "$@"; do
             fi
         ;;
     moto)
-        # A real S3 server for the archive's test, in a Python environment of its own. Prints where
-        # it is.
-        cd "$(dirname "$0")/.."
-        venv="${CARGO_TARGET_DIR:-$PWD/target}/tools/moto"
-        if ! [ -x "$venv/bin/moto_server" ]; then
-            command -v python3 >/dev/null || install python3
-            python3 -m venv "$venv" >/dev/null 2>&1 || { install python3-venv && python3 -m venv "$venv"; }
-            echo "installing moto_server" >&2
-            "$venv/bin/pip" install --quiet --disable-pip-version-check 'moto[server,s3]==5.1.*' >&2
-        fi
+        # A real S3 server for the archive's test. Prints where it is.
+        venv=$(python_tool moto 'moto[server,s3]==5.1.*')
         echo "$venv/bin/moto_server"
+        ;;
+    aioquic)
+        # An independent WebTransport client. Prints the Python that has it.
+        venv=$(python_tool aioquic 'aioquic==1.7.2')
+        echo "$venv/bin/python"
         ;;
     *)
         echo "tools.sh: unknown tool $tool" >&2

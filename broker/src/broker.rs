@@ -29,7 +29,7 @@ use crate::committer::Committer;
 use crate::followers::{Follower, Followers};
 use crate::limits::Limits;
 use crate::member::{Mailbox, Member};
-use crate::room::inbox::{Input, Restore, RoomError};
+use crate::room::inbox::{Edited, Input, Restore, RoomError};
 use crate::room::{Room, RoomInfo, State, task};
 use crate::snapshotter::Snapshots;
 
@@ -159,12 +159,13 @@ impl Broker {
         self.ask(room, Input::Begin(items, reply), answer).await
     }
 
-    /// Sets a room back to a past state, as a new edit that merges with whatever others do
-    /// meanwhile. Nothing is erased. Gives the end of the log once that is durable.
+    /// Sets a room to a past state, or to a text, by a new edit that merges with whatever others do
+    /// meanwhile. Nothing is erased. Answers once that is durable.
     ///
     /// # Errors
-    /// [`RoomError`] says why not.
-    pub async fn restore(&self, room: &RoomName, restore: Restore) -> Result<Head, RoomError> {
+    /// [`RoomError::Moved`] if the room is not where it was expected to be; else [`RoomError`] says
+    /// why not.
+    pub async fn restore(&self, room: &RoomName, restore: Restore) -> Result<Edited, RoomError> {
         let (reply, answer) = oneshot::channel();
         self.ask(room, Input::Restore(restore, reply), answer).await
     }

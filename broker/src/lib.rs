@@ -34,6 +34,6 @@ pub use followers::Follower;
 pub use limits::Limits;
 pub use member::Member;
 pub use presence::EncodePresence;
-pub use room::inbox::{Restore, RoomError};
+pub use room::inbox::{Edited, Restore, RoomError};
 pub use room::{RoomInfo, State};
 pub use snapshotter::{SnapshotRule, Snapshots};

@@ -359,13 +359,14 @@ impl Driver {
     async fn wait(&mut self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         loop {
+            let blocked = self.blocked();
             tokio::select! {
                 () = sleep_until(until) => return true,
                 request = self.incoming.recv() => match request {
                     Some(request) => self.take(request, &mut Vec::new()),
                     None => return false,
                 },
-                () = space(self.blocked()), if !self.backlog.is_empty() => self.pass(),
+                () = space(blocked), if !self.backlog.is_empty() => self.pass(),
             }
         }
     }
@@ -384,6 +385,7 @@ impl Driver {
                 say.clear();
             }
             let quiet = heard.max(pinged) + heartbeat;
+            let blocked = self.blocked();
             let again = self.next_join().map_or(quiet, |at| at.min(quiet));
             tokio::select! {
                 message = transport.next(), if self.backlog.is_empty() => {
@@ -412,7 +414,7 @@ impl Driver {
                         return End::Dropped;
                     }
                 },
-                () = space(self.blocked()), if !self.backlog.is_empty() => {
+                () = space(blocked), if !self.backlog.is_empty() => {
                     self.pass();
                     // It was not read meanwhile, so silence says nothing.
                     heard = Instant::now();
@@ -991,9 +993,7 @@ impl Member {
             self.own.remove(&first);
             since = since.max(end - 1);
         }
-        if self.since.is_some() || seq > 0 {
-            self.since = Some(since);
-        } else if matches!(self.standing, Standing::In(_)) {
+        if self.since.is_some() || matches!(self.standing, Standing::In(_)) {
             self.since = Some(since);
         }
     }

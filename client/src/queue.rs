@@ -28,12 +28,21 @@ pub trait Queue: Send {
     fn client(&self) -> ClientId;
 
     /// What waits, oldest first, and the number of the last operation there ever was.
+    ///
+    /// # Errors
+    /// If it cannot be read.
     fn load(&mut self) -> io::Result<(VecDeque<Operation>, u64)>;
 
     /// Keeps one more. It is kept when this returns.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
     fn push(&mut self, operation: &Operation) -> io::Result<()>;
 
     /// Every operation up to this number is dealt with.
+    ///
+    /// # Errors
+    /// If that cannot be noted; the operations may be sent again then.
     fn acked(&mut self, number: u64) -> io::Result<()>;
 }
 

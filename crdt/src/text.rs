@@ -113,6 +113,15 @@ impl Text {
         }
     }
 
+    /// The same text, for another client to edit.
+    #[must_use]
+    pub fn edited_by(mut self, client: Client) -> Self {
+        self.client = client;
+        self.me = self.log.place(client).unwrap_or(NONE);
+        self.undo = None;
+        self
+    }
+
     /// Who edits here.
     #[must_use]
     pub fn client(&self) -> Client {

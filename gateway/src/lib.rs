@@ -1,4 +1,4 @@
-//! The doors of the Well: HTTP and WebSocket, and the pages.
+//! The doors of the Well: HTTP, WebSocket and WebTransport, and the pages.
 //!
 //! Only this crate knows wires: it turns sockets and requests into calls of the broker, and what
 //! the broker says into frames, statuses and close codes.
@@ -12,6 +12,7 @@
 //! | [`stream`] | messages on a stream of bytes |
 //! | [`talk`] | dialects, each with the rooms that its client is in |
 //! | [`websocket`] | handshake and frames |
+//! | [`webtransport`] | sessions over QUIC, and their certificates |
 
 pub mod connection;
 pub mod http;
@@ -21,6 +22,7 @@ pub mod server;
 pub mod stream;
 pub mod talk;
 pub mod websocket;
+pub mod webtransport;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,8 +36,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use http::problem::Problem;
-use http::sockets::Refused;
 use resumes::Resumes;
+use server::Places;
+use talk::mount::Refused;
+use webtransport::Door;
 
 /// What every request and connection needs.
 #[derive(Clone)]
@@ -48,6 +52,8 @@ struct Inner {
     exporter: Exporter,
     spaces: Spaces,
     has_archive: bool,
+    webtransport: Door,
+    places: Places,
     started: Instant,
     connections: TaskTracker,
     draining: CancellationToken,
@@ -70,12 +76,20 @@ impl Gateway {
     /// A gateway to the rooms of `broker` in `spaces`. Whether there `has_archive` is only for
     /// `/readyz`, while none has been reached.
     #[must_use]
-    pub fn new(broker: Broker, exporter: Exporter, spaces: Spaces, has_archive: bool) -> Self {
+    pub fn new(
+        broker: Broker,
+        exporter: Exporter,
+        spaces: Spaces,
+        has_archive: bool,
+        webtransport: Door,
+    ) -> Self {
         let inner = Inner {
             broker,
             exporter,
             spaces,
             has_archive,
+            webtransport,
+            places: Places::new(),
             started: Instant::now(),
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -98,12 +112,21 @@ impl Gateway {
         self.inner.has_archive
     }
 
+    pub(crate) fn webtransport(&self) -> &Door {
+        &self.inner.webtransport
+    }
+
+    /// The places of connections, of every transport.
+    pub(crate) fn places(&self) -> &Places {
+        &self.inner.places
+    }
+
     /// For how long the server has been running.
     pub(crate) fn age(&self) -> Duration {
         self.inner.started.elapsed()
     }
 
-    /// Tracks every WebSocket connection.
+    /// Tracks every connection that carries a dialect.
     pub(crate) fn connections(&self) -> &TaskTracker {
         &self.inner.connections
     }
@@ -152,6 +175,11 @@ impl Gateway {
             Some(replay::Kind::Opaque) => {
                 // Its state is no Yjs update: the client would throw while reading it.
                 let reason = "this space holds opaque documents; y-websocket speaks only Yjs";
+                Err((CloseCode::Conflict, reason.to_owned()))
+            }
+            Some(replay::Kind::Text) => {
+                let reason =
+                    "this space holds texts of the Well's own CRDT; y-websocket speaks only Yjs";
                 Err((CloseCode::Conflict, reason.to_owned()))
             }
             None => {

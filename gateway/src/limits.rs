@@ -37,9 +37,43 @@ pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub const PLAY_BATCH_BYTES: usize = 256 << 10;
 /// How many bytes of records a fork copies in one go.
 pub const FORK_PAGE_BYTES: usize = 1 << 20;
+/// How many bytes a text may have that is put into a room: less than one record holds.
+pub const TEXT_BYTES: usize = 8 << 20;
 /// How many rooms one page of a list has.
 pub const ROOMS_PER_PAGE: usize = 100;
 /// The most rooms one page of a list may be asked to have.
 pub const ROOMS_PER_PAGE_MAX: usize = 1_000;
 
+/// How long a WebTransport client may take for its handshake and request, and then to open its
+/// stream.
+pub const ACCEPT_TIME: Duration = Duration::from_secs(5);
+/// How many WebTransport handshakes are under way at once; past it new ones are refused, and from
+/// half of it on addresses are checked first.
+pub const HANDSHAKES: usize = 512;
+/// How long nothing may come from a QUIC peer before it is taken for dead.
+pub const QUIC_IDLE: Duration = Duration::from_secs(30);
+/// After how long a silence a QUIC peer is asked whether it lives.
+pub const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How many bytes of one QUIC stream may be on their way to us.
+pub const QUIC_STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// How many bytes of all streams of a QUIC connection may be on their way to us.
+pub const QUIC_CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+/// How many bytes a QUIC connection holds for its peer, sent or not.
+pub const QUIC_SEND_WINDOW_BYTES: u64 = 256 << 10;
+/// How many bidirectional streams a QUIC peer may have open: the request, the session's one, and
+/// some that are being refused.
+pub const QUIC_BIDI_STREAMS: u32 = 16;
+/// How many unidirectional streams a QUIC peer may have open: HTTP/3 has three of its own.
+pub const QUIC_UNI_STREAMS: u32 = 8;
+/// How many bytes of datagrams wait in a QUIC connection, in each direction.
+pub const DATAGRAM_BUFFER_BYTES: usize = 64 << 10;
+/// How long the QUIC endpoint waits, at the end, for its peers to know.
+pub const ENDPOINT_IDLE: Duration = Duration::from_secs(1);
+/// How often the server looks whether it needs another certificate.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
+
+const _: () = assert!(2 * QUIC_KEEP_ALIVE.as_secs() < QUIC_IDLE.as_secs());
+const _: () = assert!(QUIC_STREAM_WINDOW_BYTES <= QUIC_CONNECTION_WINDOW_BYTES);
+
+const _: () = assert!(TEXT_BYTES < protocol::limits::MAX_PAYLOAD_BYTES / 2 + 1);
 const _: () = assert!(2 * PING_AFTER.as_secs() < DEAD_AFTER.as_secs());

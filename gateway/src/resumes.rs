@@ -10,8 +10,11 @@ use tokio_util::sync::CancellationToken;
 /// The keys in use: at most one for each connection.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Resumes {
-    held: Arc<Mutex<HashMap<[u8; 16], (u64, CancellationToken)>>>,
+    held: Arc<Mutex<HashMap<[u8; 16], Holder>>>,
 }
+
+/// A connection by its id, and what ends it.
+type Holder = (u64, CancellationToken);
 
 /// A connection's hold on its key. Gone when it is dropped.
 #[derive(Debug)]

@@ -13,14 +13,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use protocol::RoomName;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::Gateway;
 use crate::http::router;
-use crate::limits::{BACKLOG, CONNECTIONS, HEAD_BYTES, HEAD_TIME};
+use crate::limits::{BACKLOG, CONNECTIONS, ENDPOINT_IDLE, HEAD_BYTES, HEAD_TIME};
+use crate::webtransport::Door;
 
 /// Listens on `address`, with a queue long enough for a crowd that comes at once: a connection
 /// that finds it full waits a second before it tries again.
@@ -42,12 +43,11 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(gateway: Gateway, listener: TcpListener) {
     let routes = router(gateway.clone());
     let requests = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             biased;
             () = gateway.draining().cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, gateway.places()) => accepted,
         };
         match accepted {
             Ok((stream, place)) => {
@@ -66,7 +66,7 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
 }
 
 /// Ends the server within `patience`: no more connections, every room settles what is on its way,
-/// sockets are closed with 1012, the log is closed. Gives the rooms that did not end in time.
+/// connections are closed with 1012, the log is closed. Gives the rooms that did not end in time.
 pub async fn drain(gateway: &Gateway, patience: Duration) -> Vec<RoomName> {
     gateway.draining().cancel();
     let late = gateway.broker().shut_down(patience / 2).await;
@@ -77,7 +77,32 @@ pub async fn drain(gateway: &Gateway, patience: Duration) -> Vec<RoomName> {
         let left = gateway.connections().len();
         tracing::warn!(left, "connections did not end in time and are cut");
     }
+    if let Door::Open(door) = gateway.webtransport() {
+        door.close(ENDPOINT_IDLE).await;
+    }
     late
+}
+
+/// The places of connections: there are [`CONNECTIONS`].
+#[derive(Debug, Clone)]
+pub(crate) struct Places(Arc<Semaphore>);
+
+impl Places {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(CONNECTIONS)))
+    }
+
+    /// A place, once there is one.
+    async fn wait(&self) -> Result<Place, AcquireError> {
+        let permit = Arc::clone(&self.0).acquire_owned().await?;
+        Ok(Place::of(permit))
+    }
+
+    /// A place, if there is one.
+    pub(crate) fn try_take(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.0).try_acquire_owned().ok()?;
+        Some(Place::of(permit))
+    }
 }
 
 /// One of the [`CONNECTIONS`] there may be: held by each request, and by the socket it becomes.
@@ -86,16 +111,18 @@ pub(crate) struct Place {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, Place)> {
-    let permit = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+impl Place {
+    fn of(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _permit: Arc::new(permit),
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(TcpStream, Place)> {
+    let place = places.wait().await.map_err(io::Error::other)?;
     let (stream, _peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    let place = Place {
-        _permit: Arc::new(permit),
-    };
     Ok((stream, place))
 }
 

@@ -11,6 +11,7 @@ use metrics::{
 };
 
 const CLOSED: &str = "well_closed_total";
+const CONNECTIONS: &str = "well_connections";
 const REFUSED: &str = "well_refused_total";
 
 macro_rules! metrics_table {
@@ -22,10 +23,12 @@ macro_rules! metrics_table {
         /// Gives the recorder every metric's unit and meaning.
         pub(crate) fn describe() {
             $(metrics_table!(@describe $kind $text, $unit, $about);)*
-            describe_counter!(CLOSED, Unit::Count, "WebSocket connections closed, by close code: 1006 is one that broke, `other` a code of a client's own.");
+            describe_counter!(CLOSED, Unit::Count, "Connections closed, by transport and close code: 1006 is one that broke, `other` a code of a client's own.");
+            describe_gauge!(CONNECTIONS, Unit::Count, "Open connections, by transport.");
             describe_counter!(REFUSED, Unit::Count, "Submissions refused, by reason.");
             // A metric is there, at zero, before the first event.
             LazyLock::force(&HANDLES);
+            LazyLock::force(&OPEN);
         }
     };
     (@type counter) => { Counter };
@@ -73,7 +76,6 @@ metrics_table! {
     counter trimmed = "well_log_trimmed_records_total", Unit::Count, "Records trimmed from the log because the archive has them.";
     gauge rooms_loaded = "well_rooms_loaded", Unit::Count, "Rooms held in memory.";
     gauge sessions = "well_sessions", Unit::Count, "Sessions that are members of a room.";
-    gauge connections = "well_connections", Unit::Count, "Open WebSocket connections.";
     counter presence_updates = "well_presence_changes_total", Unit::Count, "Presence entries that changed something.";
     gauge inbox_bytes = "well_inbox_bytes", Unit::Bytes, "Submissions waiting in rooms' inboxes.";
     gauge disk_bytes = "well_log_disk_bytes", Unit::Bytes, "Bytes the log takes on disk.";
@@ -205,15 +207,39 @@ pub fn session_closed() {
     HANDLES.sessions.decrement(1.0);
 }
 
-/// A WebSocket connection was opened.
-pub fn connection_opened() {
-    HANDLES.connections.increment(1.0);
+/// What carries a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// WebSocket frames over TCP.
+    WebSocket,
+    /// A stream of a WebTransport session over QUIC.
+    WebTransport,
 }
 
-/// A WebSocket connection was closed, with this code; 1006 when it broke without one.
-pub fn connection_closed(code: u16) {
-    HANDLES.connections.decrement(1.0);
-    counter!(CLOSED, "code" => close_label(code)).increment(1);
+impl Transport {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::WebTransport => "webtransport",
+        }
+    }
+}
+
+/// Open connections, in the order of [`Transport`].
+static OPEN: LazyLock<[Gauge; 2]> = LazyLock::new(|| {
+    [Transport::WebSocket, Transport::WebTransport]
+        .map(|transport| gauge!(CONNECTIONS, "transport" => transport.label()))
+});
+
+/// A connection was opened.
+pub fn connection_opened(transport: Transport) {
+    OPEN[transport as usize].increment(1.0);
+}
+
+/// A connection was closed, with this code; 1006 when it broke without one.
+pub fn connection_closed(transport: Transport, code: u16) {
+    OPEN[transport as usize].decrement(1.0);
+    counter!(CLOSED, "transport" => transport.label(), "code" => close_label(code)).increment(1);
 }
 
 /// The label of a close code: a client may send any, and each label is a series of its own.

@@ -6,10 +6,11 @@
 //! durable; the room tells nobody until it is.
 
 use bytes::Bytes;
-use protocol::Site;
+use protocol::{Seq, Site};
 use serde_json::Value;
 
 use crate::opaque::OpaqueDocument;
+use crate::text::TextDocument;
 use crate::yjs::YjsDocument;
 
 /// The kinds of document that a space may hold.
@@ -19,6 +20,8 @@ pub enum Kind {
     Yjs,
     /// Bytes that the server cannot read: its state is all of its payloads.
     Opaque,
+    /// A text of our own CRDT, with all of its history.
+    Text,
 }
 
 impl Kind {
@@ -28,6 +31,7 @@ impl Kind {
         match self {
             Self::Yjs => 1,
             Self::Opaque => 2,
+            Self::Text => 3,
         }
     }
 
@@ -37,6 +41,7 @@ impl Kind {
         match code {
             1 => Some(Self::Yjs),
             2 => Some(Self::Opaque),
+            3 => Some(Self::Text),
             _ => None,
         }
     }
@@ -47,6 +52,7 @@ impl Kind {
         match self {
             Self::Yjs => "yjs",
             Self::Opaque => "opaque",
+            Self::Text => "text",
         }
     }
 }
@@ -57,6 +63,7 @@ pub fn new(kind: Kind) -> Box<dyn Document> {
     match kind {
         Kind::Yjs => Box::new(YjsDocument::new()),
         Kind::Opaque => Box::new(OpaqueDocument::new()),
+        Kind::Text => Box::new(TextDocument::new()),
     }
 }
 
@@ -72,6 +79,7 @@ pub fn load(kind: Kind, encoding: &Bytes) -> Result<Box<dyn Document>, DocumentE
     Ok(match kind {
         Kind::Yjs => Box::new(YjsDocument::load(encoding)?),
         Kind::Opaque => Box::new(OpaqueDocument::load(encoding)?),
+        Kind::Text => Box::new(TextDocument::load(encoding)?),
     })
 }
 
@@ -82,6 +90,10 @@ pub trait Document: Send {
     /// A payload that is refused leaves no trace, whatever it did on the way: panics inside a
     /// third-party decoder are caught and become [`DocumentError::Malformed`].
     fn integrate(&mut self, payloads: &[Bytes]) -> Vec<Result<Checked, DocumentError>>;
+
+    /// The update that was integrated last, and added something, is the record `seq` of the log. A
+    /// document that [remembers](Document::remembers) its moments notes it.
+    fn recorded(&mut self, _seq: Seq) {}
 
     /// Whether the payload holds nothing that the document lacks, without changing it.
     ///
@@ -102,11 +114,13 @@ pub trait Document: Send {
     /// [`Document::encode`].
     fn is_empty_version(&self, version: &Bytes) -> bool;
 
-    /// The whole document as one payload.
+    /// The whole document, for [`load`] and for a peer that has nothing: of a Yjs document one
+    /// payload, of a text a snapshot with its history.
     fn encode(&self) -> Bytes;
 
     /// What the document shows, as JSON: of a Yjs document [its roots](crate::yjs::tree), of one that
-    /// cannot be read an array of its payloads in base64.
+    /// cannot be read an array of its payloads in base64, of a text
+    /// [itself with its authors](crate::text::shown).
     ///
     /// This and the three below weave the whole document: they take time and memory that grow with
     /// it, and belong beside the room's own thread.
@@ -122,21 +136,20 @@ pub trait Document: Send {
     fn text(&self) -> Result<String, DocumentError>;
 
     /// What changed since it was what `past` encodes, as JSON: of a Yjs document
-    /// [`Changes`](crate::yjs::tree::Changes).
+    /// [`Changes`](crate::yjs::tree::Changes), of a text [its own](crate::text::shown).
     ///
     /// # Errors
     /// [`DocumentError::Unsupported`] if its kind cannot be read, [`DocumentError::Malformed`] if
     /// `past` is no encoding.
     fn changes(&self, past: &Bytes) -> Result<Value, DocumentError>;
 
-    /// A payload by `client`, which must be new to the document, that makes it show what `past`
-    /// encodes, an earlier moment of it; `None` if it does. It is not integrated yet, and may be
-    /// over what one payload may have.
+    /// An edit by `client`, which must be new to the document, that makes it show what is wanted;
+    /// `None` if it does. It is not integrated yet, and may be over what one payload may have.
     ///
     /// # Errors
-    /// [`DocumentError::Unsupported`] if its kind cannot be read, [`DocumentError::Malformed`] if
-    /// `past` is no encoding.
-    fn restore(&self, past: &Bytes, client: u64) -> Result<Option<Bytes>, DocumentError>;
+    /// [`DocumentError::Unsupported`] if its kind cannot be set to that, [`DocumentError::Malformed`]
+    /// if a past encoding is none, or the client is not new.
+    fn restore(&self, wanted: &Wanted, client: u64) -> Result<Option<Edit>, DocumentError>;
 
     /// A copy that goes its own way from here.
     fn fork(&self) -> Box<dyn Document>;
@@ -147,6 +160,62 @@ pub trait Document: Send {
 
     /// A bound on the memory it holds, in bytes: counted, not guessed, from what was folded in.
     fn memory_bytes(&self) -> usize;
+
+    /// Itself, if it remembers what it showed after every record.
+    fn remembers(&self) -> Option<&dyn Remembers> {
+        None
+    }
+}
+
+/// A document that tells what it showed after any of the records folded into it, without folding
+/// them again. A record after the last one means the last one.
+pub trait Remembers {
+    /// As [`Document::json`], after the record `seq`.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`] for a moment that it does not remember after all.
+    fn json_at(&self, seq: Seq) -> Result<Value, DocumentError>;
+
+    /// As [`Document::text`], after the record `seq`.
+    ///
+    /// # Errors
+    /// As [`Remembers::json_at`].
+    fn text_at(&self, seq: Seq) -> Result<String, DocumentError>;
+
+    /// As [`Document::changes`], from after the record `from` to after the record `to`.
+    ///
+    /// # Errors
+    /// As [`Remembers::json_at`].
+    fn changes_between(&self, from: Seq, to: Seq) -> Result<Value, DocumentError>;
+}
+
+/// What a document is to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// What this encoding of an earlier moment of it shows.
+    Past(Bytes),
+    /// This text.
+    Text(String),
+}
+
+/// An edit that sets a document to what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// The update.
+    pub payload: Bytes,
+    /// How much it does, where that is counted.
+    pub size: Option<EditSize>,
+}
+
+/// How much an edit does; lengths are UTF-16 units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EditSize {
+    /// In how many places.
+    pub edits: usize,
+    /// How much comes.
+    pub inserted: usize,
+    /// How much goes.
+    pub deleted: usize,
 }
 
 /// A payload that the document has taken.
@@ -164,6 +233,9 @@ pub enum DocumentError {
     /// The bytes are not what the document's kind expects; says where and why.
     #[error("{0}")]
     Malformed(String),
+    /// It builds on what has not come; says what is missing. After that it can be sent again.
+    #[error("{0}")]
+    Missing(String),
     /// The document's kind cannot answer this; says why.
     #[error("{0}")]
     Unsupported(String),

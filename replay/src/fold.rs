@@ -193,8 +193,6 @@ impl Folder {
 
     /// Checks a page and folds it in.
     fn take(&mut self, page: &[Run]) -> Result<(), FoldError> {
-        let mut seqs = Vec::new();
-        let mut payloads: Vec<Bytes> = Vec::new();
         for run in page {
             if !self.wants_more() {
                 break;
@@ -222,19 +220,23 @@ impl Folder {
                 let facts = &mut self.base.facts;
                 facts.take(record.draft.kind, &record.draft.payload);
                 if record.draft.kind == RecordKind::Update {
-                    seqs.push(record.seq);
-                    payloads.push(record.draft.payload);
+                    self.integrate(record.seq, &record.draft.payload)?;
                 }
             }
         }
-        let answers = self.base.document.integrate(&payloads);
-        for (seq, answer) in seqs.into_iter().zip(answers) {
+        Ok(())
+    }
+
+    fn integrate(&mut self, seq: Seq, payload: &Bytes) -> Result<(), FoldError> {
+        let document = &mut self.base.document;
+        for answer in document.integrate(std::slice::from_ref(payload)) {
             answer.map_err(|error| FoldError::Refused {
                 room: self.room.clone(),
                 seq,
                 error,
             })?;
         }
+        document.recorded(seq);
         Ok(())
     }
 

@@ -50,6 +50,55 @@ impl Frames {
         held.newest(room, up_to).map(|(_, frame)| frame.head)
     }
 
+    /// A document that remembers what it showed after `seq`, and stands after `start`.
+    pub(crate) fn remembering(
+        &self,
+        room: &RoomName,
+        start: Seq,
+        seq: Seq,
+    ) -> Option<Arc<Mutex<Box<dyn Document>>>> {
+        let mut held = self.held.lock();
+        held.uses += 1;
+        let uses = held.uses;
+        let (_, frame) = held.newest(room, Seq::MAX)?;
+        if frame.head.seq <= start || frame.head.seq < seq {
+            return None;
+        }
+        let key = (room.clone(), frame.head.seq);
+        let frame = held.frames.get_mut(&key)?;
+        frame.used = uses;
+        Some(Arc::clone(&frame.document))
+    }
+
+    /// Keeps a document that remembers its past: earlier frames of its room are of no more use.
+    pub(crate) fn keep_remembering(
+        &self,
+        room: &RoomName,
+        base: Base,
+    ) -> Arc<Mutex<Box<dyn Document>>> {
+        let beside = base.clients.memory_bytes() + FRAME_BYTES + room.as_str().len();
+        let bytes = base.document.memory_bytes() + beside;
+        let document = Arc::new(Mutex::new(base.document));
+        let mut held = self.held.lock();
+        while let Some(key) = held.newest(room, base.head.seq).map(|(key, _)| key.clone()) {
+            held.remove(&key);
+        }
+        if bytes <= self.limit {
+            held.uses += 1;
+            let frame = Frame {
+                head: base.head,
+                facts: base.facts,
+                clients: base.clients,
+                document: Arc::clone(&document),
+                bytes,
+                used: held.uses,
+            };
+            held.insert((room.clone(), base.head.seq), frame);
+            held.make_way(self.limit);
+        }
+        document
+    }
+
     /// A copy of the newest frame at or before `up_to`, to fold on from.
     pub(crate) fn take(&self, room: &RoomName, up_to: Seq) -> Option<Base> {
         let (head, facts, clients, document) = {
@@ -78,7 +127,9 @@ impl Frames {
         let beside = base.clients.memory_bytes() + FRAME_BYTES + room.as_str().len();
         let bytes = base.document.memory_bytes() + beside;
         let key = (room.clone(), base.head.seq);
-        if bytes > self.limit || self.held.lock().frames.contains_key(&key) {
+        // One that remembers its past is kept once: see `keep_remembering`.
+        let remembers = base.document.remembers().is_some();
+        if remembers || bytes > self.limit || self.held.lock().frames.contains_key(&key) {
             return;
         }
         let document = base.document.fork();
@@ -92,19 +143,8 @@ impl Frames {
             bytes,
             used: held.uses,
         };
-        held.bytes += bytes;
-        if let Some(before) = held.frames.insert(key, frame) {
-            held.bytes -= before.bytes;
-        }
-        while held.bytes > self.limit || held.frames.len() > MAX_FRAMES {
-            let oldest = held.frames.iter().min_by_key(|(_, frame)| frame.used);
-            let Some(key) = oldest.map(|(key, _)| key.clone()) else {
-                break;
-            };
-            if let Some(frame) = held.frames.remove(&key) {
-                held.bytes -= frame.bytes;
-            }
-        }
+        held.insert(key, frame);
+        held.make_way(self.limit);
     }
 
     /// How many bytes they take together.
@@ -114,6 +154,30 @@ impl Frames {
 }
 
 impl Held {
+    fn insert(&mut self, key: (RoomName, Seq), frame: Frame) {
+        self.bytes += frame.bytes;
+        if let Some(before) = self.frames.insert(key, frame) {
+            self.bytes -= before.bytes;
+        }
+    }
+
+    fn remove(&mut self, key: &(RoomName, Seq)) {
+        if let Some(frame) = self.frames.remove(key) {
+            self.bytes -= frame.bytes;
+        }
+    }
+
+    /// Lets go of the least lately used ones.
+    fn make_way(&mut self, limit: usize) {
+        while self.bytes > limit || self.frames.len() > MAX_FRAMES {
+            let oldest = self.frames.iter().min_by_key(|(_, frame)| frame.used);
+            let Some(key) = oldest.map(|(key, _)| key.clone()) else {
+                break;
+            };
+            self.remove(&key);
+        }
+    }
+
     fn newest(&self, room: &RoomName, up_to: Seq) -> Option<(&(RoomName, Seq), &Frame)> {
         let range = (room.clone(), Seq::ZERO)..=(room.clone(), up_to);
         self.frames.range(range).next_back()

@@ -28,6 +28,7 @@ use crate::limits::{
     FOLDS_AT_ONCE, FRAME_CACHE_BYTES, FRAME_EVERY_BYTES, PAGE_BYTES, SHARED_FOLD_RECORDS,
 };
 use crate::moment::{Moment, MomentError};
+use crate::shown::Shown;
 use crate::timeline::Activities;
 
 /// Chooses a room's document kind from its space.
@@ -404,7 +405,38 @@ impl History {
     /// [`FoldError`].
     pub async fn document_at(&self, room: &RoomName, up_to: Seq) -> Result<Folded, FoldError> {
         let span = self.span(room).await?;
+        self.fold_to(room, &span, up_to.min(span.head.seq)).await
+    }
+
+    /// What a room showed after the record `up_to`, or shows now if that is later. One document of a
+    /// kind that remembers its past answers for all moments; others are folded up to each.
+    ///
+    /// # Errors
+    /// [`FoldError`].
+    pub async fn shown_at(&self, room: &RoomName, up_to: Seq) -> Result<Shown, FoldError> {
+        let span = self.span(room).await?;
         let up_to = up_to.min(span.head.seq);
+        if document::new(self.kind_of(room)).remembers().is_none() {
+            let folded = self.fold_to(room, &span, up_to).await?;
+            return Ok(Shown::folded(folded.document));
+        }
+        let frames = &self.inner.frames;
+        if let Some(document) = frames.remembering(room, span.start.seq, up_to) {
+            return Ok(Shown::remembered(document, up_to));
+        }
+        let folded = self.fold_to(room, &span, span.head.seq).await?;
+        let base = Base {
+            document: folded.document,
+            head: folded.head,
+            facts: folded.facts,
+            clients: folded.clients,
+        };
+        let document = frames.keep_remembering(room, base);
+        Ok(Shown::remembered(document, up_to))
+    }
+
+    /// The document after the record `up_to`, which is there.
+    async fn fold_to(&self, room: &RoomName, span: &Span, up_to: Seq) -> Result<Folded, FoldError> {
         let frames = &self.inner.frames;
         let near = frames.nearest(room, up_to).map_or(Seq::ZERO, |at| at.seq);
         let far = up_to.since(near.min(up_to)) > SHARED_FOLD_RECORDS;
@@ -415,7 +447,7 @@ impl History {
         };
         // The semaphore is never closed. Whoever waits for the lock takes no turn from others.
         let _turn = self.inner.folds.acquire().await;
-        let base = self.base(room, &span, up_to, true).await?;
+        let base = self.base(room, span, up_to, true).await?;
         let mut folder = Folder::new(room.clone(), base, up_to);
         let mut kept = 0;
         while folder.wants_more() {

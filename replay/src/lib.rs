@@ -5,9 +5,11 @@
 //! | [`document`] | the [`Document`] contract and the kinds there are |
 //! | [`yjs`] | Yjs documents |
 //! | [`opaque`] | documents that the server cannot read |
+//! | [`text`] | texts of our own CRDT |
 //! | [`clients`] | what a log holds of each client that numbers its operations |
 //! | [`fold`](mod@fold) | folding records into a document |
 //! | [`history`] | a room's whole past over log, snapshots and archive; documents as they were |
+//! | [`shown`] | what a room showed at a moment |
 //! | [`moment`] | naming a moment: a Seq, a time, now |
 //! | [`timeline`] | activity over time, by author |
 //! | [`play`] | the pace of playback |
@@ -24,13 +26,17 @@ pub mod lines;
 pub mod moment;
 pub mod opaque;
 pub mod play;
+pub mod shown;
+pub mod text;
 pub mod timeline;
 pub mod yjs;
 
 pub use clients::{Client, Clients, Known};
-pub use document::{Checked, Document, DocumentError, Kind};
+pub use document::{Checked, Document, DocumentError, Edit, EditSize, Kind, Remembers, Wanted};
 pub use fold::{Base, FoldError, Folded, RoomFacts};
 pub use history::{History, KindOf, Span, Stores, StretchError};
 pub use moment::{Moment, MomentError};
 pub use opaque::OpaqueDocument;
+pub use shown::Shown;
+pub use text::TextDocument;
 pub use yjs::YjsDocument;

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::document::{Checked, Document, DocumentError};
+use crate::document::{Checked, Document, DocumentError, Edit, Wanted};
 
 /// Payloads end to end, never looked into.
 #[derive(Debug, Default, Clone)]
@@ -125,7 +125,7 @@ impl Document for OpaqueDocument {
         Err(unsupported("does not tell what changed in it"))
     }
 
-    fn restore(&self, _past: &Bytes, _client: u64) -> Result<Option<Bytes>, DocumentError> {
+    fn restore(&self, _wanted: &Wanted, _client: u64) -> Result<Option<Edit>, DocumentError> {
         Err(unsupported("cannot be restored"))
     }
 
@@ -228,7 +228,7 @@ mod tests {
         for refused in [
             document.text().map(|_| ()),
             document.changes(&past).map(|_| ()),
-            document.restore(&past, 1).map(|_| ()),
+            document.restore(&Wanted::Past(past.clone()), 1).map(|_| ()),
         ] {
             assert!(matches!(refused, Err(DocumentError::Unsupported(_))));
         }

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use protocol::Site;
 use serde_json::Value;
 
-use crate::document::{Checked, Document, DocumentError};
+use crate::document::{Checked, Document, DocumentError, Edit, Wanted};
 
 mod json;
 mod ledger;
@@ -394,9 +394,17 @@ impl Document for YjsDocument {
         serde_json::to_value(tree::diff(&past, &self.tree()?)).map_err(malformed)
     }
 
-    fn restore(&self, past: &Bytes, client: u64) -> Result<Option<Bytes>, DocumentError> {
+    fn restore(&self, wanted: &Wanted, client: u64) -> Result<Option<Edit>, DocumentError> {
+        let Wanted::Past(past) = wanted else {
+            let what = "a Yjs document may have more than a text, and is not set to one";
+            return Err(DocumentError::Unsupported(what.to_owned()));
+        };
         let past = Tree::read(past).map_err(malformed)?;
-        Ok(tree::restore(&past, &self.tree()?, client).map(Bytes::from))
+        let payload = tree::restore(&past, &self.tree()?, client).map(Bytes::from);
+        Ok(payload.map(|payload| Edit {
+            payload,
+            size: None,
+        }))
     }
 
     fn fork(&self) -> Box<dyn Document> {

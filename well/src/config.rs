@@ -41,6 +41,17 @@ pub(crate) struct ServeArgs {
         value_parser = clap::builder::BoolishValueParser::new()
     )]
     snapshots: Option<bool>,
+    /// Serve WebTransport too, on the same port over UDP [default: true]
+    #[arg(
+        long,
+        env = "WELL_WEBTRANSPORT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    webtransport: Option<bool>,
     /// A configuration file; without one, well.toml is read if it is there
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -93,6 +104,8 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
     pub(crate) limits: Limits,
     pub(crate) snapshots: bool,
+    pub(crate) webtransport: bool,
+    pub(crate) tls: Option<Tls>,
     pub(crate) archive: Archive,
     pub(crate) spaces: BTreeMap<String, Space>,
 }
@@ -103,6 +116,14 @@ pub(crate) struct Archive {
     pub(crate) url: Option<String>,
     /// How long archived records stay in the log as well; for ever without.
     pub(crate) keep_local: Option<Duration>,
+}
+
+/// The certificate that WebTransport serves; without one it makes its own.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// What a space's rooms are like.
@@ -139,6 +160,8 @@ struct File {
     #[serde(default)]
     limits: FileLimits,
     snapshots: Option<bool>,
+    webtransport: Option<bool>,
+    tls: Option<Tls>,
     #[serde(default)]
     archive: FileArchive,
     #[serde(default)]
@@ -201,6 +224,7 @@ enum FileKind {
     #[default]
     Yjs,
     Opaque,
+    Text,
 }
 
 impl From<FileKind> for replay::Kind {
@@ -208,6 +232,7 @@ impl From<FileKind> for replay::Kind {
         match kind {
             FileKind::Yjs => Self::Yjs,
             FileKind::Opaque => Self::Opaque,
+            FileKind::Text => Self::Text,
         }
     }
 }
@@ -273,6 +298,8 @@ impl ServeArgs {
                 .unwrap_or(LogFormat::Text),
             limits,
             snapshots: self.snapshots.or(file.snapshots).unwrap_or(true),
+            webtransport: self.webtransport.or(file.webtransport).unwrap_or(true),
+            tls: file.tls,
             archive: Archive {
                 url: self.archive.or(file.archive.url),
                 keep_local: file.archive.keep_local,
@@ -291,6 +318,7 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
     let mut spaces = BTreeMap::from([
         ("pit".to_owned(), Space::of_kind(replay::Kind::Yjs)),
         ("doc".to_owned(), Space::of_kind(replay::Kind::Yjs)),
+        ("text".to_owned(), Space::of_kind(replay::Kind::Text)),
     ]);
     for (space, settings) in file {
         protocol::RoomName::new(&space, "name")
@@ -341,6 +369,7 @@ mod tests {
             store: None,
             archive: None,
             snapshots: None,
+            webtransport: None,
             config: None,
             allow_open: None,
             log: None,
@@ -358,7 +387,10 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:4000");
         assert_eq!(config.data, Path::new("./well-data"));
         assert_eq!(config.store, Store::Sled);
-        assert_eq!(config.spaces.keys().collect::<Vec<_>>(), ["doc", "pit"]);
+        assert_eq!(
+            config.spaces.keys().collect::<Vec<_>>(),
+            ["doc", "pit", "text"]
+        );
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::config::LogFormat;
 
 /// Installs the process's log writer.
 pub(crate) fn install(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)
+    // It warns of every peer that goes without a goodbye; what is said later of it wins.
+    let filter = EnvFilter::try_new(format!("web_transport_quinn=error,{filter}"))
         .map_err(|error| anyhow::anyhow!("--log {filter:?} is not a filter: {error}"))?;
     let builder = fmt()
         .with_env_filter(filter)

@@ -25,7 +25,7 @@ use protocol::{
     Author, ClientId, CloseCode, Draft, Head, Kind, OpId, Record, Role, RoomName, Run, Seq,
     SessionId, Site, Timestamp, UserId,
 };
-use replay::{Checked, Clients, Document, DocumentError, Folded, Known};
+use replay::{Checked, Clients, Document, DocumentError, EditSize, Folded, Known};
 use storage::Durable;
 
 use crate::committer::Committed;
@@ -100,6 +100,10 @@ pub(crate) enum Answer {
     State(Head, Bytes),
     /// What was written is durable; the log ends here.
     Recorded(Head),
+    /// An edit is durable, or there was none to make; the log ends here.
+    Edited(Head, EditSize),
+    /// The log does not end where it was expected to, but here; nothing was written.
+    Moved(Head),
     /// The room has records already, and nothing was written.
     Exists,
     /// It was not written, and why.
@@ -396,19 +400,35 @@ impl Core {
         }
     }
 
-    /// Writes that the room was set back, and the edit that does it.
+    /// Writes the edit that makes the document show what is wanted, and before it the event that says
+    /// so, if there is one.
     pub(crate) fn restore(&mut self, request: u64, restore: Restore) {
         self.check();
-        let mut items = vec![(Kind::Restored, restore.details)];
-        match self.document.restore(&restore.past, restore.replica) {
-            Ok(edit) => items.extend(edit.map(|edit| (Kind::Update, edit))),
+        let head = self.applied();
+        if restore.expects.is_some_and(|seq| seq != head.seq) {
+            self.when_durable(Waiting::Answer(request, Answer::Moved(head)));
+            return;
+        }
+        let edit = match self.document.restore(&restore.wanted, restore.replica) {
+            Ok(edit) => edit,
             Err(error) => {
                 let answer = Answer::Refused(error.to_string());
                 self.outputs.push_back(Output::Answer(request, answer));
                 return;
             }
+        };
+        let size = edit.as_ref().and_then(|edit| edit.size).unwrap_or_default();
+        let event = restore.details.map(|details| (Kind::Restored, details));
+        let edit = edit.map(|edit| (Kind::Update, edit.payload));
+        for (kind, payload) in event.into_iter().chain(edit) {
+            if let Err(why) = self.write_one(kind, payload) {
+                self.outputs
+                    .push_back(Output::Answer(request, Answer::Refused(why)));
+                return;
+            }
         }
-        self.write(request, items);
+        let head = self.applied();
+        self.when_durable(Waiting::Answer(request, Answer::Edited(head, size)));
     }
 
     fn write_one(&mut self, kind: Kind, payload: Bytes) -> Result<(), String> {
@@ -450,6 +470,7 @@ impl Core {
         };
         let head = self.staged.run.push(self.at, &draft);
         if kind == Kind::Update {
+            self.document.recorded(head.seq);
             if let Some(state) = &mut self.state {
                 state.tail_bytes += payload.len();
             }
@@ -692,6 +713,7 @@ impl Core {
             payload: payload.clone(),
         };
         let head = self.staged.run.push(self.at, &draft);
+        self.document.recorded(head.seq);
         if let Some(id) = draft.op_id {
             self.clients.take(id, head.seq, draft.base);
             let stale = draft.base.map_or(0, |base| head.seq.previous().since(base));
@@ -1023,9 +1045,9 @@ fn closed(code: CloseCode, reason: String) -> Mail {
 
 fn refusal(error: DocumentError) -> Refusal {
     match error {
-        DocumentError::Malformed(what) | DocumentError::Unsupported(what) => {
-            Refusal::Malformed(what)
-        }
+        DocumentError::Malformed(what)
+        | DocumentError::Missing(what)
+        | DocumentError::Unsupported(what) => Refusal::Malformed(what),
     }
 }
 

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::dialect::Command;
-use protocol::{CloseCode, Head, Kind, Role, SessionId, UserId};
+use protocol::{CloseCode, Head, Kind, Role, Seq, SessionId, UserId};
+use replay::{EditSize, Wanted};
 use tokio::sync::{Notify, oneshot};
 
 use super::State;
@@ -42,21 +43,32 @@ pub(crate) enum Input {
     Write(Vec<(Kind, Bytes)>, oneshot::Sender<Result<Head, RoomError>>),
     /// Append these as the server's own, if the room has no record yet.
     Begin(Vec<(Kind, Bytes)>, oneshot::Sender<Result<Head, RoomError>>),
-    /// Set the document back to a past state, as a new edit.
-    Restore(Restore, oneshot::Sender<Result<Head, RoomError>>),
+    /// Make the document show what is wanted, by a new edit.
+    Restore(Restore, oneshot::Sender<Result<Edited, RoomError>>),
     Delete(oneshot::Sender<Result<(), RoomError>>),
     End(CloseCode, &'static str),
 }
 
-/// A past state to set a room back to.
+/// What a room is to be set to.
 #[derive(Debug, Clone)]
 pub struct Restore {
-    /// The whole document as it was then.
-    pub past: Bytes,
-    /// What the event says of it.
-    pub details: Bytes,
+    /// What the document is to show.
+    pub wanted: Wanted,
+    /// What the event says that is written before the edit; none is without.
+    pub details: Option<Bytes>,
     /// A replica id that nobody has used.
     pub replica: u64,
+    /// Where the log must end for it to be done.
+    pub expects: Option<Seq>,
+}
+
+/// A room has been set to what was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edited {
+    /// The end of the log.
+    pub head: Head,
+    /// How much the edit did, where that is counted.
+    pub size: EditSize,
 }
 
 /// Why a room could not do what it was asked.
@@ -74,6 +86,9 @@ pub enum RoomError {
     /// The room has records already.
     #[error("there is such a room already")]
     Exists,
+    /// The log does not end where it was expected to.
+    #[error("the room has moved on: its last record is {0}")]
+    Moved(Seq),
     /// The document does not take it.
     #[error("{0}")]
     Refused(String),

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant as TokioInstant;
 
 use super::core::{Answer, Core, Mail, Output};
-use super::inbox::{Input, RoomError};
+use super::inbox::{Edited, Input, RoomError};
 use super::{Room, State};
 use crate::broker::Shared;
 use crate::feed::Update;
@@ -36,6 +36,7 @@ use crate::snapshotter::Unsaved;
 enum Pending {
     State(oneshot::Sender<Result<State, RoomError>>),
     Written(oneshot::Sender<Result<protocol::Head, RoomError>>),
+    Edited(oneshot::Sender<Result<Edited, RoomError>>),
     /// A snapshot that is due, with its table of clients.
     Snapshot(Bytes),
 }
@@ -153,7 +154,10 @@ fn refuse(inputs: impl IntoIterator<Item = Input>, code: CloseCode, error: &Room
                 mailbox.put(closed(code, error.to_string()));
             }
             Input::ReadState(reply) => drop(reply.send(Err(error.clone()))),
-            Input::Write(_, reply) | Input::Begin(_, reply) | Input::Restore(_, reply) => {
+            Input::Write(_, reply) | Input::Begin(_, reply) => {
+                drop(reply.send(Err(error.clone())));
+            }
+            Input::Restore(_, reply) => {
                 drop(reply.send(Err(error.clone())));
             }
             Input::Delete(reply) => drop(reply.send(match error {
@@ -236,7 +240,7 @@ impl Task {
                 self.core.begin(request, items);
             }
             Input::Restore(restore, reply) => {
-                let request = self.request(Pending::Written(reply));
+                let request = self.request(Pending::Edited(reply));
                 self.encoding(|core| core.restore(request, restore));
             }
             Input::Delete(reply) => {
@@ -502,6 +506,16 @@ impl Task {
             (Some(Pending::Written(reply)), Answer::NotStored(why)) => {
                 drop(reply.send(Err(RoomError::Log(why))));
             }
+            (Some(Pending::Edited(reply)), answer) => {
+                let answer = match answer {
+                    Answer::Edited(head, size) => Ok(Edited { head, size }),
+                    Answer::Moved(head) => Err(RoomError::Moved(head.seq)),
+                    Answer::Refused(why) => Err(RoomError::Refused(why)),
+                    Answer::NotStored(why) => Err(RoomError::Log(why)),
+                    Answer::State(..) | Answer::Recorded(_) | Answer::Exists => return,
+                };
+                drop(reply.send(answer));
+            }
             (Some(Pending::Snapshot(clients)), Answer::State(head, payload)) => {
                 self.keep_snapshot(head, clients, payload);
             }
@@ -536,6 +550,7 @@ impl Task {
             match pending {
                 Pending::State(reply) => drop(reply.send(Err(RoomError::Ending))),
                 Pending::Written(reply) => drop(reply.send(Err(RoomError::Ending))),
+                Pending::Edited(reply) => drop(reply.send(Err(RoomError::Ending))),
                 Pending::Snapshot(_) => {}
             }
         }

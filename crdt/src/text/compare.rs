@@ -5,6 +5,7 @@ use super::anchor::{Anchor, Bias, Place};
 use super::error::PastError;
 use super::id::{Client, Measure, Seq};
 use super::leaf::{BACK, Span};
+use super::past::Cut;
 
 /// What became of a piece of text between two moments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,17 @@ impl Text {
     ///
     /// [`PastError`] if a moment is not known here.
     pub fn compare(&self, from: Seq, to: Seq) -> Result<Vec<Piece<'_>>, PastError> {
-        let (before, after) = (self.cut(from)?, self.cut(to)?);
+        Ok(self.compare_cuts(self.cut(from)?, self.cut(to)?))
+    }
+
+    /// The text as it is by authors. It takes time in proportion to the spans.
+    #[must_use]
+    pub fn pieces(&self) -> Vec<Piece<'_>> {
+        let now = self.cut_now();
+        self.compare_cuts(now, now)
+    }
+
+    fn compare_cuts(&self, before: Cut, after: Cut) -> Vec<Piece<'_>> {
         let mut pieces = Vec::new();
         for span in self.tree.spans() {
             let (old, new) = (before.visible(span), after.visible(span));
@@ -56,7 +67,7 @@ impl Text {
                 self.push_pieces(span, *start, *end, fate, &mut pieces);
             }
         }
-        Ok(pieces)
+        pieces
     }
 
     /// Part of a span, cut where its author changes.

@@ -237,6 +237,15 @@ impl Text {
         })
     }
 
+    /// The cut after all that is here.
+    pub(super) fn cut_now(&self) -> Cut {
+        Cut {
+            chars: self.log.chars,
+            moment: self.log.now,
+            open: self.tree.open_path(),
+        }
+    }
+
     /// Whether a child of an inner node had nothing at a cut.
     fn is_empty_at(&self, inner: u32, slot: usize, cut: Cut) -> bool {
         let node = &self.tree.inners[inner as usize];

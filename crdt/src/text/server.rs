@@ -34,7 +34,7 @@ impl Text {
                 self.integrate_all(&mut scratch, update, &mut None);
             }
             self.scratch = scratch;
-            self.refuse_missing(verdict?)?;
+            self.refuse_missing(&verdict?)?;
         }
         let adds = self.log.now > from;
         let author = adds.then(|| self.author_since(from)).flatten();
@@ -48,7 +48,7 @@ impl Text {
     /// As [`Text::admit`].
     pub fn adds(&self, update: &[u8]) -> Result<bool, ApplyError> {
         let verdict = self.judge(update, &mut Scratch::default())?;
-        self.refuse_missing(verdict)
+        self.refuse_missing(&verdict)
     }
 
     /// Says that all that came since the last Seq came under this one, and that the Seqs between
@@ -63,7 +63,7 @@ impl Text {
         self.check_ops(scratch)
     }
 
-    fn refuse_missing(&self, verdict: Verdict) -> Result<bool, ApplyError> {
+    fn refuse_missing(&self, verdict: &Verdict) -> Result<bool, ApplyError> {
         match verdict {
             Verdict::Ready => Ok(true),
             Verdict::Known => Ok(false),

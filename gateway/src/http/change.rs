@@ -94,12 +94,14 @@ pub(crate) async fn restore(
     let head = history.resolve(&room, &span, moment).await?;
     let folded = history.document_at(&room, head.seq).await?;
     let encoding = tokio::task::spawn_blocking(move || folded.document.encode());
+    let past = encoding.await.map_err(|_| Problem::restarting())?;
     let restore = Restore {
-        past: encoding.await.map_err(|_| Problem::restarting())?,
-        details: details(&room, head),
-        replica: fresh_replica()?,
+        wanted: replay::Wanted::Past(past),
+        details: Some(details(&room, head)),
+        replica: fresh_replica(history.kind_of(&room))?,
+        expects: None,
     };
-    let now = gateway.broker().restore(&room, restore).await?;
+    let now = gateway.broker().restore(&room, restore).await?.head;
     tracing::info!(%room, seq = %now.seq, to = %head.seq, "room set back");
     let view = json!({
         "room": room.as_str(),
@@ -112,10 +114,14 @@ pub(crate) async fn restore(
     Ok(response)
 }
 
-/// A replica id as Yjs draws them: 32 random bits.
-fn fresh_replica() -> Result<u64, Problem> {
-    let bits = getrandom::u32();
-    bits.map(u64::from)
+/// A replica id that nobody has: for Yjs as its clients draw them, 32 random bits; else 53, as many as
+/// a JavaScript number holds.
+pub(crate) fn fresh_replica(kind: replay::Kind) -> Result<u64, Problem> {
+    let bits = match kind {
+        replay::Kind::Yjs => getrandom::u32().map(u64::from),
+        replay::Kind::Text | replay::Kind::Opaque => getrandom::u64().map(|bits| bits >> 11),
+    };
+    bits.map(|bits| bits.max(1))
         .map_err(|error| Problem::from(broker::RoomError::Log(format!("no randomness: {error}"))))
 }
 
@@ -151,8 +157,9 @@ pub(crate) async fn fork(
     let head = history.resolve(&room, &span, moment).await?;
     let folded = history.document_at(&room, head.seq).await?;
     let opaque = history.kind_of(&room) == replay::Kind::Opaque;
-    let encoding = tokio::task::spawn_blocking(move || folded.document.encode());
-    let whole = encoding.await.map_err(|_| Problem::restarting())?;
+    let nothing = replay::document::new(history.kind_of(&room)).version();
+    let encoding = tokio::task::spawn_blocking(move || folded.document.diff(&nothing));
+    let whole = encoding.await.map_err(|_| Problem::restarting())??;
     let forked = (RecordKind::Forked, details(&room, head));
     let begun = |error| match error {
         // Somebody was faster.

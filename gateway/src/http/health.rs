@@ -2,11 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::problem::Problem;
 use crate::Gateway;
+use crate::webtransport::Door;
+
+/// Who may read an answer into a page.
+pub(super) const RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
 
 /// 200 as long as the process answers at all.
 pub(crate) async fn healthz() -> &'static str {
@@ -26,6 +32,9 @@ struct Ready {
     /// serves on, and archives later.
     #[serde(skip_serializing_if = "Option::is_none")]
     archive: Option<Archive>,
+    /// Whether WebTransport is served. Its failure makes the server not unready: clients have
+    /// WebSocket.
+    webtransport: WebTransport,
     /// What stands in the way of the snapshots on this machine. Rooms are served without, and take
     /// longer to load.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +53,27 @@ fn snapshots(gateway: &Gateway) -> Option<String> {
         status.stopped.or(failing).map(|error| error.to_string())
     });
     kept.or_else(|| broker.history().snapshot_failed())
+}
+
+#[derive(Serialize)]
+struct WebTransport {
+    ok: bool,
+    /// In one line.
+    state: String,
+}
+
+impl WebTransport {
+    fn of(door: &Door) -> Self {
+        let (ok, state) = match door {
+            Door::Off => (true, "off".to_owned()),
+            Door::Shut(why) => (false, format!("not served since the start: {why}")),
+            Door::Open(door) => {
+                let state = format!("udp {}, certificate {}", door.address(), door.certificate());
+                (true, state)
+            }
+        };
+        Self { ok, state }
+    }
 }
 
 #[derive(Serialize)]
@@ -108,6 +138,7 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> Response {
         reason,
         rooms_loaded: gateway.broker().rooms_loaded(),
         archive: Archive::of(&gateway),
+        webtransport: WebTransport::of(gateway.webtransport()),
         snapshots: snapshots(&gateway),
     };
     let status = if ready.ready {
@@ -116,6 +147,24 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> Response {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(ready)).into_response()
+}
+
+/// What a page needs to connect over WebTransport. Any page may ask: it is told to every peer in
+/// the handshake anyway.
+pub(crate) async fn webtransport(State(gateway): State<Gateway>) -> Response {
+    let why = match gateway.webtransport() {
+        Door::Open(door) => {
+            let headers = [
+                (header::CACHE_CONTROL, "no-store"),
+                (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+                (RESOURCE_POLICY, "cross-origin"),
+            ];
+            return (headers, Json(door.published())).into_response();
+        }
+        Door::Off => "it is turned off",
+        Door::Shut(_) => "it could not be opened; /readyz says why",
+    };
+    Problem::no_webtransport(why).into_response()
 }
 
 /// Everything counted, in Prometheus' text format.

@@ -11,14 +11,16 @@ pub mod rooms;
 pub mod sockets;
 #[cfg(test)]
 mod tests;
+pub mod text;
 
 use axum::Router;
-use axum::extract::OriginalUri;
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::extract::{DefaultBodyLimit, OriginalUri};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use crate::Gateway;
+use crate::limits::TEXT_BYTES;
 use problem::Problem;
 
 /// Every route of the server.
@@ -38,12 +40,17 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/rooms/{space}/{name}/play", get(play::play))
         .route("/rooms/{space}/{name}/fork", post(change::fork))
         .route("/rooms/{space}/{name}/restore", post(change::restore))
+        .route(
+            "/rooms/{space}/{name}/text",
+            put(text::put).layer(DefaultBodyLimit::max(TEXT_BYTES)),
+        )
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method);
     Router::new()
         .nest("/api/v1", api)
         .route("/yjs/{*room}", get(sockets::yjs))
         .route("/pit/{*slug}", get(sockets::pit))
+        .route("/webtransport.json", get(health::webtransport))
         .route("/well", get(sockets::well))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
@@ -73,10 +80,7 @@ async fn harden(mut response: Response) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
+        (health::RESOURCE_POLICY, "same-origin"),
     ] {
         headers
             .entry(name)

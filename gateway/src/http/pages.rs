@@ -24,7 +24,7 @@ struct Pages;
 /// Answers any address that no other route takes.
 pub(crate) async fn page(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
     if handshake::is_upgrade(request.headers()) {
-        return sockets::nowhere(gateway, request);
+        return sockets::upgrade(gateway, request);
     }
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     let path = uri.path().trim_start_matches('/');

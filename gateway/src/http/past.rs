@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Head, RoomName, Seq};
 use replay::limits::MAX_BUCKETS;
 use replay::timeline::{Authors, MarkKind, Timeline};
-use replay::{Folded, Moment, Span};
+use replay::{Folded, Moment, Shown, Span};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use storage::archive::Who;
@@ -112,7 +112,7 @@ pub(crate) async fn state(
     let (room, span) = open(&gateway, path).await?;
     let history = gateway.broker().history();
     let head = history.resolve(&room, &span, moment).await?;
-    let etag = format!("\"{}-{}-{}\"", head.seq, head.chain, format.name());
+    let etag = etag(head, format.name());
     let cache = if head.seq < span.head.seq && moment != Moment::Now {
         FOR_EVER
     } else {
@@ -122,8 +122,12 @@ pub(crate) async fn state(
     let mut response = if known.is_some_and(|known| matches_etag(known.as_bytes(), &etag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let folded = history.document_at(&room, head.seq).await?;
-        let body = written(folded, format).await?;
+        let body = match format {
+            Format::Update => encoded(history.document_at(&room, head.seq).await?).await?,
+            Format::Json | Format::Text => {
+                written(history.shown_at(&room, head.seq).await?, format).await?
+            }
+        };
         ([(header::CONTENT_TYPE, format.content_type())], body).into_response()
     };
     stands_at(response.headers_mut(), head);
@@ -135,14 +139,23 @@ pub(crate) async fn state(
     Ok(response)
 }
 
-/// Writes a document, where it holds up nothing else.
-async fn written(folded: Folded, format: Format) -> Result<bytes::Bytes, Problem> {
+/// Names a state in one format: the chain hash proves the whole prefix.
+pub(crate) fn etag(head: Head, format: &str) -> String {
+    format!("\"{}-{}-{format}\"", head.seq, head.chain)
+}
+
+/// Encodes a document, where it holds up nothing else.
+async fn encoded(folded: Folded) -> Result<bytes::Bytes, Problem> {
+    let encoding = tokio::task::spawn_blocking(move || folded.document.encode());
+    encoding.await.map_err(|_| Problem::restarting())
+}
+
+/// Writes what a document showed, where it holds up nothing else.
+async fn written(shown: Shown, format: Format) -> Result<bytes::Bytes, Problem> {
     let writing = tokio::task::spawn_blocking(move || {
-        let document = folded.document;
         Ok::<_, Problem>(match format {
-            Format::Update => document.encode(),
-            Format::Json => document.json()?.to_string().into(),
-            Format::Text => document.text()?.into(),
+            Format::Text => shown.text()?.into(),
+            Format::Json | Format::Update => shown.json()?.to_string().into(),
         })
     });
     writing.await.map_err(|_| Problem::restarting())?
@@ -329,12 +342,9 @@ pub(crate) async fn diff(
             "the stretch ends before it begins: from is later than to".into(),
         ));
     }
-    let past = history.document_at(&room, from.seq).await?;
-    let now = history.document_at(&room, to.seq).await?;
-    let comparing = tokio::task::spawn_blocking(move || {
-        let past = past.document.encode();
-        now.document.changes(&past)
-    });
+    let now = history.shown_at(&room, to.seq).await?;
+    let past = history.shown_at(&room, from.seq).await?;
+    let comparing = tokio::task::spawn_blocking(move || now.changes_since(&past));
     let changes = comparing.await.map_err(|_| Problem::restarting())??;
     let place = |head: Head| {
         let at = (head.seq > Seq::ZERO).then(|| head.at.to_string());

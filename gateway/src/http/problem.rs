@@ -59,6 +59,17 @@ impl Problem {
         )
     }
 
+    /// 404: WebTransport is not served, and why.
+    #[must_use]
+    pub fn no_webtransport(why: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no_webtransport",
+            "WebTransport is not served here",
+            format!("{why}; connect over WebSocket"),
+        )
+    }
+
     /// 404: no room, or a deleted one.
     #[must_use]
     pub fn no_room(room: &str) -> Self {
@@ -89,6 +100,50 @@ impl Problem {
             "room_exists",
             "There is such a room already",
             format!("{room} exists, or has existed; choose another name"),
+        )
+    }
+
+    /// 409: a text for a room that holds none.
+    #[must_use]
+    pub fn not_text(room: &str) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "not_text",
+            "The room holds no text",
+            format!("{room} is not in a space of kind \"text\", so a text cannot be put into it"),
+        )
+    }
+
+    /// 412: the room is not where the client takes it to be.
+    #[must_use]
+    pub fn moved_on(room: &str, seq: Seq) -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "moved_on",
+            "The room has moved on",
+            format!("{room} is at seq {seq}; read it again, and put what is then to be written"),
+        )
+    }
+
+    /// 413: a body over its bound.
+    #[must_use]
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "The body is too large",
+            format!("a body has at most {limit} bytes here"),
+        )
+    }
+
+    /// 415: a body of another kind.
+    #[must_use]
+    pub fn media_type(detail: String) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "media_type",
+            "The body is of another kind",
+            detail,
         )
     }
 
@@ -255,6 +310,11 @@ impl From<RoomError> for Problem {
                 StatusCode::CONFLICT,
                 "room_exists",
                 "There is such a room already",
+            ),
+            RoomError::Moved(_) => (
+                StatusCode::PRECONDITION_FAILED,
+                "moved_on",
+                "The room has moved on",
             ),
             RoomError::Refused(_) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

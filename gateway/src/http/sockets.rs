@@ -1,8 +1,7 @@
-//! Where WebSocket dialects are mounted: `/yjs/{space}/{name}`, `/pit/{slug}` and `/well`.
+//! WebSocket: requests that become connections.
 //!
-//! A dialect's room stands in the path as the client wrote it, so it is read from the raw path and
-//! decoded once. Refusals are given on the socket: a browser hides the status of a refused
-//! handshake, and y-websocket would retry it for ever.
+//! Refusals are given on the socket: a browser hides the status of a refused handshake, and
+//! y-websocket would retry it for ever.
 
 use std::time::Instant;
 
@@ -10,12 +9,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use broker::RoomError;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use protocol::{CloseCode, Role, RoomName, SessionId};
+use observatory::Transport;
 use tokio::net::TcpStream;
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span};
@@ -25,23 +23,20 @@ use super::problem::Problem;
 use crate::Gateway;
 use crate::connection::Connection;
 use crate::server::Place;
+use crate::talk::mount::{self, Joining, Refused};
 use crate::talk::well::Well;
 use crate::talk::yjs::Yjs;
 use crate::websocket::frame::Frames;
 use crate::websocket::handshake;
 use crate::websocket::packed::Packed;
 
-/// `/yjs/{space}/{name…}`: everything after the space is the name.
+/// `/yjs/{space}/{name…}`.
 pub(crate) async fn yjs(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
     if !handshake::is_upgrade(request.headers()) {
         let detail = "connect with a y-websocket client, or read the room under /api/v1/rooms";
         return Problem::upgrade_required(detail.into()).into_response();
     }
-    let path = request.uri().path();
-    let rest = path.strip_prefix("/yjs/").unwrap_or_default();
-    let (space, name) = rest.split_once('/').unwrap_or((rest, ""));
-    let room = gateway.socket_room(space, name);
-    upgrade(gateway, request, room)
+    upgrade(gateway, request)
 }
 
 /// `/pit/{slug}`: the page, or the pit's socket.
@@ -49,10 +44,7 @@ pub(crate) async fn pit(State(gateway): State<Gateway>, request: Request<Body>) 
     if !handshake::is_upgrade(request.headers()) {
         return pages::index(request.uri(), request.headers());
     }
-    let path = request.uri().path();
-    let slug = path.strip_prefix("/pit/").unwrap_or_default();
-    let room = gateway.socket_room("pit", slug);
-    upgrade(gateway, request, room)
+    upgrade(gateway, request)
 }
 
 /// `/well`: the client names its rooms in messages.
@@ -74,29 +66,14 @@ pub(crate) async fn well(State(gateway): State<Gateway>, request: Request<Body>)
     })
 }
 
-/// A socket of an address that names no room: it hears so, like every other that is refused.
-pub(crate) fn nowhere(gateway: Gateway, request: Request<Body>) -> Response {
-    let reason = "this address names no room; connect to /yjs/{space}/{name}, /pit/{slug} or /well";
-    let refused = Err((CloseCode::NoRoom, reason.to_owned()));
-    upgrade(gateway, request, refused)
-}
-
-/// Why a socket is closed right after it was accepted.
-pub(crate) type Refused = (CloseCode, String);
-
-fn upgrade(gateway: Gateway, request: Request<Body>, room: Result<RoomName, Refused>) -> Response {
-    let role = Role::from_query(request.uri().query().unwrap_or_default());
-    let admitted = room.and_then(|room| {
-        let bits = getrandom::u64().map_err(|error| {
-            let reason = format!("no randomness: {error}");
-            (CloseCode::Internal, reason)
-        })?;
-        Ok((room, SessionId::new(bits.max(1)), role))
-    });
+/// Carries the dialect of the request's address; one that names no room hears so on the socket.
+pub(crate) fn upgrade(gateway: Gateway, request: Request<Body>) -> Response {
+    let uri = request.uri();
+    let joining = mount::yjs(&gateway, uri.path(), uri.query().unwrap_or_default());
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         // The gateway is let go of once the session stands.
-        connect(&inner, socket, &early, admitted).map(|ended| ended.code)
+        connect(&inner, socket, &early, joining).map(|ended| ended.code)
     })
 }
 
@@ -133,9 +110,9 @@ where
         // Hyper's read buffer goes here: an open connection keeps none.
         let Parts { io, read_buf, .. } = parts;
         let connection = carry(io.into_inner(), read_buf);
-        observatory::connection_opened();
+        observatory::connection_opened(Transport::WebSocket);
         let code = connection.await;
-        observatory::connection_closed(code);
+        observatory::connection_closed(Transport::WebSocket, code);
         drop(place);
     });
     (
@@ -153,37 +130,14 @@ fn connect(
     gateway: &Gateway,
     socket: TcpStream,
     early: &Bytes,
-    admitted: Result<(RoomName, SessionId, Role), Refused>,
+    joining: Result<Joining, Refused>,
 ) -> Instrumented<Connection<TcpStream, Frames, Yjs>> {
     let now = Instant::now();
-    let (room, session, role) = match admitted {
-        Ok(admitted) => admitted,
+    match joining.and_then(|joining| joining.join(gateway, now)) {
+        Ok((yjs, span)) => Connection::new(socket, early, yjs, now).instrument(span),
         Err((code, reason)) => {
             tracing::info!(code = code.code(), reason, "a socket was refused");
-            return Connection::refused(socket, code, &reason, now).instrument(Span::none());
-        }
-    };
-    match gateway.broker().join(&room, session, role, None) {
-        Ok(member) => {
-            let span = tracing::debug_span!("session", %room, %session, %role);
-            tracing::debug!(parent: &span, "joined");
-            Connection::new(socket, early, Yjs::new(member, now), now).instrument(span)
-        }
-        Err(error) => {
-            let (code, reason) = refusal_of(&error);
-            tracing::info!(%room, %session, %error, "a join was refused");
             Connection::refused(socket, code, &reason, now).instrument(Span::none())
         }
     }
-}
-
-/// What a client hears whose join the broker refuses.
-pub(crate) fn refusal_of(error: &RoomError) -> Refused {
-    let code = match error {
-        RoomError::NoRoom => CloseCode::NoRoom,
-        RoomError::Ending => CloseCode::Restart,
-        RoomError::Full(_) => CloseCode::TryLater,
-        RoomError::Log(_) | RoomError::Exists | RoomError::Refused(_) => CloseCode::Internal,
-    };
-    (code, error.to_string())
 }

@@ -8,12 +8,13 @@ use axum::http::{Request, StatusCode, header};
 use broker::{Broker, Limits, Snapshots};
 use observatory::Exporter;
 use protocol::CloseCode;
-use replay::{History, Kind};
+use replay::{History, Kind, Stores};
 use storage::{SledLog, SledOptions};
 use tower::ServiceExt;
 
 use super::*;
 use crate::Spaces;
+use crate::webtransport::Door;
 
 /// A gateway on a log that keeps `min_free_bytes` of its disk free.
 fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
@@ -24,13 +25,20 @@ fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
         ..SledOptions::default()
     };
     let log = SledLog::open(folder, options).unwrap();
-    let history = History::of_log(std::sync::Arc::new(log), Kind::Yjs);
+    let kind_of = |space: &str| match space {
+        "text" => Kind::Text,
+        "blob" => Kind::Opaque,
+        _ => Kind::Yjs,
+    };
+    let stores = Stores::of_log(std::sync::Arc::new(log));
+    let history = History::new(stores, std::sync::Arc::new(kind_of));
     let broker = Broker::new(history, Snapshots::none(), Limits::default());
     let spaces = Spaces::from([
         ("pit".to_owned(), Kind::Yjs),
         ("blob".to_owned(), Kind::Opaque),
+        ("text".to_owned(), Kind::Text),
     ]);
-    Gateway::new(broker, exporter.clone(), spaces, false)
+    Gateway::new(broker, exporter.clone(), spaces, false, Door::Off)
 }
 
 /// The status, the type and the body of an answer.
@@ -98,5 +106,143 @@ async fn programs_are_answered_with_problems() {
         assert_eq!(kind, "application/problem+json", "{path}: {body}");
         assert!(body.contains("\"code\":\"no_route\""), "{path}: {body}");
     }
+    gateway.broker().log().close().await;
+}
+
+/// Puts a text; gives status, the answer's JSON, and its entity tag.
+async fn put(
+    gateway: &Gateway,
+    path: &str,
+    body: impl Into<Body>,
+    headers: &[(&str, &str)],
+) -> (StatusCode, serde_json::Value, String) {
+    let mut request = Request::builder().method("PUT").uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.into()).unwrap();
+    let response = router(gateway.clone()).oneshot(request).await.unwrap();
+    let status = response.status();
+    let tag = response.headers().get("etag").cloned();
+    let tag = tag.map(|tag| tag.to_str().unwrap().to_owned());
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let json = serde_json::from_slice(&body).unwrap();
+    (status, json, tag.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_put_and_its_past_told() {
+    const ROOM: &str = "/api/v1/rooms/text/notes";
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(folder.path(), 0);
+    let at = |what: &str| format!("{ROOM}/{what}");
+    let first = "\u{feff}one\r\ntwo\r\n";
+    let (status, json, tag) = put(&gateway, &at("text"), first, &[("if-none-match", "*")]).await;
+    assert_eq!(status, StatusCode::OK, "{json}");
+    assert_eq!(
+        (json["seq"].as_u64(), json["inserted"].as_u64()),
+        (Some(1), Some(11))
+    );
+    let (_, again, same) = put(&gateway, &at("text"), first, &[]).await;
+    assert_eq!(
+        (again["seq"].as_u64(), again["edits"].as_u64()),
+        (Some(1), Some(0))
+    );
+    assert_eq!(tag, same);
+    // Line endings and the byte order mark are as given.
+    let (_, _, text) = ask(&gateway, "GET", &at("state?format=text")).await;
+    assert_eq!(text, first);
+    let second = "\u{feff}one\r\n2\r\nthree\r\n";
+    let (status, json, _) = put(&gateway, &at("text"), second, &[("if-match", &tag)]).await;
+    assert_eq!(status, StatusCode::OK, "{json}");
+    assert_eq!(
+        (json["seq"].as_u64(), json["deleted"].as_u64()),
+        (Some(2), Some(3))
+    );
+    for stale in [
+        &[("if-match", tag.as_str())],
+        &[("if-match", "\"1\"")],
+        &[("if-none-match", "*")],
+    ] {
+        let (status, json, _) = put(&gateway, &at("text"), "lost", stale).await;
+        assert_eq!(status, StatusCode::PRECONDITION_FAILED, "{json}");
+        assert_eq!(json["code"], "moved_on");
+    }
+    for (seq, text) in [(0, ""), (1, first), (2, second), (9, second)] {
+        let path = at(&format!("state?format=text&seq={seq}"));
+        assert_eq!(ask(&gateway, "GET", &path).await.2, text);
+    }
+    let (_, _, json) = ask(&gateway, "GET", &at("state?format=json&seq=2")).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["text"], second);
+    assert!(json["authors"].as_array().unwrap().len() > 1, "{json}");
+    let (status, _, diff) = ask(&gateway, "GET", &at("diff?from=1&to=2")).await;
+    assert_eq!(status, StatusCode::OK, "{diff}");
+    let diff: serde_json::Value = serde_json::from_str(&diff).unwrap();
+    let told = diff["changes"]["changes"].as_array().unwrap();
+    assert!(
+        told.iter()
+            .any(|change| change["op"] == "delete" && change["text"] == "two"),
+        "{diff}"
+    );
+    let (status, _, timeline) = ask(&gateway, "GET", &at("timeline")).await;
+    assert!(
+        status == StatusCode::OK && timeline.contains("\"kind\":\"text\""),
+        "{timeline}"
+    );
+    for (what, body) in [
+        ("restore", "{\"seq\":1}"),
+        ("fork", "{\"seq\":2,\"to\":\"text/copy\"}"),
+    ] {
+        let request = Request::post(at(what)).body(Body::from(body)).unwrap();
+        let response = router(gateway.clone()).oneshot(request).await.unwrap();
+        assert!(response.status().is_success(), "{what}: {response:?}");
+    }
+    for (room, text) in [("notes", first), ("copy", second)] {
+        let path = format!("/api/v1/rooms/text/{room}/state?format=text");
+        assert_eq!(ask(&gateway, "GET", &path).await.2, text);
+    }
+    gateway.broker().log().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_cannot_be_put_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(folder.path(), 0);
+    let path = "/api/v1/rooms/text/notes/text";
+    let large = vec![b'a'; crate::limits::TEXT_BYTES + 1];
+    let plain: &[(&str, &str)] = &[];
+    for (path, body, headers, code) in [
+        ("/api/v1/rooms/pit/k3x9qa/text", vec![], plain, "not_text"),
+        ("/api/v1/rooms/blob/b/text", vec![], plain, "not_text"),
+        (path, large, plain, "too_large"),
+        (path, b"a\xff".to_vec(), plain, "bad_request"),
+        (
+            path,
+            vec![],
+            &[("content-type", "application/json")],
+            "media_type",
+        ),
+        (
+            path,
+            vec![],
+            &[("content-type", "text/plain; charset=latin1")],
+            "media_type",
+        ),
+        (path, vec![], &[("if-match", "W/\"1\"")], "bad_request"),
+        (path, vec![], &[("if-match", "*")], "bad_request"),
+    ] {
+        let (status, json, _) = put(&gateway, path, body, headers).await;
+        assert_eq!(json["code"], code, "{status} {json}");
+    }
+    let (state, _) = gateway
+        .broker()
+        .room(&gateway.room("text", "notes").unwrap())
+        .await
+        .unwrap();
+    assert_eq!(state.head, protocol::Head::EMPTY);
+    // Nor does y-websocket come in.
+    let refused = gateway.socket_room("text", "notes").unwrap_err();
+    assert_eq!(refused.0, protocol::CloseCode::Conflict);
     gateway.broker().log().close().await;
 }

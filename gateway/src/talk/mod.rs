@@ -5,6 +5,7 @@
 //! hands it messages and the time, and asks it for what the rooms have; it puts what is to be sent
 //! into the connection's [`OutQueue`], which knows the framing. Nothing here waits.
 
+pub(crate) mod mount;
 pub mod well;
 pub mod yjs;
 

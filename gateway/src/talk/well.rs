@@ -14,10 +14,10 @@ use protocol::{CloseCode, Role, RoomName, Seq, SessionId};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Talk;
+use super::mount::refusal_of;
 use crate::Gateway;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
-use crate::http::sockets::refusal_of;
 use crate::resumes::Resume;
 
 /// Records for every session of this dialect, whatever the framing: what stands before them is the

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use replay::Document;
 use replay::yjs::tree::{Change, Content, Step, Tree, What, diff, restore};
+use replay::{Document, Wanted};
 use serde_json::{Value, json};
 
 use crate::made::{self, Replicas};
@@ -43,9 +43,13 @@ fn a_document_answers_what_its_tree_does() {
     let changes = serde_json::to_value(diff(&trees[0], &trees[1])).unwrap();
     assert_eq!(now.changes(&past.encode()).unwrap(), changes);
     let update = restore(&trees[0], &trees[1], 9).map(Bytes::from);
-    assert_eq!(now.restore(&past.encode(), 9).unwrap(), update);
+    let wanted = Wanted::Past(past.encode());
+    let edit = now.restore(&wanted, 9).unwrap();
+    assert_eq!(edit.map(|edit| edit.payload), update);
     assert!(now.changes(&Bytes::from_static(&[7])).is_err());
-    assert!(now.restore(&Bytes::new(), 9).is_err());
+    for wanted in [Wanted::Past(Bytes::new()), Wanted::Text(String::new())] {
+        assert!(now.restore(&wanted, 9).is_err());
+    }
 }
 
 #[test]

@@ -174,7 +174,7 @@ async fn thousands_over_many_rooms_are_held_without_an_error() {
     let text = String::from_utf8_lossy(&metrics.body).into_owned();
     let held = text
         .lines()
-        .find_map(|line| line.strip_prefix("well_connections "));
+        .find_map(|line| line.strip_prefix("well_connections{transport=\"websocket\"} "));
     assert_eq!(
         held.and_then(|n| n.parse().ok()),
         Some((rooms * PER_ROOM) as f64)

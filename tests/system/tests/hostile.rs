@@ -470,7 +470,7 @@ async fn the_silent_are_let_go_in_time() {
         let text = String::from_utf8_lossy(&metrics.body).into_owned();
         let held = text
             .lines()
-            .find_map(|line| line.strip_prefix("well_connections "));
+            .find_map(|line| line.strip_prefix("well_connections{transport=\"websocket\"} "));
         (held == Some("2")).then_some(())
     })
     .await;

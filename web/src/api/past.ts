@@ -1,6 +1,7 @@
 /** A room's past over HTTP: state, records, timeline, restore, fork. */
 
 import { readRecords, type PastRecord } from "../past/records";
+import { readAuthoredText, readChanges, type AuthoredText, type TextChange } from "../past/text";
 import { readTimeline, type Timeline } from "../past/timeline";
 import { isRecord } from "../room/browser-storage";
 import { problemOf, UNREACHABLE, type Problem } from "./problem";
@@ -45,6 +46,22 @@ export async function seqAtTime(room: Room, at: string): Promise<number> {
 export async function fetchKeyframe(room: Room, seq: number, signal: AbortSignal): Promise<Uint8Array> {
   const response = await ask(pastUrl(room, "state", { seq, format: "update" }), { signal });
   return new Uint8Array(await response.arrayBuffer());
+}
+
+/** A text room's text at a moment, by authors. */
+export async function fetchText(room: Room, seq: number, signal: AbortSignal): Promise<AuthoredText> {
+  const response = await ask(pastUrl(room, "state", { seq, format: "json" }), { signal });
+  const text = readAuthoredText(await response.json().catch(() => null));
+  if (text === null) throw senseless(response.status);
+  return text;
+}
+
+/** What changed in a text room between two moments. */
+export async function fetchChanges(room: Room, from: number, to: number, signal: AbortSignal): Promise<readonly TextChange[]> {
+  const response = await ask(pastUrl(room, "diff", { from, to }), { signal });
+  const changes = readChanges(await response.json().catch(() => null));
+  if (changes === null) throw senseless(response.status);
+  return changes;
 }
 
 export async function* fetchRecords(room: Room, from: number, to: number, signal: AbortSignal): AsyncGenerator<PastRecord> {

@@ -1,14 +1,16 @@
 //! `well serve`: open the log, load nothing, listen, and drain when told to stop.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use broker::Broker;
 use gateway::Gateway;
+use gateway::webtransport::{Door, OpenError, Source, WebTransport};
 use observatory::Exporter;
 use storage::Log;
 use storage::memory::MemoryLog;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
@@ -19,6 +21,8 @@ use crate::{logs, stores};
 const DRAIN_TIME: Duration = Duration::from_secs(25);
 /// How often recorded samples are folded into their histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// How often a free port is picked before one without UDP is taken.
+const PORT_TRIES: usize = 8;
 
 /// Runs until a signal or a poisoned log.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
@@ -43,17 +47,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         "starting"
     );
     let kept = stores::open(&config, Arc::clone(&log), Arc::new(Observer)).await?;
+    let (listener, door) = open_doors(&config)?;
+    let address = listener.local_addr()?;
     let broker = Broker::new(kept.history, kept.snapshots, config.limits);
     let has_archive = config.archive.url.is_some();
     let kinds = config.spaces.iter();
     let kinds = kinds.map(|(name, space)| (name.clone(), space.kind));
-    let gateway = Gateway::new(broker, exporter.clone(), kinds.collect(), has_archive);
-    let listener = gateway::server::listen(config.listen)
-        .with_context(|| format!("{} cannot be listened on", config.listen))?;
-    let address = listener.local_addr()?;
+    let gateway = Gateway::new(broker, exporter.clone(), kinds.collect(), has_archive, door);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let serving = tokio::spawn(gateway::server::serve(gateway.clone(), listener));
+    let sessions = tokio::spawn(gateway::webtransport::serve(gateway.clone()));
     // The one line on standard output: printed when connections are taken, not before.
     say(&format!("listening on http://{address}"))?;
 
@@ -78,6 +82,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => bail!("stopped by a second signal before all rooms had ended"),
     };
     serving.abort();
+    sessions.abort();
     if let Some(why) = log.poisoned() {
         bail!("the log was poisoned while stopping: {why}");
     }
@@ -87,6 +92,46 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Listens for HTTP, and on the same port over UDP for WebTransport. The server goes on without the
+/// latter: its clients have web sockets.
+fn open_doors(config: &Config) -> anyhow::Result<(TcpListener, Door)> {
+    let source = match &config.tls {
+        Some(tls) => Source::Files {
+            cert: tls.cert.clone(),
+            key: tls.key.clone(),
+        },
+        None => {
+            let kept = config.store == Store::Sled;
+            Source::SelfSigned(kept.then(|| config.data.join("webtransport")))
+        }
+    };
+    let mut tries = 0;
+    loop {
+        let listener = gateway::server::listen(config.listen)
+            .with_context(|| format!("{} cannot be listened on", config.listen))?;
+        if !config.webtransport {
+            tracing::info!("WebTransport is off");
+            return Ok((listener, Door::Off));
+        }
+        let address = listener.local_addr()?;
+        match WebTransport::open(address, source.clone(), SystemTime::now()) {
+            Ok(door) => {
+                let certificate = door.certificate();
+                tracing::info!(udp = %door.address(), certificate, "WebTransport is served");
+                return Ok((listener, Door::Open(door)));
+            }
+            // A port that was only picked may be picked again.
+            Err(OpenError::Bind { .. }) if config.listen.port() == 0 && tries < PORT_TRIES => {
+                tries += 1;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "WebTransport is not served; WebSockets are");
+                return Ok((listener, Door::Shut(error.to_string())));
+            }
+        }
+    }
 }
 
 fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {

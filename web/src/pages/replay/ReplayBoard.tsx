@@ -18,6 +18,7 @@ import styles from "./ReplayBoard.module.css";
 import { EventsDialog, ExportDialog, ForkDialog, KeysDialog, RestoreDialog } from "./dialogs";
 import { commandOf } from "./shortcuts";
 import { Scrubber } from "./Scrubber";
+import { TextView } from "./TextView";
 
 type OpenDialog = "restore" | "fork" | "export" | "events" | "keys";
 
@@ -152,6 +153,7 @@ function Place({ view: { timeline, seq } }: { view: ReplayView }) {
 
 function Picture({ replay, view, palette }: { replay: Replay; view: ReplayView; palette: Palette }) {
   const kind = useContentKind(view);
+  if (view.timeline?.kind === "text") return <TextView replay={replay} view={view} palette={palette} />;
   if (view.timeline?.kind !== "yjs") return <RecordsView replay={replay} view={view} palette={palette} />;
   if (replay.room.space === "pit" || kind === "strokes") return <PitPicture replay={replay} />;
   return <DocumentView replay={replay} view={view} kind={kind} />;

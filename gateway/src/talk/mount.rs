@@ -1,0 +1,109 @@
+//! Which dialect is spoken at an address: the one map of paths, for every transport.
+//!
+//! A dialect's room stands in the path as the client wrote it, so the path is raw here, and decoded
+//! once by the dialect's own rule.
+
+use std::time::Instant;
+
+use broker::RoomError;
+use protocol::{CloseCode, Role, RoomName, SessionId};
+use tracing::Span;
+
+use super::yjs::Yjs;
+use crate::Gateway;
+
+/// Why a client is closed right after it was let in.
+pub(crate) type Refused = (CloseCode, String);
+
+/// What is spoken at an address.
+#[derive(Debug)]
+pub(crate) enum Mount {
+    /// The `yjs` dialect, for one session of one room.
+    Yjs(Joining),
+    /// The `well` dialect: the client names its rooms in messages.
+    Well,
+}
+
+/// A session that is to join a room.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    room: RoomName,
+    session: SessionId,
+    role: Role,
+}
+
+/// What is spoken at `path`, for a client that says `query`:
+///
+/// | path | dialect |
+/// | --- | --- |
+/// | `/yjs/{space}/{name…}` | `yjs`; everything after the space is the name |
+/// | `/pit/{slug}` | `yjs`, in the space `pit` |
+/// | `/well` | `well` |
+pub(crate) fn at(gateway: &Gateway, path: &str, query: &str) -> Result<Mount, Refused> {
+    if path == "/well" {
+        return Ok(Mount::Well);
+    }
+    yjs(gateway, path, query).map(Mount::Yjs)
+}
+
+/// The room of a `yjs` address.
+pub(crate) fn yjs(gateway: &Gateway, path: &str, query: &str) -> Result<Joining, Refused> {
+    let room = if let Some(rest) = path.strip_prefix("/yjs/") {
+        let (space, name) = rest.split_once('/').unwrap_or((rest, ""));
+        gateway.socket_room(space, name)?
+    } else if let Some(slug) = path.strip_prefix("/pit/") {
+        gateway.socket_room("pit", slug)?
+    } else {
+        let reason =
+            "this address names no room; connect to /yjs/{space}/{name}, /pit/{slug} or /well";
+        return Err((CloseCode::NoRoom, reason.to_owned()));
+    };
+    Ok(Joining {
+        room,
+        session: SessionId::new(random()?.max(1)),
+        role: Role::from_query(query),
+    })
+}
+
+/// A number that nobody guesses.
+pub(crate) fn random() -> Result<u64, Refused> {
+    getrandom::u64().map_err(|error| {
+        let reason = format!("no randomness: {error}");
+        (CloseCode::Internal, reason)
+    })
+}
+
+impl Joining {
+    /// Joins the room. The span is the session's.
+    pub(crate) fn join(self, gateway: &Gateway, now: Instant) -> Result<(Yjs, Span), Refused> {
+        let Self {
+            room,
+            session,
+            role,
+        } = self;
+        match gateway.broker().join(&room, session, role, None) {
+            Ok(member) => {
+                let span = tracing::debug_span!("session", %room, %session, %role);
+                tracing::debug!(parent: &span, "joined");
+                Ok((Yjs::new(member, now), span))
+            }
+            Err(error) => {
+                tracing::info!(%room, %session, %error, "a join was refused");
+                Err(refusal_of(&error))
+            }
+        }
+    }
+}
+
+/// How a client that could not join is closed.
+pub(crate) fn refusal_of(error: &RoomError) -> Refused {
+    let code = match error {
+        RoomError::NoRoom => CloseCode::NoRoom,
+        RoomError::Ending => CloseCode::Restart,
+        RoomError::Full(_) => CloseCode::TryLater,
+        RoomError::Log(_) | RoomError::Exists | RoomError::Moved(_) | RoomError::Refused(_) => {
+            CloseCode::Internal
+        }
+    };
+    (code, error.to_string())
+}
