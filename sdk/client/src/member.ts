@@ -102,11 +102,15 @@ export class Member {
     return this.#pending.map(({ operation }) => operation.payload);
   }
 
+  /** Fails if no more operations may wait. */
+  checkSpace(): void {
+    if (this.#pending.length < QUEUED_OPERATIONS) return;
+    throw new ClientError("full", `${this.#pending.length} operations wait for the server, as many as may`);
+  }
+
   /** Takes an operation; gives its number, as it is by the time that it is sent. */
   submit(payload: Uint8Array, settle: Settle): () => number {
-    if (this.#pending.length >= QUEUED_OPERATIONS) {
-      throw new ClientError("full", `${this.#pending.length} operations wait for the server, as many as may`);
-    }
+    this.checkSpace();
     this.#last += 1;
     const pending: Pending = { operation: { number: this.#last, base: this.since, payload }, settle, kept: false, fresh: true };
     this.#pending.push(pending);

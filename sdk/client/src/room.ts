@@ -151,13 +151,21 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   /**
+   * Fails if an operation would not be taken, before it is made.
+   *
+   * @throws {@link ClientError} `full`, `ended`
+   */
+  check(): void {
+    this.#writer().checkSpace();
+  }
+
+  /**
    * Hands in an operation. It need not be connected for that.
    *
    * @throws {@link ClientError} `full`, `ended`
    */
   submit(payload: Uint8Array): Ticket {
-    const member = this.member();
-    if (member === undefined) throw this.ended();
+    const member = this.#writer();
     let settle: Settle | undefined;
     const acked = new Promise<Acked>((resolve, reject) => {
       settle = { acked: resolve, refused: reject };
@@ -186,6 +194,12 @@ export class Room extends Emitter<RoomEvents> {
   /** Leaves. What waits stays in the queue. */
   leave(): void {
     this.quit();
+  }
+
+  #writer(): Member {
+    const member = this.member();
+    if (member === undefined) throw this.ended();
+    return member;
   }
 
   /** @internal for the connection */

@@ -74,6 +74,31 @@ describe("once", () => {
   }
 });
 
+it("own records are not told of, also when the ack came before what lies between", async () => {
+  const fake = new Fake();
+  const room = await connect(fake).join({ room: "doc/a" });
+  const heard: string[] = [];
+  const take = (records: readonly { payload: Uint8Array }[] = []): void => void heard.push(...records.map(({ payload }) => text(payload)));
+  room.on("records", take);
+  await until("it is joined", () => room.isJoined);
+  room.on("joined", ({ state }) => take(state.records));
+  // The record of somebody else is written, and the connection breaks before it is told.
+  fake.log.push({ client: 0, operation: 0, payload: "foreign" });
+  const line = fake.line;
+  fake.script = (_, said) => {
+    if (said.case === "submit") line.members.clear();
+    if (said.case !== "submit") return false;
+    fake.log.push({ client: room.client, operation: 1, payload: "own" });
+    line.tell({ case: "ack", value: { number: line.number, operation: 1n, placed: [{ operation: 1n, seq: 2n, count: 1n }] } });
+    return true;
+  };
+  await room.submit(bytes("own")).acked;
+  fake.script = () => false;
+  line.break();
+  await until("it is up to date", () => room.seq === 2 && room.isJoined);
+  expect(heard).toEqual(["foreign"]);
+});
+
 describe("the window", () => {
   it("bounds what is on its way, in operations and in bytes", async () => {
     const fake = new Fake();

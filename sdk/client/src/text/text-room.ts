@@ -108,6 +108,7 @@ export class TextRoom extends Emitter<TextRoomEvents> {
 
   /** Deletes `length` from `at` on and inserts `text` there, as one operation. */
   replace(at: number, length: number, text: string): Ticket {
+    this.room.check();
     const now = performance.now();
     if (now - this.#editedMs > UNDO_PAUSE_MS) this.text.checkpoint();
     this.#editedMs = now;
@@ -192,6 +193,7 @@ export class TextRoom extends Emitter<TextRoomEvents> {
   }
 
   #again(take: () => Uint8Array | undefined): Ticket | undefined {
+    this.room.check();
     const before = this.text.toString();
     const update = take();
     this.#editedMs = -Infinity;
@@ -209,7 +211,7 @@ export class TextRoom extends Emitter<TextRoomEvents> {
 }
 
 /** What makes one text of another, as one edit that cuts no character. */
-function difference(before: string, after: string): Change | undefined {
+export function difference(before: string, after: string): Change | undefined {
   const shorter = Math.min(before.length, after.length);
   let start = 0;
   while (start < shorter && before.charCodeAt(start) === after.charCodeAt(start)) start += 1;
