@@ -31,6 +31,7 @@ lint: tools pages sdk ## format, clippy, docs, types, and what the dependencies 
 	deploy/tools.sh deny
 	cd web && npm run --silent lint
 	cd sdk/text && $(CARGO) fmt --all --check && npm run --silent lint
+	cd sdk/client && npm run --silent lint
 	$(CARGO) fmt --check --manifest-path crdt/fuzz/Cargo.toml
 
 format: ## format everything
@@ -40,21 +41,26 @@ format: ## format everything
 
 pages: web/dist/index.html ## build the pages that the server embeds
 
-web/dist/index.html: web/package-lock.json web/index.html web/vite.config.ts $(shell find web/src web/public -type f 2>/dev/null)
+web/dist/index.html: sdk/client/dist/index.js web/package-lock.json web/index.html web/vite.config.ts $(shell find web/src web/public -type f 2>/dev/null)
 	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 	touch $@
 
-sdk: sdk/text/dist/index.js ## build the text engine for browsers (sdk/text)
+sdk: sdk/text/dist/index.js sdk/client/dist/index.js ## build the packages for browsers: the text engine, the client
 
 sdk/text/dist/index.js: sdk/text/package-lock.json sdk/text/Cargo.lock sdk/text/Cargo.toml sdk/text/engine/Cargo.toml sdk/text/pack/Cargo.toml sdk/text/build.mjs $(shell find sdk/text/engine/src sdk/text/pack/src crdt/src -type f) $(wildcard sdk/text/src/*.ts)
 	deploy/tools.sh wasm
 	cd sdk/text && npm ci --no-audit --no-fund --loglevel=error && CARGO="$(CARGO)" npm run --silent build
 	touch $@
 
-unit: sdk ## unit and property tests of every crate, of the pages, and of the text engine in wasm
+sdk/client/dist/index.js: sdk/text/dist/index.js sdk/client/package-lock.json sdk/client/tsconfig.build.json $(shell find sdk/client/src -type f)
+	cd sdk/client && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	touch $@
+
+unit: sdk pages ## unit and property tests of every crate, of the pages, and of the packages for browsers
 	$(CARGO) test --workspace --all-features --exclude system-tests --exclude powercut
 	cd web && npm test --silent
 	cd sdk/text && npm test --silent
+	cd sdk/client && npm test --silent
 
 system: ## whole-system tests: hostile input, crashes, crowds, the architecture
 	$(CARGO) build -p well
@@ -63,7 +69,7 @@ system: ## whole-system tests: hostile input, crashes, crowds, the architecture
 powercut: ## a few power cuts, and the planted bug they must catch
 	$(CARGO) test -p powercut
 
-clients: ## the unmodified client libraries against a running server
+clients: sdk ## the unmodified client libraries, and our own, against a running server
 	deploy/tools.sh node
 	$(CARGO) build -p well
 	cd tests/clients && npm ci --no-audit --no-fund --loglevel=error && WELL_BIN=$(TARGET)/debug/well npm test --silent
@@ -105,4 +111,4 @@ fuzz: ## fuzz the text CRDT, each target TIME= seconds (nightly Rust; crashes go
 soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, bad weather, long fuzzing
 	$(CARGO) build --release -p well
 	$(CARGO) run --release -p powercut -- --rounds 300
-	WELL_BIN=$(TARGET)/release/well CRASH_ROUNDS=50 CROWD=10000 HOSTILE_CASES=100000 WEATHER_EDITS=1200 WEATHER_DELAY_MS=1000 WEATHER_CUT_MS=60000 $(CARGO) test --release -p system-tests -- --nocapture
+	WELL_BIN=$(TARGET)/release/well CRASH_ROUNDS=50 CROWD=10000 HOSTILE_CASES=100000 WEATHER_EDITS=1200 WEATHER_DELAY_MS=1000 WEATHER_CUT_MS=60000 ONCE_OPERATIONS=100000 ONCE_KILLS=20 $(CARGO) test --release -p system-tests -- --nocapture

@@ -15,6 +15,8 @@ export default defineConfig({
     proxy: {
       "/api": server,
       "/yjs": { target: server, ws: true },
+      "/well": { target: server, ws: true },
+      "/webtransport.json": server,
       "/pit": {
         target: server,
         ws: true,

@@ -7,6 +7,7 @@ import { NotFoundPage } from "./pages/not-found/NotFoundPage";
 import { MissingPit } from "./pages/pit/MissingPit";
 import { replayOfPath } from "./room/replay-path";
 import { roleOfQuery, slugOfPath } from "./room/slug";
+import { textOfPath } from "./room/text-path";
 
 /** One folder in `pages/` for each route. Pages that carry a document load on their own. */
 const loadPitPage = () => import("./pages/pit/PitPage");
@@ -16,6 +17,9 @@ if (location.pathname.startsWith("/pit/")) void loadPitPage();
 const loadReplayPage = () => import("./pages/replay/ReplayPage");
 const ReplayPage = lazy(loadReplayPage);
 if (location.pathname.startsWith("/replay/")) void loadReplayPage();
+const loadTextPage = () => import("./pages/text/TextPage");
+const TextPage = lazy(loadTextPage);
+if (location.pathname.startsWith("/text/")) void loadTextPage();
 
 export function App() {
   return (
@@ -25,6 +29,7 @@ export function App() {
           <Route path="/" component={LandingPage} />
           <Route path="/pit/:slug">{({ slug }) => <PitRoute segment={slug} />}</Route>
           <Route path="/replay/*">{() => <ReplayRoute />}</Route>
+          <Route path="/text/*">{() => <TextRoute />}</Route>
           <Route component={NotFoundPage} />
         </Switch>
       </Suspense>
@@ -49,6 +54,13 @@ function ReplayRoute() {
   if (room === null) return <NotFoundPage />;
   const role = roleOfQuery(location.search);
   return <ReplayPage key={`${room.space}/${room.name}`} space={room.space} name={room.name} role={role} />;
+}
+
+function TextRoute() {
+  const name = textOfPath(location.pathname);
+  if (name === null) return <NotFoundPage />;
+  const role = roleOfQuery(location.search);
+  return <TextPage key={`${name} ${role}`} name={name} role={role} />;
 }
 
 /** What a person sees should a page break: never a blank screen. */

@@ -71,7 +71,8 @@ async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Response
 
 /// Headers that keep a browser from reading more into an answer than it says.
 async fn harden(mut response: Response) -> Response {
-    const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: \
+    const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; \
+                          connect-src 'self' ws: wss:; img-src 'self' data: \
                           blob:; style-src 'self'; object-src 'none'; base-uri 'none'; \
                           form-action 'self'; frame-ancestors 'none'";
     let headers = response.headers_mut();

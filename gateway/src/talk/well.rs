@@ -46,6 +46,9 @@ pub struct Well {
     resume: Option<(Resume, Waiting)>,
     draining: Waiting,
     ending: Option<(CloseCode, &'static str)>,
+    /// Wakes the connection. A room that is joined after it was registered is registered at once:
+    /// nobody else would wake the connection for its answer.
+    waker: Option<Waker>,
 }
 
 type Waiting = Pin<Box<WaitForCancellationFutureOwned>>;
@@ -84,6 +87,7 @@ impl Well {
             resume: None,
             draining,
             ending: None,
+            waker: None,
         }
     }
 
@@ -121,7 +125,12 @@ impl Well {
                 }
                 Action::Resume(key) => {
                     let resume = self.gateway.resumes().take(key, self.connection);
-                    let replaced = Box::pin(resume.replaced().clone().cancelled_owned());
+                    let mut replaced: Waiting =
+                        Box::pin(resume.replaced().clone().cancelled_owned());
+                    if let Some(waker) = &self.waker {
+                        // It is looked at when the connection is woken.
+                        let _ = replaced.as_mut().poll(&mut Context::from_waker(waker));
+                    }
                     self.resume = Some((resume, replaced));
                 }
                 Action::RoundTrip(took) => observatory::round_trip(took),
@@ -137,7 +146,10 @@ impl Well {
 
     fn join(&mut self, number: u32, room: &RoomName, kind: Option<u8>, role: Role) {
         match self.try_join(room, kind, role) {
-            Ok((member, kind)) => {
+            Ok((mut member, kind)) => {
+                if let Some(waker) = &self.waker {
+                    member.register(waker);
+                }
                 self.session
                     .accept_join(number, member.session().get(), kind);
                 let room = Room {
@@ -187,6 +199,9 @@ impl Well {
 
 impl<F: Framing> Talk<F> for Well {
     fn register(&mut self, waker: &Waker) {
+        if !(self.waker.as_ref()).is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
         for room in self.rooms.values_mut() {
             room.member.register(waker);
         }

@@ -9,9 +9,14 @@ import { usePageTitle } from "../../design/page-title";
 import { unsentRooms } from "../../room/copies";
 import { forgetPit, recentPits, type RecentPit } from "../../room/recent-pits";
 import { replayPath } from "../../room/replay-path";
+import { randomId } from "../../room/identity";
 import { parsePitCode, pitPath, PIT_CODE_LENGTH } from "../../room/slug";
+import { textPath } from "../../room/text-path";
 import styles from "./LandingPage.module.css";
 import { timeAgo } from "./time-ago";
+
+/** A text is there from its first edit on; its name need only be nobody else's. */
+const TEXT_NAME_LENGTH = 8;
 
 export function LandingPage() {
   usePageTitle(null);
@@ -21,7 +26,7 @@ export function LandingPage() {
         <header className={styles.head}>
           <Mark size={56} />
           <h1>The Well</h1>
-          <p className={styles.lead}>Draw together, live. Once it says saved, it stays saved.</p>
+          <p className={styles.lead}>Draw and write together, live. Once it says saved, it stays saved.</p>
         </header>
         <div className={styles.card}>
           <StartPit />
@@ -54,6 +59,9 @@ function StartPit() {
     <div className={styles.start}>
       <Button kind="primary" className={styles.wide} onClick={() => void start()} disabled={starting} data-testid="start-pit">
         {starting ? "Starting…" : "Start a pit"}
+      </Button>
+      <Button className={styles.wide} onClick={() => go(textPath(randomId(TEXT_NAME_LENGTH)))} data-testid="start-text">
+        Start a text
       </Button>
       {problem === null ? null : (
         <div role="alert" className={styles.problem} data-testid="problem" data-code={problem.code ?? undefined}>

@@ -1,6 +1,5 @@
 import { useEffect, useState } from "react";
-import type { RoomView } from "../../room/session";
-import { badgeText } from "./badge-text";
+import { badgeText, type Told } from "./badge-text";
 import styles from "./Badge.module.css";
 
 /** How long edits must have been saved before the badge says so: strokes should not make it flicker. */
@@ -10,7 +9,7 @@ const CALM_MS = 250;
  * `data-testid="connection"` carries the connection's state and `data-testid="badge"` what is known
  * about our edits. The badge leaves *saved* at once and comes back to it after a short calm.
  */
-export function Badge({ view }: { view: RoomView }) {
+export function Badge({ view }: { view: Told }) {
   const calm = useCalm(view.ack === "saved" && view.connection.at === "live");
   const ack = view.ack === "saved" && !calm ? "saving" : view.ack;
   const { tone, connection, edits } = badgeText({ ...view, ack });
@@ -33,7 +32,7 @@ export function Badge({ view }: { view: RoomView }) {
 }
 
 /** For screen readers: changes of the connection, and the end of a wait; not every single stroke. */
-function Announcement({ view }: { view: RoomView }) {
+function Announcement({ view }: { view: Told }) {
   const { connection, edits } = badgeText(view);
   const worthSaying = view.connection.at === "live" && view.ack !== "refused" ? connection : `${connection}${edits === null ? "" : `, ${edits}`}`;
   return (

@@ -19,7 +19,7 @@ import { Badge } from "./Badge";
 import styles from "./Board.module.css";
 import { Cursors } from "./cursors";
 import { HelpDialog } from "./HelpDialog";
-import { People } from "./People";
+import { People, usePeers } from "./People";
 import { ShareDialog } from "./ShareDialog";
 import { commandOf, typesInto } from "./shortcuts";
 import { showHandle } from "./test-handle";
@@ -44,6 +44,7 @@ export function Board({ session, slug, role: asked }: { session: RoomSession; sl
   const view = useRoomView(session);
   const role = view.mayWrite ? asked : "viewer";
   const draws = mayWrite(role);
+  const peers = usePeers(session.awareness);
   const [me, setMe] = useState(loadIdentity);
   const [tools, setTools] = useState(loadTools);
   const [stageView, setStageView] = useState<StageView>({ zoom: 1, strokes: 0, following: !draws });
@@ -223,7 +224,7 @@ export function Board({ session, slug, role: asked }: { session: RoomSession; sl
           <Badge view={view} />
         </div>
         <div className={styles.bar}>
-          <People awareness={session.awareness} me={me} role={draws ? "creator" : "viewer"} onRename={rename} />
+          <People peers={peers} me={me} role={draws ? "creator" : "viewer"} deed="drawing" onRename={rename} />
           <Button kind="primary" className={styles.share} onClick={() => setDialog("share")} aria-label="Share" aria-keyshortcuts="S" title="Share (S)" data-testid="share">
             <Icon name="share" />
             <span>Share</span>

@@ -8,9 +8,18 @@ import styles from "./People.module.css";
 /** How many faces there is room for: on a desk, on a phone, on a small one. */
 const FACES_MAX = { wide: 4, phone: 2, small: 1 } as const;
 
-/** Who is here: those who draw by their initials, those who watch as a number. Opens our own name. */
-export function People({ awareness, me, role, onRename }: { awareness: Awareness; me: Identity; role: PresenceRole; onRename: (name: string) => void }) {
-  const peers = usePeers(awareness);
+export interface PeopleProps {
+  /** Everyone else. */
+  readonly peers: readonly Peer[];
+  readonly me: Identity;
+  readonly role: PresenceRole;
+  /** What those do who do not only watch. */
+  readonly deed: "drawing" | "writing";
+  readonly onRename: (name: string) => void;
+}
+
+/** Who is here: those who draw or write by their initials, those who watch as a number. Opens our own name. */
+export function People({ peers, me, role, deed, onRename }: PeopleProps) {
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   const button = useRef<HTMLButtonElement>(null);
@@ -45,7 +54,7 @@ export function People({ awareness, me, role, onRename }: { awareness: Awareness
         type="button"
         className={styles.faces}
         aria-expanded={open}
-        aria-label={`${faces.length} drawing, ${watching} watching`}
+        aria-label={`${faces.length} ${deed}, ${watching} watching`}
         title="Who is here"
         onClick={() => setOpen(!open)}
         data-testid="people"
@@ -84,7 +93,7 @@ export function People({ awareness, me, role, onRename }: { awareness: Awareness
             ))}
           </ul>
           <p className={styles.watching}>
-            {peers.length === 0 ? "Nobody else is here yet." : `${faces.length} drawing, ${watching} watching.`}
+            {peers.length === 0 ? "Nobody else is here yet." : `${faces.length} ${deed}, ${watching} watching.`}
           </p>
         </div>
       ) : null}
@@ -131,7 +140,7 @@ function Face({ name, color }: { name: string; color: string }) {
 }
 
 /** Presence changes many times a second while people draw; faces need not. */
-function usePeers(awareness: Awareness): readonly Peer[] {
+export function usePeers(awareness: Awareness): readonly Peer[] {
   const [peers, setPeers] = useState<readonly Peer[]>([]);
   useEffect(() => {
     let seen = "";

@@ -2,6 +2,9 @@
 
 import type { RoomView } from "../../room/session";
 
+/** As much of what a session knows as the badge tells. */
+export type Told = Pick<RoomView, "connection" | "ack" | "refusal" | "keepsEdits">;
+
 export type Tone = "good" | "wait" | "bad";
 
 export interface BadgeText {
@@ -12,7 +15,7 @@ export interface BadgeText {
   readonly edits: string | null;
 }
 
-export function badgeText({ connection, ack, refusal, keepsEdits }: RoomView): BadgeText {
+export function badgeText({ connection, ack, refusal, keepsEdits }: Told): BadgeText {
   switch (connection.at) {
     case "connecting":
       return { tone: "wait", connection: "Connecting…", edits: ack === "kept" ? kept(keepsEdits) : null };

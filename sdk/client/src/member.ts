@@ -1,0 +1,438 @@
+/**
+ * A room, from the connection's side: what waits, what was sent, what is known. It sends nothing by
+ * itself and knows no clock: whoever has the connection asks for what there is to say and hands in
+ * what was heard.
+ *
+ * An operation is numbered once and kept in the queue; then it is sent, and sent again after every
+ * break, until an Ack or a Reject deals with it. The server writes it once.
+ */
+
+import { Backoff } from "./backoff.js";
+import { ClientError } from "./error.js";
+import { DocumentKind, RejectCode, Role, type Ack, type Joined, type Records, type Reject, type Reset, type Span } from "./gen/well/v1/well_pb.js";
+import { GONE_REMEMBERED, MAX_PRESENCE_CLOCK, QUEUED_OPERATIONS, SUBMIT_BYTES } from "./limits.js";
+import type { Operation, Queue, Waiting } from "./queue.js";
+import type { Acked, JoinOptions, PresenceChange, Record, RoomEvents, Rejected, State } from "./room.js";
+import { numberOf, type Say } from "./wire.js";
+
+/** How much may be on its way in one room. */
+export interface Window {
+  readonly operations: number;
+  readonly bytes: number;
+}
+
+/** Where the membership stands: to be asked for (not before then, in milliseconds), asked for, or given. */
+export type Standing = { readonly at: "away"; readonly untilMs: number } | { readonly at: "asked"; readonly request: number } | { readonly at: "in"; readonly number: number };
+
+/** What becomes of an operation. */
+export interface Settle {
+  acked(acked: Acked): void;
+  refused(error: ClientError): void;
+}
+
+interface Pending {
+  operation: Operation;
+  readonly settle: Settle | undefined;
+  /** The queue has it. Before that it is not sent: its number might be given again. */
+  kept: boolean;
+  /** It was written in this life of the queue. */
+  readonly fresh: boolean;
+}
+
+/** Tells the application. */
+export type Tell = <K extends keyof RoomEvents>(name: K, event: RoomEvents[K]) => void;
+
+const KINDS = { any: DocumentKind.UNSPECIFIED, yjs: DocumentKind.YJS, opaque: DocumentKind.OPAQUE, text: DocumentKind.TEXT } as const;
+const ROLES = { editor: Role.UNSPECIFIED, viewer: Role.VIEWER, creator: Role.CREATOR } as const;
+
+/** One room of a client. */
+export class Member {
+  standing: Standing = { at: "away", untilMs: 0 };
+  readonly backoff = new Backoff();
+  /** An operation was refused, and the membership ends for that. */
+  refused = false;
+
+  /** What waits for its ack, oldest first. */
+  readonly #pending: Pending[];
+  /** How many of them, from the oldest, have been sent in this membership. */
+  #sent = 0;
+  #sentBytes = 0;
+  #last: number;
+  /** Whether it was ever joined. */
+  #known = false;
+  /** The client has everything up to this Seq. */
+  #since: number | undefined;
+  /** Own records after that: each first Seq and the one after the last, ascending. */
+  #own: { first: number; end: number }[] = [];
+  #version: Uint8Array | undefined;
+  #presence: Uint8Array | undefined;
+  // A replica that comes back with the clock it had is not heard by those who saw it leave; time
+  // goes on also where a queue's client begins anew.
+  #presenceClock = Date.now();
+  #presenceSent = true;
+  /** The latest of every other replica. */
+  readonly #others = new Map<number, { clock: number; state: string | undefined }>();
+
+  constructor(
+    private readonly options: JoinOptions,
+    private readonly queue: Queue,
+    waiting: Waiting,
+    private readonly tell: Tell,
+    /** Something can be said now. */
+    private readonly wake: () => void,
+  ) {
+    this.#pending = waiting.operations.map((operation) => ({ operation, settle: undefined, kept: true, fresh: false }));
+    this.#last = waiting.last;
+    this.#since = options.since;
+    this.#version = options.version;
+  }
+
+  /** Everything up to it is here. */
+  get since(): number {
+    return this.#since ?? 0;
+  }
+
+  /** How many operations wait for the server. */
+  get waiting(): number {
+    return this.#pending.length;
+  }
+
+  /** The payloads that wait, oldest first. */
+  payloads(): Uint8Array[] {
+    return this.#pending.map(({ operation }) => operation.payload);
+  }
+
+  /** Fails if no more operations may wait. */
+  checkSpace(): void {
+    if (this.#pending.length < QUEUED_OPERATIONS) return;
+    throw new ClientError("full", `${this.#pending.length} operations wait for the server, as many as may`);
+  }
+
+  /** Takes an operation; gives its number, as it is by the time that it is sent. */
+  submit(payload: Uint8Array, settle: Settle): () => number {
+    this.checkSpace();
+    this.#last += 1;
+    const pending: Pending = { operation: { number: this.#last, base: this.since, payload }, settle, kept: false, fresh: true };
+    this.#pending.push(pending);
+    this.#keep(pending);
+    return () => pending.operation.number;
+  }
+
+  /** Says where this client is; undefined to be gone. */
+  setPresence(state: Uint8Array | undefined): void {
+    this.#nextClock();
+    this.#presence = state;
+    this.#presenceSent = false;
+  }
+
+  /** The membership is over, or there never was one. */
+  away(untilMs: number): void {
+    this.standing = { at: "away", untilMs };
+    this.#sent = 0;
+    this.#sentBytes = 0;
+    this.#presenceSent = this.#presence === undefined;
+    this.#nextClock();
+  }
+
+  /** Asks for the room. */
+  join(request: number): Say {
+    this.standing = { at: "asked", request };
+    return {
+      case: "join",
+      value: {
+        request,
+        room: this.options.room,
+        kind: KINDS[this.options.kind ?? "any"],
+        role: ROLES[this.options.role ?? "editor"],
+        client: BigInt(this.queue.client),
+        ...(this.#since === undefined ? {} : { since: BigInt(this.#since) }),
+        ...(this.#version === undefined ? {} : { version: this.#version }),
+      },
+    };
+  }
+
+  /** What waits, as far as the window goes. */
+  submits(number: number, window: Window): Say[] {
+    const say: Say[] = [];
+    for (;;) {
+      const first = this.#pending[this.#sent];
+      if (first === undefined) break;
+      const payloads: Uint8Array[] = [];
+      let bytes = 0;
+      for (;;) {
+        const next = this.#pending[this.#sent];
+        if (next?.kept !== true) break;
+        const { length } = next.operation.payload;
+        const follows =
+          next.operation.number === first.operation.number + payloads.length &&
+          next.operation.base === first.operation.base &&
+          (bytes === 0 || bytes + length <= SUBMIT_BYTES);
+        const fits = this.#sent < window.operations && (this.#sentBytes === 0 || this.#sentBytes + length <= window.bytes);
+        if (!follows || !fits) break;
+        payloads.push(next.operation.payload);
+        bytes += length;
+        this.#sent += 1;
+        this.#sentBytes += length;
+      }
+      if (payloads.length === 0) break;
+      const { number: operation, base } = first.operation;
+      say.push({ case: "submit", value: { number, operation: BigInt(operation), base: BigInt(base), payloads } });
+    }
+    return say;
+  }
+
+  /** The presence that was not said yet. */
+  presence(number: number): Say | undefined {
+    if (this.#presenceSent) return undefined;
+    this.#presenceSent = true;
+    const entry = {
+      site: BigInt(this.queue.client),
+      clock: BigInt(this.#presenceClock),
+      ...(this.#presence === undefined ? {} : { state: this.#presence }),
+    };
+    return { case: "presence", value: { number, entries: [entry] } };
+  }
+
+  /** Whether there is presence to be said. */
+  get hasPresence(): boolean {
+    return !this.#presenceSent;
+  }
+
+  joined(joined: Joined): void {
+    this.standing = { at: "in", number: joined.number };
+    this.backoff.reset();
+    const lastOperation = numberOf(joined.lastOperation);
+    if (!this.#known) this.#renumber(lastOperation);
+    this.#known = true;
+    this.#last = Math.max(this.#last, lastOperation);
+    // From here on the Seq says it better.
+    this.#version = undefined;
+    const { content } = joined;
+    let state: State;
+    if (content.case === "records") state = { records: this.#foreign(content.value.spans) };
+    else if (content.case === "difference") state = { difference: content.value };
+    else state = { snapshot: content.value ?? new Uint8Array() };
+    const head = numberOf(joined.head);
+    this.#reach(head);
+    // Everyone who is here is told of anew.
+    const gone = [...this.#others].filter(([, { state }]) => state !== undefined);
+    this.#others.clear();
+    this.tell("joined", { state, head, mayWrite: joined.role !== Role.VIEWER, session: joined.session });
+    if (gone.length > 0) this.tell("presence", gone.map(([site]) => ({ site, state: undefined })));
+  }
+
+  acked(ack: Ack): void {
+    const placed = ack.placed.map((it) => ({
+      operation: numberOf(it.operation),
+      seq: numberOf(it.seq),
+      count: numberOf(it.count),
+      at: numberOf(it.at),
+      stale: numberOf(it.stale),
+    }));
+    for (const { seq, count } of placed) this.#hold(seq, seq + count);
+    this.#reach(0);
+    const through = numberOf(ack.operation);
+    const settled: (() => void)[] = [];
+    while (this.#pending[0] !== undefined && this.#pending[0].operation.number <= through) {
+      const { operation, settle } = this.#drop(0);
+      const at = placed.find((it) => operation.number >= it.operation && operation.number < it.operation + it.count);
+      const acked: Acked = {
+        seq: at === undefined ? undefined : at.seq + operation.number - at.operation,
+        at: at?.at ?? 0,
+        stale: at?.stale ?? 0,
+      };
+      settled.push(() => {
+        settle?.acked(acked);
+        this.tell("acked", { operation: operation.number, payload: operation.payload, ...acked });
+      });
+    }
+    // It is sent once more after a restart if that fails, and told where it is.
+    this.#note(this.queue.acked(through));
+    for (const settle of settled) settle();
+  }
+
+  rejected(reject: Reject): void {
+    const { code } = reject;
+    this.refused = code !== RejectCode.READ_ONLY;
+    if (code === RejectCode.WINDOW || code === RejectCode.RATE || code === RejectCode.NOT_STORED) return;
+    const number = numberOf(reject.operation);
+    const at = this.#pending.findIndex(({ operation }) => operation.number === number);
+    if (at < 0) return;
+    const { operation, settle } = this.#drop(at);
+    this.#note(this.queue.rejected(number));
+    const rejected: Rejected = { operation: number, code, reason: reject.message, payload: operation.payload };
+    settle?.refused(new ClientError("rejected", `the operation was not taken: ${reject.message}`));
+    this.tell("rejected", rejected);
+  }
+
+  /**
+   * What others have written.
+   *
+   * @throws {@link ClientError} `malformed` if something is missing before it
+   */
+  records(records: Records): void {
+    const after = numberOf(records.after);
+    if (this.#since === undefined || after > this.#since) {
+      throw new ClientError("malformed", `records after ${after} came, and there are none from ${this.since} on`);
+    }
+    const foreign = this.#foreign(records.spans);
+    this.#reach(numberOf(records.through));
+    if (foreign.length > 0) this.tell("records", foreign);
+  }
+
+  reset(reset: Reset): void {
+    const head = numberOf(reset.head);
+    this.#since = head;
+    this.#own = [];
+    this.tell("reset", { snapshot: reset.snapshot, head });
+  }
+
+  /** Who is here: the higher clock wins, with equal clocks the one that is gone. */
+  present(entries: readonly { site: bigint; clock: bigint; state?: Uint8Array | undefined }[]): void {
+    const changes: PresenceChange[] = [];
+    for (const entry of entries) {
+      const [site, clock] = [numberOf(entry.site), numberOf(entry.clock)];
+      if (site === this.queue.client) continue;
+      const known = this.#others.get(site);
+      if (known !== undefined && (clock < known.clock || (clock === known.clock && (entry.state !== undefined || known.state === undefined)))) continue;
+      const state = entry.state === undefined ? undefined : new TextDecoder().decode(entry.state);
+      this.#others.set(site, { clock, state });
+      const parsed = parse(state);
+      if (parsed !== undefined || known?.state !== undefined) changes.push({ site, state: parsed });
+    }
+    this.#forgetGone();
+    if (changes.length > 0) this.tell("presence", changes);
+  }
+
+  /** Everyone else who is here, with the latest state. */
+  others(): PresenceChange[] {
+    return [...this.#others].flatMap(([site, { state }]) => (state === undefined ? [] : [{ site, state: parse(state) }]));
+  }
+
+  /** Nothing more is sent or heard; what waits stays in the queue. */
+  end(error: ClientError): void {
+    for (const { settle } of this.#pending) settle?.refused(error);
+    this.queue.close();
+  }
+
+  /** Puts an operation into the queue. Should that fail it is sent nevertheless, and not kept. */
+  #keep(pending: Pending): void {
+    let kept: Promise<void> | undefined;
+    const { operation } = pending;
+    const done = (): void => {
+      // Under another number it is being kept anew.
+      if (pending.operation === operation) pending.kept = true;
+      this.wake();
+    };
+    try {
+      kept = this.queue.push(operation);
+    } catch (error) {
+      this.tell("unkept", { reason: String(error) });
+    }
+    if (kept === undefined) return done();
+    kept.then(done, (error: unknown) => {
+      this.tell("unkept", { reason: String(error) });
+      done();
+    });
+  }
+
+  /**
+   * A queue that lost its end, or could not keep all, does not know the last numbers it gave. What was
+   * written since and never sent gets new ones, or the server would take it for what it has.
+   */
+  #renumber(lastOperation: number): void {
+    const at = this.#pending.findIndex(({ fresh }) => fresh);
+    const first = this.#pending[at];
+    if (first === undefined || first.operation.number > lastOperation) return;
+    const by = lastOperation + 1 - first.operation.number;
+    for (const pending of this.#pending.slice(at).reverse()) {
+      const { number } = pending.operation;
+      pending.operation = { ...pending.operation, number: number + by };
+      pending.kept = false;
+      this.#note(this.queue.rejected(number));
+    }
+    for (const pending of this.#pending.slice(at)) this.#keep(pending);
+    this.#last += by;
+  }
+
+  #note(noted: Promise<void> | undefined): void {
+    noted?.catch((error: unknown) => this.tell("unkept", { reason: String(error) }));
+  }
+
+  #drop(at: number): Pending {
+    const [dropped] = this.#pending.splice(at, 1);
+    if (dropped === undefined) throw new RangeError(`nothing waits at ${at}`);
+    if (at < this.#sent) {
+      this.#sent -= 1;
+      this.#sentBytes -= dropped.operation.payload.length;
+    }
+    return dropped;
+  }
+
+  /** The records that this client neither wrote nor has. */
+  #foreign(spans: readonly Span[]): Record[] {
+    const records: Record[] = [];
+    for (const span of spans) {
+      const first = numberOf(span.seq);
+      let at = numberOf(span.at);
+      for (const [n, payload] of span.payloads.entries()) {
+        if (n > 0) at += span.later[n - 1] ?? 0;
+        const seq = first + n;
+        if (seq <= (this.#since ?? -1) || this.#isOwn(seq)) continue;
+        records.push({ seq, at, session: span.session, site: numberOf(span.site), user: span.user, payload });
+      }
+    }
+    return records;
+  }
+
+  #isOwn(seq: number): boolean {
+    return this.#own.some(({ first, end }) => seq >= first && seq < end);
+  }
+
+  /** These records are own ones. */
+  #hold(first: number, end: number): void {
+    const at = this.#own.findIndex((own) => own.first >= first);
+    const place = at < 0 ? this.#own.length : at;
+    const there = this.#own[place];
+    if (there?.first === first) there.end = Math.max(there.end, end);
+    else this.#own.splice(place, 0, { first, end });
+  }
+
+  /** The client has everything up to `seq`, and as far beyond as what follows is its own. */
+  #reach(seq: number): void {
+    let since = Math.max(this.since, seq);
+    let used = 0;
+    for (const { first, end } of this.#own) {
+      if (first > since + 1) break;
+      since = Math.max(since, end - 1);
+      used += 1;
+    }
+    this.#own.splice(0, used);
+    if (this.#since !== undefined || seq > 0 || this.standing.at === "in") this.#since = since;
+  }
+
+  #nextClock(): void {
+    this.#presenceClock = Math.min(this.#presenceClock + 1, MAX_PRESENCE_CLOCK);
+  }
+
+  #forgetGone(): void {
+    let gone = [...this.#others.values()].filter(({ state }) => state === undefined).length;
+    if (gone <= GONE_REMEMBERED) return;
+    for (const [site, { state }] of this.#others) {
+      if (gone <= GONE_REMEMBERED / 2) return;
+      if (state !== undefined) continue;
+      this.#others.delete(site);
+      gone -= 1;
+    }
+  }
+}
+
+/** What JSON says; what is none says nothing. */
+function parse(state: string | undefined): unknown {
+  if (state === undefined) return undefined;
+  try {
+    return JSON.parse(state) as unknown;
+  } catch {
+    return undefined;
+  }
+}

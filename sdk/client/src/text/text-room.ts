@@ -1,0 +1,233 @@
+/**
+ * A text room: the room's text as it is here, with edits that go to the server and edits that come
+ * from it. Positions are UTF-16 units, as JavaScript counts.
+ *
+ * The text edits as a replica of its own, drawn at random: the queue's client outlives the page, and
+ * its document does not.
+ */
+
+import { Text, type Change } from "@thewell/text";
+import type { Client } from "../client.js";
+import { Emitter } from "../emitter.js";
+import { randomClient } from "../queue.js";
+import type { JoinOptions, Room, State, Ticket } from "../room.js";
+import { anchorOfHex, hexOfAnchor } from "./anchor.js";
+
+/** Edits with a shorter pause between them are taken back together. */
+const UNDO_PAUSE_MS = 500;
+
+/** Who somebody is, for others to see. */
+export interface User {
+  readonly name: string;
+  /** `#rrggbb` */
+  readonly color: string;
+}
+
+/** Where somebody is. */
+export interface Cursor {
+  /** The replica. */
+  readonly site: number;
+  readonly user: User;
+  /** Where the selection began, and where the cursor is; undefined while there is none. */
+  readonly selection: { readonly anchor: number; readonly head: number } | undefined;
+}
+
+/** The text has changed by what others did, or by undo and redo. */
+export interface TextChange {
+  /** To be carried out in order. */
+  readonly changes: readonly Change[];
+}
+
+/** What happens in a text room, beside what happens in its room. */
+export interface TextRoomEvents {
+  change: TextChange;
+  /** Somebody came, moved or left: ask for `cursors`. */
+  cursors: undefined;
+}
+
+/** A text that many edit at once. */
+export class TextRoom extends Emitter<TextRoomEvents> {
+  #user: User | undefined;
+  #selection: { readonly anchor: number; readonly head: number } | undefined;
+  #editedMs = -Infinity;
+  /** Whether the server's text has come. */
+  #loaded = false;
+
+  private constructor(
+    /** The room beneath: acks, memberships, presence. */
+    readonly room: Room,
+    /** The text; to be changed by this object only. */
+    readonly text: Text,
+  ) {
+    super();
+    room.on("joined", ({ state }) => this.#join(state));
+    room.on("reset", ({ snapshot }) => this.#take([this.#ofSnapshot(snapshot)]));
+    room.on("records", (records) => this.#take(records.map(({ payload }) => payload)));
+    room.on("presence", () => this.emit("cursors", undefined));
+  }
+
+  /**
+   * Joins a text room. Wait for `init()` of `@thewell/text` before. What waits in the queue is in the
+   * text once the server's text has come.
+   *
+   * @throws {@link ClientError} `queue`, `ended`
+   */
+  static async join(client: Client, options: Omit<JoinOptions, "kind" | "since" | "version">): Promise<TextRoom> {
+    const room = await client.join({ ...options, kind: "text" });
+    return new TextRoom(room, new Text(BigInt(randomClient())));
+  }
+
+  /** Whether the server's text has come; what is written before merges with it. */
+  get isLoaded(): boolean {
+    return this.#loaded;
+  }
+
+  /** The text. */
+  override toString(): string {
+    return this.text.toString();
+  }
+
+  /** Its length. */
+  get length(): number {
+    return this.text.length;
+  }
+
+  /**
+   * Inserts before what stands at `at`.
+   *
+   * @throws TextError of `@thewell/text`, {@link ClientError} `full`, `ended`
+   */
+  insert(at: number, text: string): Ticket {
+    return this.replace(at, 0, text);
+  }
+
+  /** Deletes `length` from `at` on. */
+  delete(at: number, length: number): Ticket {
+    return this.replace(at, length, "");
+  }
+
+  /** Deletes `length` from `at` on and inserts `text` there, as one operation. */
+  replace(at: number, length: number, text: string): Ticket {
+    this.room.check();
+    const now = performance.now();
+    if (now - this.#editedMs > UNDO_PAUSE_MS) this.text.checkpoint();
+    this.#editedMs = now;
+    return this.room.submit(this.text.replace(at, length, text));
+  }
+
+  /** Ends a group of edits that are taken back together. */
+  checkpoint(): void {
+    this.text.checkpoint();
+  }
+
+  /** Takes back the last group of own edits, whatever others did meanwhile; undefined if there is none. */
+  undo(): Ticket | undefined {
+    return this.#again(() => this.text.undo());
+  }
+
+  /** Does again what was taken back last, unless own edits came since. */
+  redo(): Ticket | undefined {
+    return this.#again(() => this.text.redo());
+  }
+
+  /** Says who is here, and where; the positions move with the text. */
+  setCursor(user: User, selection: { readonly anchor: number; readonly head: number } | undefined): void {
+    this.#user = user;
+    this.#selection = selection;
+    const hex = (at: number): string | undefined => hexOfAnchor(this.text.anchor(Math.min(at, this.text.length), "left"));
+    const cursor = selection === undefined ? undefined : { anchor: hex(selection.anchor), head: hex(selection.head) };
+    this.room.setPresence({ user, ...(cursor === undefined ? {} : { cursor }) });
+  }
+
+  /** Everyone else who is here. */
+  cursors(): Cursor[] {
+    return this.room.others.flatMap(({ site, state }) => {
+      const { user, cursor } = fields(state);
+      const { name, color } = fields(user);
+      if (typeof name !== "string") return [];
+      const { anchor, head } = fields(cursor);
+      const at = this.#positionOf(head);
+      const selection = at === undefined ? undefined : { anchor: this.#positionOf(anchor) ?? at, head: at };
+      const shown = typeof color === "string" && /^#[0-9a-f]{6}$/i.test(color) ? color : "#888888";
+      return [{ site, user: { name: name.slice(0, 64), color: shown }, selection }];
+    });
+  }
+
+  /** Leaves; what waits stays in the queue. */
+  leave(): void {
+    this.room.leave();
+    this.text.free();
+  }
+
+  #join(state: State): void {
+    const updates =
+      state.snapshot !== undefined
+        ? [this.#ofSnapshot(state.snapshot)]
+        : state.difference !== undefined
+          ? [state.difference]
+          : state.records.map(({ payload }) => payload);
+    // What waits was written by an earlier life of this queue, if the text does not have it.
+    const waiting = this.#loaded ? [] : this.room.waitingPayloads();
+    this.#loaded = true;
+    this.#take([...updates, ...waiting]);
+    if (this.#user !== undefined) this.setCursor(this.#user, this.#selection);
+  }
+
+  /** What the server's text has and this one lacks: edits on their way stay, and so does undo. */
+  #ofSnapshot(snapshot: Uint8Array): Uint8Array {
+    if (snapshot.length === 0) return new Uint8Array();
+    const theirs = Text.load(this.text.client, snapshot);
+    try {
+      return theirs.diff(this.text.version());
+    } finally {
+      theirs.free();
+    }
+  }
+
+  #take(updates: readonly Uint8Array[]): void {
+    const changes = updates.filter(({ length }) => length > 0).flatMap((update) => this.text.apply(update).changes);
+    if (changes.length === 0) return;
+    this.emit("change", { changes });
+    // Where others are has moved, too.
+    this.emit("cursors", undefined);
+  }
+
+  #again(take: () => Uint8Array | undefined): Ticket | undefined {
+    this.room.check();
+    const before = this.text.toString();
+    const update = take();
+    this.#editedMs = -Infinity;
+    if (update === undefined) return undefined;
+    const ticket = this.room.submit(update);
+    const change = difference(before, this.text.toString());
+    if (change !== undefined) this.emit("change", { changes: [change] });
+    return ticket;
+  }
+
+  #positionOf(hex: unknown): number | undefined {
+    const anchor = anchorOfHex(hex);
+    return anchor === undefined ? undefined : this.text.positionOf(anchor);
+  }
+}
+
+/** What makes one text of another, as one edit that cuts no character. */
+export function difference(before: string, after: string): Change | undefined {
+  const shorter = Math.min(before.length, after.length);
+  let start = 0;
+  while (start < shorter && before.charCodeAt(start) === after.charCodeAt(start)) start += 1;
+  if (isLow(before.charCodeAt(start)) || isLow(after.charCodeAt(start))) start = Math.max(0, start - 1);
+  let end = 0;
+  while (end < shorter - start && before.charCodeAt(before.length - 1 - end) === after.charCodeAt(after.length - 1 - end)) end += 1;
+  if (end > 0 && isLow(before.charCodeAt(before.length - end))) end -= 1;
+  const [deleted, inserted] = [before.length - end - start, after.slice(start, after.length - end)];
+  return deleted === 0 && inserted === "" ? undefined : { at: start, deleted, inserted };
+}
+
+function isLow(unit: number): boolean {
+  return unit >= 0xdc00 && unit < 0xe000;
+}
+
+/** What may be read of something that came over the network. */
+function fields(value: unknown): { readonly [name: string]: unknown } {
+  return typeof value === "object" && value !== null ? (value as { readonly [name: string]: unknown }) : {};
+}

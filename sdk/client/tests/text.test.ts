@@ -1,0 +1,208 @@
+/** Text rooms: against a server that keeps a text, and the cursors that presence carries. */
+
+import { init, Text } from "@thewell/text";
+import { beforeAll, describe, expect, it } from "vitest";
+import { DocumentKind, Role } from "../src/gen/well/v1/well_pb.js";
+import { Client, MemoryQueue, type Waiting } from "../src/index.js";
+import { anchorOfHex, hexOfAnchor, TextRoom } from "../src/text/index.js";
+import { Fake, until, type Line, type Said } from "./fake.js";
+
+beforeAll(() => init());
+
+/** Keeps a text as the real server does, and hands it to who joins. */
+class TextServer {
+  readonly fake = new Fake();
+  readonly text = new Text(1n);
+  /** What came, each once, as the log has it. */
+  readonly log: { readonly client: bigint; readonly operation: bigint; readonly payload: Uint8Array }[] = [];
+  /** The client of each member, by line and number. */
+  readonly #members = new Map<Line, Map<number, bigint>>();
+  #numbers = 0;
+
+  constructor() {
+    this.fake.window = { windowOperations: 16, windowBytes: 100_000 };
+    this.fake.script = (line, said) => this.#hear(line, said);
+  }
+
+  #hear(line: Line, said: Said): boolean {
+    const members = this.#members.get(line) ?? new Map<number, bigint>();
+    this.#members.set(line, members);
+    if (said.case === "join") {
+      const { request, client, since } = said.value;
+      this.#numbers += 1;
+      members.set(this.#numbers, client);
+      const joined = { request, number: this.#numbers, kind: DocumentKind.TEXT, role: Role.EDITOR, session: 5n, head: BigInt(this.log.length) };
+      const content =
+        since === undefined
+          ? ({ case: "snapshot", value: this.log.length === 0 ? new Uint8Array() : this.text.snapshot() } as const)
+          : ({ case: "records", value: { spans: this.#spans(Number(since)) } } as const);
+      line.tell({ case: "joined", value: { ...joined, content } });
+      return true;
+    }
+    if (said.case === "submit") {
+      const { number, operation, payloads } = said.value;
+      const client = members.get(number) ?? 0n;
+      const before = this.log.length;
+      const placed = payloads.map((payload, n) => {
+        const op = operation + BigInt(n);
+        let seq = this.log.findIndex((it) => it.client === client && it.operation === op) + 1;
+        if (seq === 0) {
+          seq = this.log.push({ client, operation: op, payload });
+          if (this.text.apply(payload).state === "waiting") throw new Error("an operation builds on what is not there");
+        }
+        return { operation: op, seq: BigInt(seq), count: 1n };
+      });
+      line.tell({ case: "ack", value: { number, operation: operation + BigInt(payloads.length - 1), placed } });
+      for (const [other, theirs] of this.#members) {
+        for (const [number, client] of theirs) {
+          const spans = this.#spans(before).filter((it) => it.client !== client);
+          other.tell({ case: "records", value: { number, after: BigInt(before), through: BigInt(this.log.length), spans } });
+        }
+      }
+      return true;
+    }
+    if (said.case === "presence") {
+      for (const [other, theirs] of this.#members) for (const number of theirs.keys()) other.tell({ case: "presence", value: { number, entries: said.value.entries } });
+      return true;
+    }
+    return false;
+  }
+
+  #spans(after: number) {
+    return this.log.slice(after).map(({ client, payload }, n) => ({ client, seq: BigInt(after + n + 1), payloads: [payload] }));
+  }
+}
+
+const connect = (server: TextServer): Client => new Client({ url: "ws://nowhere", connect: server.fake.connect });
+const ada = { name: "Ada", color: "#0e6b7c" };
+
+/** An editor that carries out what the room tells it to. */
+function editor(room: TextRoom): { text: string } {
+  const view = { text: "" };
+  room.on("change", ({ changes }) => {
+    for (const { at, deleted, inserted } of changes) view.text = view.text.slice(0, at) + inserted + view.text.slice(at + deleted);
+  });
+  return view;
+}
+
+describe("a text room", () => {
+  it.each([-1, 3, 5, 8, 12, 17, 23, 30])("two who write at once converge, their editors too (cut at message %i)", async (cut) => {
+    const server = new TextServer();
+    server.fake.cutAt = cut;
+    const clients = [connect(server), connect(server)] as const;
+    const rooms = await Promise.all(clients.map((client) => TextRoom.join(client, { room: "text/a" })));
+    const views = rooms.map(editor);
+    let state = 7 + cut;
+    const random = (below: number): number => (state = (state * 48_271) % 2_147_483_647) % below;
+    for (let round = 0; round < 60; round += 1) {
+      for (const [n, room] of rooms.entries()) {
+        const view = views[n];
+        if (view === undefined) continue;
+        const at = random(room.length + 1);
+        const [length, words] = random(3) === 0 ? [Math.min(random(4), room.length - at), ""] : [0, ["a", "b\n", "word "][random(3)] ?? ""];
+        room.replace(at, length, words);
+        view.text = view.text.slice(0, at) + words + view.text.slice(at + length);
+      }
+      if (round % 7 === 0) await new Promise((done) => setTimeout(done, 1));
+    }
+    const whole = (): boolean => rooms.every(({ room, text }) => room.waiting === 0 && text.toString() === server.text.toString());
+    await until("all have the server's text", whole);
+    expect(views.map(({ text }) => text)).toEqual([server.text.toString(), server.text.toString()]);
+    const operations = server.log.map(({ client, operation }) => `${client} ${operation}`);
+    expect(new Set(operations).size).toBe(operations.length);
+    expect(operations.length).toBe(120);
+    for (const client of clients) client.close();
+  });
+
+  it("undo takes back own edits only, and the editor follows", async () => {
+    const server = new TextServer();
+    const clients = [connect(server), connect(server)];
+    const [one, two] = (await Promise.all(clients.map((client) => TextRoom.join(client, { room: "text/a" })))) as [TextRoom, TextRoom];
+    const view = editor(one);
+    await until("both are in", () => one.isLoaded && two.isLoaded);
+    one.insert(0, "hello 🌊");
+    view.text = "hello 🌊";
+    await until("two has it", () => two.toString() === "hello 🌊");
+    two.insert(0, "> ");
+    await until("one has it", () => one.toString() === "> hello 🌊");
+    expect(one.undo()).toBeDefined();
+    expect([one.toString(), view.text]).toEqual(["> ", "> "]);
+    expect(one.undo()).toBeUndefined();
+    expect(one.redo()).toBeDefined();
+    expect([one.toString(), view.text]).toEqual(["> hello 🌊", "> hello 🌊"]);
+    await until("two has it", () => two.toString() === "> hello 🌊" && one.room.waiting === 0);
+    for (const client of clients) client.close();
+  });
+
+  it("what an earlier page left in the queue is in the text, and sent once", async () => {
+    class Kept extends MemoryQueue {
+      waiting: Waiting = { operations: [], last: 0 };
+      override load(): Waiting {
+        return this.waiting;
+      }
+    }
+    const server = new TextServer();
+    const first = connect(server);
+    const before = await TextRoom.join(first, { room: "text/a", queue: new MemoryQueue(77) });
+    before.insert(0, "saved ");
+    await until("it is acked", () => server.log.length === 1 && before.room.waiting === 0);
+    // Cut off: what comes now is in the queue only, and a part of it had arrived unheard.
+    const kept = [before.text.insert(6, "kept "), before.text.insert(11, "too")];
+    first.close();
+    const [arrived, not] = kept as [Uint8Array, Uint8Array];
+    server.text.apply(arrived);
+    server.log.push({ client: 77n, operation: 2n, payload: arrived });
+
+    const queue = new Kept(77);
+    queue.waiting = { operations: [{ number: 2, base: 1, payload: arrived }, { number: 3, base: 1, payload: not }], last: 3 };
+    const second = connect(server);
+    const after = await TextRoom.join(second, { room: "text/a", queue });
+    const view = editor(after);
+    // A new page is a new replica: what it writes at once does not collide with what the old one wrote.
+    after.insert(0, "new ");
+    view.text = "new ";
+    await until("all is sent", () => server.log.length === 4 && after.room.waiting === 0);
+    expect(["new saved kept too", "saved kept toonew "]).toContain(server.text.toString());
+    expect([after.toString(), view.text]).toEqual(Array(2).fill(server.text.toString()));
+    second.close();
+  });
+
+  it("cursors move with the text, and what is no cursor is none", async () => {
+    const server = new TextServer();
+    const clients = [connect(server), connect(server)];
+    const [one, two] = (await Promise.all(clients.map((client) => TextRoom.join(client, { room: "text/a" })))) as [TextRoom, TextRoom];
+    await until("both are in", () => one.isLoaded && two.isLoaded);
+    one.insert(0, "hello world");
+    one.setCursor(ada, { anchor: 2, head: 5 });
+    await until("two sees it", () => two.cursors().length === 1 && two.length === 11);
+    expect(two.cursors()).toEqual([{ site: one.room.client, user: ada, selection: { anchor: 2, head: 5 } }]);
+    two.insert(0, "> ");
+    expect(two.cursors()[0]?.selection).toEqual({ anchor: 4, head: 7 });
+    const said = server.fake.lines[0]?.said.find((it) => it.case === "presence");
+    const state = said?.case === "presence" ? JSON.parse(new TextDecoder().decode(said.value.entries[0]?.state)) as unknown : undefined;
+    expect(state).toMatchObject({ user: ada, cursor: { head: expect.stringMatching(/^02[0-9a-f]+$/) as unknown } });
+    for (const bad of [1, { user: { name: "x", color: "red; top: 0" }, cursor: { head: "zz" } }, { user: 3 }, null]) {
+      one.room.setPresence(bad);
+      await until("it is heard", () => JSON.stringify(two.room.others[0]?.state) === JSON.stringify(bad));
+      expect(two.cursors()).toEqual(typeof bad === "object" && bad?.cursor !== undefined ? [{ site: one.room.client, user: { name: "x", color: "#888888" }, selection: undefined }] : []);
+    }
+    for (const client of clients) client.close();
+  });
+});
+
+describe("anchors", () => {
+  it("are the bytes that the server reads", () => {
+    for (const [anchor, hex] of [
+      ["<", "00"],
+      [">", "01"],
+      ["<17.42", "02112a"],
+      [">300.0", "03ac0200"],
+      ["<18446744073709551615.4294967295", "02ffffffffffffffffff01ffffffff0f"],
+    ] as const) {
+      expect(hexOfAnchor(anchor)).toBe(hex);
+      expect(anchorOfHex(hex)).toBe(anchor);
+    }
+    for (const bad of ["", "0", "04", "0211", "02112a00", "8000", "02ff", "0001", "02ffffffffffffffffff0200", "021180808080ff", 7, undefined, "0g"]) expect(anchorOfHex(bad)).toBeUndefined();
+    expect(hexOfAnchor("anything")).toBeUndefined();
+  });
+});

@@ -1,0 +1,146 @@
+/**
+ * One page's membership of one text room, as a small view that pages subscribe to. The client of the
+ * `well` protocol (`sdk/client`) does the work: it numbers edits, keeps them in a queue in IndexedDB
+ * until the server says that they are durable, and sends them again after every break.
+ */
+
+import { Client, IndexedDbQueue, MemoryQueue, sendOrphans, type Queue, type TransportKind } from "@thewell/client";
+import { TextRoom } from "@thewell/client/text";
+import { init } from "@thewell/text";
+import type { Connection } from "../room/connection";
+import type { AckStatus } from "../room/durable-ack";
+import type { Role } from "../room/slug";
+
+export interface TextView {
+  readonly connection: Connection;
+  /** *Saved* is said when the server has acked every edit as durable, and not before. */
+  readonly ack: AckStatus;
+  /** Why the server refused an edit. */
+  readonly refusal: string | null;
+  readonly mayWrite: boolean;
+  /** Whether the text has arrived. */
+  readonly loaded: boolean;
+  /** Whether unsent edits would outlive this page. */
+  readonly keepsEdits: boolean;
+  readonly transport: TransportKind | null;
+}
+
+const SPACE = "text";
+/** How the server says that it restarts or is full. */
+const RESTARTING = /\b101[23]\b/;
+
+export class TextSession {
+  readonly client = new Client({ url: socketUrl(), name: "the well's text page" });
+  /** Null until the engine and the queue are there. */
+  room: TextRoom | null = null;
+
+  private ended = false;
+  private readonly listeners = new Set<() => void>();
+  private current: TextView;
+
+  constructor(
+    readonly name: string,
+    role: Role,
+  ) {
+    const writes = role !== "viewer";
+    this.current = { connection: { at: "connecting" }, ack: writes ? "idle" : "watching", refusal: null, mayWrite: writes, loaded: false, keepsEdits: false, transport: null };
+    this.client.on("connected", ({ transport }) => this.show({ transport }));
+    this.client.on("disconnected", ({ reason }) => this.offline(reason));
+    void this.begin(role).catch((error: unknown) => {
+      this.show({ connection: { at: "refused", code: 0, reason: String(error) } });
+    });
+  }
+
+  view = (): TextView => this.current;
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  /** Whether the server has every edit. */
+  get saved(): boolean {
+    return this.room?.room.waiting === 0;
+  }
+
+  /** An edit was made here. */
+  edited(): void {
+    this.look();
+  }
+
+  end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.listeners.clear();
+    this.room?.leave();
+    this.client.close();
+  }
+
+  private async begin(role: Role): Promise<void> {
+    const name = `${SPACE}/${this.name}`;
+    // A viewer has nothing to keep.
+    const queue = role === "viewer" ? null : await durableQueue(name);
+    await init();
+    const made: Queue = queue ?? new MemoryQueue();
+    if (this.ended) return made.close();
+    const text = await TextRoom.join(this.client, { room: name, role: role === "viewer" ? "viewer" : "editor", queue: made });
+    // The page may have been left meanwhile.
+    if ((this.ended as boolean)) return text.leave();
+    this.room = text;
+    const { room } = text;
+    this.show({ keepsEdits: queue !== null });
+    room.once("joined", () => {
+      // What tabs that are gone have left is sent by this one.
+      if (queue !== null) void sendOrphans(this.client, name, { room: name, kind: "text", since: room.seq }).catch(() => undefined);
+    });
+    room.on("joined", ({ mayWrite }) => {
+      this.show({ connection: { at: "live" }, loaded: true, mayWrite: mayWrite && role !== "viewer" });
+      this.look();
+    });
+    room.on("acked", () => this.look());
+    room.on("rejected", ({ reason }) => {
+      this.show({ refusal: reason });
+      this.look();
+    });
+    room.on("unkept", () => this.show({ keepsEdits: false }));
+    room.on("disconnected", ({ reason }) => this.offline(reason));
+    room.on("closed", ({ code, reason }) => this.show({ connection: { at: "refused", code, reason } }));
+    this.look();
+  }
+
+  private offline(reason: string): void {
+    if (this.current.connection.at === "refused") return;
+    this.show({ connection: { at: "offline", restarting: RESTARTING.test(reason) }, transport: null });
+    this.look();
+  }
+
+  private look(): void {
+    const { connection, mayWrite, refusal } = this.current;
+    const live = connection.at === "live";
+    const waits = (this.room?.room.waiting ?? 0) > 0;
+    const ack: AckStatus = !mayWrite ? "watching" : refusal !== null ? "refused" : waits ? (live ? "saving" : "kept") : live ? "saved" : "idle";
+    this.show({ ack });
+  }
+
+  private show(change: Partial<TextView>): void {
+    if (this.ended) return;
+    const next = { ...this.current, ...change };
+    const same = (Object.keys(change) as (keyof TextView)[]).every((key) => this.current[key] === next[key]);
+    if (same) return;
+    this.current = next;
+    for (const listener of this.listeners) listener();
+  }
+}
+
+/** Null where the browser has none to give: then edits live as long as the page. */
+async function durableQueue(name: string): Promise<IndexedDbQueue | null> {
+  try {
+    return await IndexedDbQueue.open(name);
+  } catch {
+    return null;
+  }
+}
+
+function socketUrl(): string {
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/well`;
+}
