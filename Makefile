@@ -74,7 +74,7 @@ clients: sdk ## the unmodified client libraries, and our own, against a running 
 	$(CARGO) build -p well
 	cd tests/clients && npm ci --no-audit --no-fund --loglevel=error && WELL_BIN=$(TARGET)/debug/well npm test --silent
 
-webtransport: ## an independent WebTransport client against a running server
+webtransport: ## an independent WebTransport client, in two dialects, against a running server
 	$(CARGO) build -p well
 	python=$$(deploy/tools.sh aioquic) && WELL_BIN=$(TARGET)/debug/well $$python tests/webtransport/aioquic_client.py
 
@@ -108,7 +108,7 @@ fuzz: ## fuzz the text CRDT, each target TIME= seconds (nightly Rust; crashes go
 			$(TARGET)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(TIME) -max_len=1024 -timeout=20); \
 	done
 
-soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, long fuzzing
+soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, bad weather, long fuzzing
 	$(CARGO) build --release -p well
 	$(CARGO) run --release -p powercut -- --rounds 300
-	WELL_BIN=$(TARGET)/release/well CRASH_ROUNDS=50 CROWD=10000 HOSTILE_CASES=100000 $(CARGO) test --release -p system-tests -- --nocapture
+	WELL_BIN=$(TARGET)/release/well CRASH_ROUNDS=50 CROWD=10000 HOSTILE_CASES=100000 WEATHER_EDITS=1200 WEATHER_DELAY_MS=1000 WEATHER_CUT_MS=60000 $(CARGO) test --release -p system-tests -- --nocapture

@@ -36,4 +36,4 @@ pub use member::Member;
 pub use presence::EncodePresence;
 pub use room::inbox::{Edited, Restore, RoomError};
 pub use room::{RoomInfo, State};
-pub use snapshotter::{SnapshotRule, Snapshots};
+pub use snapshotter::{Awaited, SnapshotRule, Snapshots};

@@ -211,6 +211,17 @@ impl Member {
         Some(message)
     }
 
+    /// What presence has changed since `version`, or since [`Member::take_presence`] if that was
+    /// later, as one message, and the version it brings the reader to. Takes nothing: it is for a
+    /// way on which it may be lost.
+    pub fn presence_after(&self, version: u64, encode: EncodePresence) -> Option<(Bytes, u64)> {
+        if self.catching_up {
+            return None;
+        }
+        let version = version.max(self.presence);
+        self.room.presence.since(version, encode)
+    }
+
     /// Everyone's presence again with the next [`Member::take_presence`].
     pub fn forget_presence(&mut self) {
         self.presence = 0;

@@ -374,6 +374,20 @@ mod tests {
     }
 
     #[test]
+    fn an_old_value_that_comes_late_never_overwrites_a_new_one() {
+        let presence = Presence::default();
+        let say = |clock, state| presence.update(A, Role::Editor, vec![entry(7, clock, state)]);
+        assert_eq!(say(3, Some("new")), 1);
+        assert_eq!(say(1, Some("old")), 0);
+        assert_eq!(say(2, None), 0, "nor one that left before");
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@3=new;"));
+        assert_eq!(say(4, None), 1);
+        assert_eq!(say(4, Some("late")), 0, "who has left stays away");
+        assert_eq!(say(3, Some("new")), 0);
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@4=null;"));
+    }
+
+    #[test]
     fn a_replica_is_bound_to_its_session() {
         let presence = Presence::default();
         presence.update(A, Role::Editor, vec![entry(7, 1, Some("a"))]);

@@ -11,8 +11,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use replay::limits::FRAME_EVERY_BYTES;
-use storage::archive::{Archiver, Snapshot};
+use storage::archive::{ArchiveError, Archiver, Snapshot};
 
 /// When snapshots are due beside the amortised rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,11 +27,30 @@ pub struct SnapshotRule {
 /// Chooses a space's rule.
 pub type RuleOf = Arc<dyn Fn(&str) -> SnapshotRule + Send + Sync>;
 
+/// What fills the archive, once it is there; until then, why it is not.
+#[derive(Debug, Default)]
+pub struct Awaited {
+    archiver: OnceLock<Archiver>,
+    failed: Mutex<Option<ArchiveError>>,
+}
+
+impl Awaited {
+    /// It is there. Only the first one counts.
+    pub fn reached(&self, archiver: Archiver) {
+        let _ = self.archiver.set(archiver);
+    }
+
+    /// It could not be reached.
+    pub fn failed(&self, error: ArchiveError) {
+        *self.failed.lock() = Some(error);
+    }
+}
+
 /// Where snapshots go, and how often.
 #[derive(Clone)]
 pub struct Snapshots {
     local: Option<Arc<Archiver>>,
-    archive: Arc<OnceLock<Archiver>>,
+    archive: Arc<Awaited>,
     pub(crate) rule_of: RuleOf,
 }
 
@@ -46,7 +66,7 @@ impl std::fmt::Debug for Snapshots {
 impl Snapshots {
     /// Snapshots that `local` keeps on this machine; and `archive`, once it is there.
     #[must_use]
-    pub fn new(local: Option<Archiver>, archive: Arc<OnceLock<Archiver>>, rule_of: RuleOf) -> Self {
+    pub fn new(local: Option<Archiver>, archive: Arc<Awaited>, rule_of: RuleOf) -> Self {
         Self {
             local: local.map(Arc::new),
             archive,
@@ -63,7 +83,14 @@ impl Snapshots {
     /// What fills the archive, if there is one within reach.
     #[must_use]
     pub fn archiver(&self) -> Option<&Archiver> {
-        self.archive.get()
+        self.archive.archiver.get()
+    }
+
+    /// Why the archive has not been reached since the start, if it was tried and has not.
+    #[must_use]
+    pub fn unreached(&self) -> Option<ArchiveError> {
+        let failed = self.archive.failed.lock().clone();
+        failed.filter(|_| self.archiver().is_none())
     }
 
     /// What keeps snapshots on this machine.
@@ -76,10 +103,10 @@ impl Snapshots {
         self.archivers().next().is_some()
     }
 
-    /// So many bytes of records are on their way to the log.
-    pub(crate) fn moved(&self, bytes: usize) {
+    /// So many bytes of so many records are on their way to the log.
+    pub(crate) fn moved(&self, bytes: usize, records: u64) {
         for archiver in self.archivers() {
-            archiver.moved(bytes);
+            archiver.moved(bytes, records);
         }
     }
 
@@ -99,10 +126,14 @@ impl Snapshots {
                 tracing::warn!(%error, "not all of the log could be archived; it is kept here");
             }
         }
+        if let Some(error) = self.unreached() {
+            tracing::warn!(%error, "nothing has been archived since the start; it is kept here");
+        }
     }
 
     fn archivers(&self) -> impl Iterator<Item = &Archiver> {
-        self.local.as_deref().into_iter().chain(self.archive.get())
+        let archive = self.archive.archiver.get();
+        self.local.as_deref().into_iter().chain(archive)
     }
 }
 

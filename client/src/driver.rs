@@ -7,16 +7,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::ClientId;
 use protocol::dialect::well::{VERSION, wire};
+use protocol::limits::MAX_PRESENCE_CLOCK;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::backoff::Backoff;
 use crate::limits::{
-    CONNECT_TIME, EVENTS, MISSED_HEARTBEATS, QUEUED_OPERATIONS, REQUESTS, SUBMIT_BYTES,
+    CONNECT_TIME, EVENTS, MISSED_HEARTBEATS, PRESENCE_REPEAT, PRESENCE_REPLICAS, QUEUED_OPERATIONS,
+    REQUESTS, SUBMIT_BYTES,
 };
 use crate::queue::{MemoryQueue, Operation, Queue};
 use crate::room::{Acked, Event, Record, Rejected, Room, RoomError, State, Ticket};
-use crate::transport::{Broken, Transport};
+#[cfg(feature = "webtransport")]
+use crate::transport::certificates::Trust;
+use crate::transport::{Broken, Transport, Turn};
 use crate::wire::{Heard, Say, decode, encode};
 
 /// Where and as who to connect.
@@ -25,17 +29,50 @@ pub struct Options {
     url: String,
     name: String,
     token: String,
+    #[cfg(feature = "webtransport")]
+    trust: Trust,
 }
 
 impl Options {
-    /// To the server at `ws://host:port/well` or `wss://…`.
+    /// To the server at `ws://host:port/well` or `wss://…` over WebSocket, or at
+    /// `https://host:port/well` over WebTransport.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             name: concat!("well-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             token: String::new(),
+            #[cfg(feature = "webtransport")]
+            trust: Trust::System,
         }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    #[cfg(feature = "webtransport")]
+    pub(crate) const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Over WebTransport, takes a server whose certificate has one of these SHA-256 hashes, instead of
+    /// one that an authority of this system vouches for.
+    #[cfg(feature = "webtransport")]
+    #[must_use]
+    pub fn certificate_hashes(mut self, hashes: impl IntoIterator<Item = [u8; 32]>) -> Self {
+        self.trust = Trust::Hashes(hashes.into_iter().collect());
+        self
+    }
+
+    /// Over WebTransport, takes a server whose certificate has one of the hashes that
+    /// `http://host:port/webtransport.json` gives, asked for with each connection. Who can change
+    /// that answer can be the server: for this machine, or a network that is trusted.
+    #[cfg(feature = "webtransport")]
+    #[must_use]
+    pub fn published_certificates(mut self, url: impl Into<String>) -> Self {
+        self.trust = Trust::Published(url.into());
+        self
     }
 
     /// What the program is, for the server's log.
@@ -244,6 +281,11 @@ struct Member {
     presence: Option<Bytes>,
     presence_clock: u64,
     presence_sent: bool,
+    /// When the stream is to repeat what a datagram has said.
+    presence_repeat: Option<Instant>,
+    /// The newest clock of each replica's presence, and whether it is here: what comes late on a
+    /// datagram does not overwrite what is newer.
+    replicas: BTreeMap<u64, (u64, bool)>,
     /// An operation was refused, and the membership ends for that.
     refused: bool,
 }
@@ -316,12 +358,14 @@ impl Driver {
             resume_key: self.resume_key.clone(),
             traceparent: String::new(),
         }));
-        let url = self.options.url.clone();
+        let options = self.options.clone();
         let connecting = async move {
-            let mut transport = Transport::connect(&url).await?;
-            transport.send(&[hello]).await?;
+            let mut transport = Transport::connect(&options).await?;
+            transport.push(&[hello]);
             loop {
-                let message = transport.next().await?;
+                let Turn::Message(message) = transport.turn(true).await? else {
+                    continue;
+                };
                 match decode(message) {
                     Ok(Some(Heard::Welcome(welcome))) => return Ok((transport, welcome)),
                     Ok(Some(Heard::Goodbye(goodbye))) => {
@@ -377,23 +421,25 @@ impl Driver {
         let mut pinged = heard;
         let mut say = Vec::new();
         loop {
-            self.fill(&mut say);
-            if !say.is_empty() {
-                if let Err(broken) = transport.send(&say).await {
-                    return broken.into();
-                }
-                say.clear();
+            // What there is no space for waits where it is, and the latest presence with it.
+            let has_space = transport.has_space();
+            if has_space {
+                self.fill(&mut say, &transport);
             }
+            transport.push(&say);
+            say.clear();
             let quiet = heard.max(pinged) + heartbeat;
             let blocked = self.blocked();
-            let again = self.next_join().map_or(quiet, |at| at.min(quiet));
+            let due = if has_space { self.next_due() } else { None };
+            let again = due.map_or(quiet, |at| at.min(quiet));
             tokio::select! {
-                message = transport.next(), if self.backlog.is_empty() => {
-                    heard = Instant::now();
-                    let message = match message {
-                        Ok(message) => message,
+                turn = transport.turn(self.backlog.is_empty()) => {
+                    let message = match turn {
+                        Ok(Turn::Message(message)) => message,
+                        Ok(Turn::Space) => continue,
                         Err(broken) => return broken.into(),
                     };
+                    heard = Instant::now();
                     match decode(message) {
                         Ok(Some(message)) => if let Some(end) = self.hear(message, &mut say) {
                             return end;
@@ -433,17 +479,19 @@ impl Driver {
         }
     }
 
-    fn next_join(&self) -> Option<Instant> {
-        let away = self.rooms.values().filter_map(|room| match room.standing {
+    /// When something is to be said again: a join, or presence.
+    fn next_due(&self) -> Option<Instant> {
+        let due = self.rooms.values().filter_map(|room| match room.standing {
             Standing::Away(at) => Some(at),
-            _ => None,
+            Standing::Asked(_) => None,
+            Standing::In(_) => room.presence_repeat,
         });
-        away.min()
+        due.min()
     }
 
     /// Everything that can be said now: joins that are due, operations as far as the window goes,
     /// presence.
-    fn fill(&mut self, say: &mut Vec<Bytes>) {
+    fn fill(&mut self, say: &mut Vec<Bytes>, transport: &Transport) {
         let now = Instant::now();
         let window = self.window;
         for (id, room) in &mut self.rooms {
@@ -453,7 +501,10 @@ impl Driver {
                     room.standing = Standing::Asked(request);
                     say.push(encode(Say::Join(room.join(request))));
                 }
-                Standing::In(number) => room.fill(number, window, say),
+                Standing::In(number) => {
+                    room.fill(number, window, say);
+                    room.say_presence(number, now, say, transport);
+                }
                 _ => {}
             }
         }
@@ -567,10 +618,11 @@ impl Driver {
                 }
             }
             Heard::Presence(presence) => {
-                if let Some((id, _)) = self.number(presence.number) {
-                    let entries = presence.entries.into_iter();
-                    let entries = entries.map(|entry| (entry.site, entry.state)).collect();
-                    self.tell(id, Event::Presence(entries));
+                if let Some((id, room)) = self.number(presence.number) {
+                    let news = room.hear_presence(presence.entries);
+                    if !news.is_empty() {
+                        self.tell(id, Event::Presence(news));
+                    }
                 }
             }
             Heard::Ping(ping) => {
@@ -754,6 +806,8 @@ impl Member {
             presence: None,
             presence_clock: 0,
             presence_sent: true,
+            presence_repeat: None,
+            replicas: BTreeMap::new(),
             refused: false,
         };
         Ok((room, taken))
@@ -766,6 +820,8 @@ impl Member {
         self.presence_sent = self.presence.is_none();
         // A replica that comes back with the clock it had is not heard by those who saw it leave.
         self.presence_clock += 1;
+        self.presence_repeat = None;
+        self.replicas.clear();
     }
 
     fn join(&self, request: u32) -> wire::Join {
@@ -829,17 +885,77 @@ impl Member {
             }
             say.push(encode(Say::Submit(submit)));
         }
-        if !self.presence_sent {
-            self.presence_sent = true;
-            let entry = wire::PresenceEntry {
-                site: self.client.get(),
-                clock: self.presence_clock,
-                state: self.presence.clone(),
-            };
-            say.push(encode(Say::Presence(wire::SetPresence {
-                number,
-                entries: vec![entry],
-            })));
+    }
+
+    /// Says where this client is: on a datagram if there are such, and then once more on the stream,
+    /// unless the server has been heard to know it.
+    fn say_presence(
+        &mut self,
+        number: u32,
+        now: Instant,
+        say: &mut Vec<Bytes>,
+        transport: &Transport,
+    ) {
+        let repeats = self.presence_repeat.is_some_and(|at| at <= now);
+        if self.presence_sent && !repeats {
+            return;
+        }
+        let entry = wire::PresenceEntry {
+            site: self.client.get(),
+            clock: self.presence_clock,
+            state: self.presence.clone(),
+        };
+        let message = encode(Say::Presence(wire::SetPresence {
+            number,
+            entries: vec![entry],
+        }));
+        self.presence_sent = true;
+        if !repeats && transport.send_datagram(&message) {
+            self.presence_repeat.get_or_insert(now + PRESENCE_REPEAT);
+        } else {
+            self.presence_repeat = None;
+            say.push(message);
+        }
+    }
+
+    /// Takes presence, which may come twice and late. Gives what is new of it.
+    fn hear_presence(&mut self, entries: Vec<wire::PresenceEntry>) -> Vec<(u64, Option<Bytes>)> {
+        let mut news = Vec::new();
+        for entry in entries {
+            if entry.site == self.client.get() {
+                self.hear_of_itself(&entry);
+            }
+            let here = entry.state.is_some();
+            let known = self.replicas.get(&entry.site).copied();
+            let is_new = known.is_none_or(|(clock, was_here)| {
+                entry.clock > clock || (entry.clock == clock && was_here && !here)
+            });
+            if !is_new {
+                continue;
+            }
+            if self.replicas.len() >= PRESENCE_REPLICAS {
+                self.replicas.retain(|_, (_, here)| *here);
+            }
+            if self.replicas.len() < PRESENCE_REPLICAS || known.is_some() {
+                self.replicas.insert(entry.site, (entry.clock, here));
+                news.push((entry.site, entry.state));
+            }
+        }
+        news
+    }
+
+    /// What the server takes for this client's own presence: if it is an older one that is ahead, such
+    /// as that this client has left, the true one is said with a higher clock.
+    fn hear_of_itself(&mut self, entry: &wire::PresenceEntry) {
+        if entry.clock < self.presence_clock {
+            return;
+        }
+        if entry.state == self.presence {
+            self.presence_clock = entry.clock;
+            self.presence_repeat = None;
+        } else if entry.clock < MAX_PRESENCE_CLOCK {
+            self.presence_clock = entry.clock + 1;
+            self.presence_sent = false;
         }
     }
 
@@ -998,3 +1114,6 @@ impl Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@
 //! | [`queue`] | where operations wait until they are durable: memory, or a file |
 //! | [`room`] | what an application holds of a room |
 //! | [`text`] | a text room and its document |
-//! | [`transport`] | a connection that carries whole messages |
+//! | [`transport`] | a connection that carries whole messages, over WebSocket or WebTransport |
 //! | [`wire`] | the protocol's messages |
 
 mod backoff;

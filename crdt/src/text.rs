@@ -25,6 +25,7 @@
 //! | `leaf`, `tree`, `split`, `rank` | the sequence of spans: changing it, growing it, asking it |
 //! | `origins`, `order` | between what each character was inserted, and the rule |
 //! | `log` | who did what, and under which Seq |
+//! | `map` | what is looked up by key |
 //! | `edit`, `apply`, `quick`, `parked` | own edits, others' updates, keystrokes among them, those that came too early |
 //! | `varint`, `wire`, `export` | the bytes of updates, differences and merging |
 //! | `snapshot`, `archive` | the bytes of a whole text: fast to load, or small |
@@ -35,6 +36,7 @@
 
 mod anchor;
 mod apply;
+#[cfg(feature = "archive")]
 mod archive;
 mod check;
 mod compare;
@@ -46,6 +48,7 @@ mod id;
 mod leaf;
 pub mod limits;
 mod log;
+mod map;
 mod order;
 mod origins;
 mod parked;
@@ -196,11 +199,10 @@ impl Text {
     pub fn missing(&self) -> Vec<Update> {
         self.parked
             .wanted()
-            .into_iter()
-            .map(|(client, clock)| Update {
-                client,
-                from: self.log.clock(client),
-                to: clock + 1,
+            .map(|id| Update {
+                client: id.client,
+                from: self.log.clock(id.client),
+                to: id.clock + 1,
             })
             .filter(|update| !update.is_empty())
             .collect()
@@ -218,14 +220,18 @@ impl Text {
         self.parked.refused
     }
 
-    /// Says which Seq the server gave an own update. Seqs that come in the order in which their
-    /// updates stand here make the past known: see [`Text::at`].
+    /// Says which Seq the server gave an own update; of one in which there is nothing, that is
+    /// [`Text::pass`]. Seqs that come in the order in which their updates stand here make the past
+    /// known: see [`Text::at`].
     pub fn acknowledge(&mut self, update: &Update, seq: Seq) {
+        if update.is_empty() {
+            return self.pass(seq);
+        }
         let Some(place) = self.log.place(update.client) else {
             return;
         };
         let clock = self.log.authors[place as usize].clock;
-        if update.is_empty() || update.to > clock {
+        if update.to > clock {
             return;
         }
         let moment = |clock: u32| {

@@ -2,7 +2,9 @@
 
 mod support;
 
-use crdt::text::{Bias, Client, EditError, FormatError, Measure, Place, Text, Version, ticks};
+use crdt::text::{
+    Bias, Change, Client, EditError, FormatError, Measure, Place, Text, Update, Version, ticks,
+};
 use support::{Random, size};
 
 const WORDS: &[&str] = &["a", "bc\n", "é", "日本", "😀!", "\n", "plain text "];
@@ -184,7 +186,7 @@ fn undo_and_redo_survive_what_others_do() {
     }
     bob.apply(&alice.encode(&two), None).expect("a good update");
     assert_eq!(alice.to_string(), ">one _three");
-    let mut send = |alice: &mut Text, update: Option<crdt::text::Update>| {
+    let mut send = |alice: &mut Text, update: Option<Update>| {
         let update = update.expect("something to take back");
         bob.apply(&alice.encode(&update), None)
             .expect("a good update");
@@ -234,17 +236,66 @@ fn undoing_everything_leaves_nothing_and_redoing_brings_it_back() {
             texts.push(text.to_string());
         }
         for _ in 0..2 {
+            let mut shown = text.to_string();
+            let mut changes = Vec::new();
             for expected in texts.iter().rev().skip(1) {
-                assert!(text.undo().expect("room").is_some());
+                let undone = text.undo_seen(Measure::Bytes, &mut changes);
+                assert!(undone.expect("room").is_some());
                 assert_eq!(&text.to_string(), expected, "seed {seed}");
+                carry_out(&mut shown, &text, &mut changes);
+                assert_eq!(&shown, expected, "seed {seed}");
             }
             assert_eq!(text.undo(), Ok(None));
             for expected in texts.iter().skip(1) {
-                assert!(text.redo().expect("room").is_some());
+                let redone = text.redo_seen(Measure::Bytes, &mut changes);
+                assert!(redone.expect("room").is_some());
                 assert_eq!(&text.to_string(), expected, "seed {seed}");
+                carry_out(&mut shown, &text, &mut changes);
+                assert_eq!(&shown, expected, "seed {seed}");
             }
         }
         text.check().expect("a sound tree");
+    }
+}
+
+#[test]
+fn a_difference_has_what_is_lacking_and_nothing_else() {
+    let mut texts = [1, 2, 3].map(|client| Text::new(Client::new(client)));
+    let mut random = Random(1);
+    let mut known = Version::new();
+    for round in 0..60 {
+        let who = random.below(texts.len());
+        let at = random.below(texts[who].len(Measure::Chars) + 1);
+        texts[who]
+            .insert(Measure::Chars, at, WORDS[random.below(WORDS.len())])
+            .expect("an edit");
+        let update = texts[who].diff(&texts[0].version());
+        texts[0].apply(&update, None).expect("a good update");
+        let now = texts[0].version();
+        let all = texts[0].diff(&Version::new());
+        texts[who].apply(&all, None).expect("a good update");
+        for since in [&known, &Version::new(), &now] {
+            let mut lacking = ticks(&texts[0].diff(since)).expect("good bytes");
+            lacking.sort_by_key(|update| update.client);
+            let expected = now.iter().map(|(client, to)| Update {
+                client,
+                from: since.get(client),
+                to,
+            });
+            let expected = expected.filter(|update| !update.is_empty());
+            assert_eq!(lacking, expected.collect::<Vec<_>>(), "round {round}");
+        }
+        if random.chance(30) {
+            known = now;
+        }
+    }
+}
+
+/// Does to a string what changes in bytes say.
+fn carry_out(shown: &mut String, text: &Text, changes: &mut Vec<Change>) {
+    for change in changes.drain(..) {
+        let range = change.at..change.at + change.deleted;
+        shown.replace_range(range, text.inserted(&change));
     }
 }
 

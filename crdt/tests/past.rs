@@ -181,6 +181,10 @@ fn a_client_knows_the_past_as_far_as_it_heard_it_in_order() {
     bob.apply(&alice.encode(&two), Some(Seq::new(3)))
         .expect("a good update");
     assert_eq!(bob.at(Seq::new(3)), Ok("0 one two".into()));
+    // An edit that did nothing has a Seq all the same.
+    let nothing = bob.delete(Measure::Chars, 0, 0).expect("an edit");
+    bob.acknowledge(&nothing, Seq::new(4));
+    assert_eq!(bob.at(Seq::new(4)), Ok("0 one two".into()));
 }
 
 #[test]

@@ -189,3 +189,11 @@ impl Gateway {
         }
     }
 }
+
+/// The process's one recorder, for all tests in it.
+#[cfg(test)]
+pub(crate) fn exporter_of_tests() -> Exporter {
+    static EXPORTER: std::sync::OnceLock<Exporter> = std::sync::OnceLock::new();
+    let install = || Exporter::install().unwrap_or_else(|error| panic!("{error}"));
+    EXPORTER.get_or_init(install).clone()
+}

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const READ_BYTES: usize = 64 << 10;
 /// How many reads one connection makes before others have their turn.
 pub const READS_PER_TURN: usize = 4;
+/// How many datagrams one connection takes in before it does something else.
+pub const DATAGRAMS_PER_TURN: usize = 64;
 /// How much a connection takes from its room before it has written it.
 pub const WRITE_AHEAD_BYTES: usize = 128 << 10;
 /// How much may wait to be written before a connection stops reading: a client that does not
@@ -45,8 +47,8 @@ pub const ROOMS_PER_PAGE: usize = 100;
 pub const ROOMS_PER_PAGE_MAX: usize = 1_000;
 
 /// How long a WebTransport client may take for its handshake and request, and then to open its
-/// stream.
-pub const ACCEPT_TIME: Duration = Duration::from_secs(5);
+/// stream: enough for a network that delays everything by a second and loses some.
+pub const ACCEPT_TIME: Duration = Duration::from_secs(10);
 /// How many WebTransport handshakes are under way at once; past it new ones are refused, and from
 /// half of it on addresses are checked first.
 pub const HANDSHAKES: usize = 512;
@@ -67,6 +69,9 @@ pub const QUIC_BIDI_STREAMS: u32 = 16;
 pub const QUIC_UNI_STREAMS: u32 = 8;
 /// How many bytes of datagrams wait in a QUIC connection, in each direction.
 pub const DATAGRAM_BUFFER_BYTES: usize = 64 << 10;
+/// After how long the stream repeats what a datagram has said of presence and may have lost. The
+/// schema promises it within a second.
+pub const PRESENCE_REPEAT: Duration = Duration::from_millis(900);
 /// How long the QUIC endpoint waits, at the end, for its peers to know.
 pub const ENDPOINT_IDLE: Duration = Duration::from_secs(1);
 /// How often the server looks whether it needs another certificate.

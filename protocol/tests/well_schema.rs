@@ -9,10 +9,10 @@ const FIELDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/well/v1/fields.
 /// `BLESS=1` writes what is checked otherwise.
 fn check(path: &str, now: &str) {
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(path, now).unwrap();
+        std::fs::write(path, now).expect("the tree can be written");
         return;
     }
-    let there = std::fs::read_to_string(path).unwrap();
+    let there = std::fs::read_to_string(path).expect("it was generated once");
     assert!(
         there == now,
         "{path} is not that of the schema; BLESS=1 cargo test -p protocol --test well_schema writes it"

@@ -250,7 +250,10 @@ impl History {
         }
     }
 
-    /// The last record at or before `time`; the room's start if all are later.
+    /// The last record at or before `time`; [`Seq::ZERO`] if there was none yet.
+    ///
+    /// # Errors
+    /// As [`History::resolve`].
     async fn seq_at(
         &self,
         room: &RoomName,
@@ -261,24 +264,31 @@ impl History {
         if time >= span.head.at {
             return Ok(span.head.seq);
         }
-        let seq = if span.log_start.seq > span.start.seq && time < span.log_start.at {
-            match stores.archive() {
-                Some(archive) => archive.seq_at(room, time).await?,
-                None => span.start.seq,
-            }
-        } else {
-            match stores.log.seq_at(room, time).await {
-                Ok(seq) => seq,
-                // Everything that is kept is later.
-                Err(ReadError::Trimmed { .. }) => span.start.seq,
-                Err(error) => return Err(error.into()),
-            }
+        if time < span.created {
+            return Ok(Seq::ZERO);
+        }
+        if !span.from_nothing && time < span.start.at {
+            // There was a record by then, and it cannot be told which.
+            return Err(self.trimmed(span.start.seq));
+        }
+        let archived = span.log_start.seq > span.start.seq && time < span.log_start.at;
+        let found = match stores.archive().filter(|_| archived) {
+            Some(archive) => archive.seq_at(room, time).await.map_err(FoldError::from),
+            None => stores.log.seq_at(room, time).await.map_err(FoldError::from),
         };
-        Ok(seq.max(span.start.seq))
+        match found {
+            Ok(seq) => Ok(seq.max(span.start.seq)),
+            // A room between two lives.
+            Err(
+                FoldError::Read(ReadError::Trimmed { .. })
+                | FoldError::Archive(ArchiveError::Trimmed { .. }),
+            ) if span.from_nothing => Ok(span.start.seq),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Where a room stood at a moment: [`Head::EMPTY`] before the first record of a room whose
-    /// every record is there, the tail after the last.
+    /// Where a room stood at a moment: [`Head::EMPTY`] before its first record, the tail after the
+    /// last.
     ///
     /// # Errors
     /// [`FoldError::Read`] with [`ReadError::Trimmed`] for a moment whose records are gone, and
@@ -299,7 +309,7 @@ impl History {
         }
         if seq <= span.start.seq {
             // Before its first record a room is empty, and so it was between two lives.
-            return if span.from_nothing {
+            return if span.from_nothing || seq == Seq::ZERO {
                 Ok(Head::EMPTY)
             } else if seq == span.start.seq {
                 Ok(span.start)
@@ -321,11 +331,12 @@ impl History {
     }
 
     /// The stretch of records from one moment to another, both included: those after the first
-    /// head, up to and with the second. Without `from` it begins at the start, without `to` it
-    /// ends now.
+    /// head, up to and with the second. Without `from` it begins with the first record that is kept,
+    /// without `to` it ends now.
     ///
     /// # Errors
-    /// [`StretchError`].
+    /// [`StretchError`]; as for [`History::resolve`] when it would begin with records that are gone,
+    /// or away: it would look as if they had never been.
     pub async fn stretch(
         &self,
         room: &RoomName,
@@ -339,16 +350,22 @@ impl History {
         };
         // The record at the moment is the first, so the stretch begins after the one before it.
         let before = match from.map(str::parse::<Moment>).transpose()? {
-            None => return Ok((span.start, up_to)),
+            None => match self.away(span) {
+                Some(away) => return Err(away.into()),
+                None => return Ok((span.start, up_to)),
+            },
             Some(Moment::Now) => Moment::Now,
-            Some(Moment::Seq(seq)) => Moment::Seq(seq.previous().max(span.start.seq)),
+            Some(Moment::Seq(seq)) => Moment::Seq(seq.previous()),
             Some(Moment::At(at)) => match at.micros().checked_sub(1) {
                 Some(micros) => Moment::At(Timestamp::from_micros(micros)),
-                None => return Ok((span.start, up_to)),
+                None => Moment::Seq(Seq::ZERO),
             },
         };
         let mut after = self.resolve(room, span, before).await?;
         if after == Head::EMPTY {
+            if !span.from_nothing {
+                return Err(self.trimmed(span.start.seq).into());
+            }
             after = span.start;
         }
         if after.seq > up_to.seq && to.is_some() {
@@ -476,6 +493,10 @@ impl History {
         stored: bool,
     ) -> Result<Base, FoldError> {
         let kind = self.kind_of(room);
+        if up_to == Seq::ZERO {
+            // Before its first record a room was empty, whatever of it is still there.
+            return Ok(Base::empty(kind, Head::EMPTY));
+        }
         // A document that begins empty at the start cannot stand on one from before.
         let usable =
             |seq: Seq| seq > span.start.seq || (seq == span.start.seq && !span.from_nothing);
@@ -520,6 +541,42 @@ impl History {
         Err(self.trimmed(span.start.seq))
     }
 
+    /// What the records of a room begin with whose first ones are gone: the oldest stored snapshot
+    /// that they fold on. `None` if there is none, so that no document can be had of them.
+    ///
+    /// # Errors
+    /// [`FoldError`] when the last one of them could not be read.
+    pub async fn first_snapshot(
+        &self,
+        room: &RoomName,
+        span: &Span,
+    ) -> Result<Option<Snapshot>, FoldError> {
+        let mut stored: Vec<(Seq, &Archive)> = Vec::new();
+        for archive in self.inner.stores.with_snapshots() {
+            let heads = archive.snapshots(room).into_iter();
+            let usable = heads.filter(|head| (span.start.seq..=span.head.seq).contains(&head.seq));
+            stored.extend(usable.map(|head| (head.seq, archive)));
+        }
+        // Of two that are equal the one that is near.
+        stored.sort_by_key(|(seq, _)| *seq);
+        let mut failed = Ok(None);
+        for (seq, archive) in stored {
+            match self.snapshot(room, span, seq, archive).await {
+                Ok(Some(snapshot)) => {
+                    let (kind, copy) = (self.kind_of(room), snapshot.clone());
+                    let opened = tokio::task::spawn_blocking(move || open(kind, copy).map(drop));
+                    match opened.await.map_err(|_| FoldError::Stopped)? {
+                        Ok(()) => return Ok(Some(snapshot)),
+                        Err(error) => failed = Err(error),
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => failed = Err(error),
+            }
+        }
+        failed
+    }
+
     /// Why records before the span's start cannot be read, if they are only away: in an archive that
     /// has not been reached.
     #[must_use]
@@ -546,6 +603,22 @@ impl History {
         seq: Seq,
         archive: &Archive,
     ) -> Result<Option<Base>, FoldError> {
+        let Some(snapshot) = self.snapshot(room, span, seq, archive).await? else {
+            return Ok(None);
+        };
+        let kind = self.kind_of(room);
+        let opened = tokio::task::spawn_blocking(move || open(kind, snapshot));
+        opened.await.map_err(|_| FoldError::Stopped)?.map(Some)
+    }
+
+    /// A stored snapshot, if it is one of this room's history.
+    async fn snapshot(
+        &self,
+        room: &RoomName,
+        span: &Span,
+        seq: Seq,
+        archive: &Archive,
+    ) -> Result<Option<Snapshot>, FoldError> {
         let Some(snapshot) = archive.snapshot(room, seq).await? else {
             return Ok(None);
         };
@@ -565,9 +638,7 @@ impl History {
                 ),
             });
         }
-        let kind = self.kind_of(room);
-        let opened = tokio::task::spawn_blocking(move || open(kind, snapshot));
-        opened.await.map_err(|_| FoldError::Stopped)?.map(Some)
+        Ok(Some(snapshot))
     }
 }
 

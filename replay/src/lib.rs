@@ -29,6 +29,7 @@ pub mod play;
 pub mod shown;
 pub mod text;
 pub mod timeline;
+mod whole;
 pub mod yjs;
 
 pub use clients::{Client, Clients, Known};
@@ -39,4 +40,5 @@ pub use moment::{Moment, MomentError};
 pub use opaque::OpaqueDocument;
 pub use shown::Shown;
 pub use text::TextDocument;
+pub use whole::WholeLog;
 pub use yjs::YjsDocument;

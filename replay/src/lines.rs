@@ -6,14 +6,19 @@
 //! ```
 //! `at` has microseconds, `payload` is base64 (RFC 4648 §4), `chain`, `session` and `op_id` are
 //! hexadecimal; `user`, `site`, `op_id` and `base` are left out where there is none. What is
-//! written is read back to the same record, chain hash and all.
+//! written is read back to the same record, chain hash and all. A snapshot has a line as well, in
+//! exports of rooms whose first records are gone.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use protocol::record::Kind;
-use protocol::{Author, Chain, Draft, OpId, Record, Seq, SessionId, Site, Timestamp, UserId};
+use protocol::{
+    Author, Chain, Draft, Head, OpId, Record, RoomName, Seq, SessionId, Site, Timestamp, UserId,
+};
 use serde::{Deserialize, Serialize};
+use storage::archive::Snapshot;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::moment::Moment;
 
@@ -78,10 +83,6 @@ impl TryFrom<Line> for Record {
     type Error = LineError;
 
     fn try_from(line: Line) -> Result<Self, LineError> {
-        let wrong = |field, value: &str| LineError {
-            field,
-            value: value.chars().take(80).collect(),
-        };
         let at = read_time(&line.at).ok_or_else(|| wrong("at", &line.at))?;
         let kind = Kind::from_name(&line.kind).ok_or_else(|| wrong("kind", &line.kind))?;
         let user = line.author.user.as_deref();
@@ -132,6 +133,107 @@ pub fn read_time(text: &str) -> Option<Timestamp> {
 pub fn read_hex(text: &str) -> Option<u64> {
     let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     digits.then(|| u64::from_str_radix(text, 16).ok())?
+}
+
+/// Where a record stands, as a JSON object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadLine {
+    seq: u64,
+    at: String,
+    chain: String,
+}
+
+impl From<Head> for HeadLine {
+    fn from(head: Head) -> Self {
+        Self {
+            seq: head.seq.get(),
+            at: head.at.to_string(),
+            chain: head.chain.to_string(),
+        }
+    }
+}
+
+impl TryFrom<&HeadLine> for Head {
+    type Error = LineError;
+
+    fn try_from(line: &HeadLine) -> Result<Self, LineError> {
+        let chain = read_hex(&line.chain).ok_or_else(|| wrong("chain", &line.chain))?;
+        Ok(Self {
+            seq: Seq::new(line.seq),
+            at: read_time(&line.at).ok_or_else(|| wrong("at", &line.at))?,
+            chain: Chain::from_raw(chain),
+        })
+    }
+}
+
+/// A snapshot as a JSON object, but for its room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotLine {
+    /// The last record that is folded into it.
+    snapshot: HeadLine,
+    kind: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
+    created: String,
+    clients: String,
+    content: String,
+    /// XXH3-128 of clients and content.
+    hash: String,
+}
+
+impl From<&Snapshot> for SnapshotLine {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            snapshot: snapshot.head.into(),
+            kind: snapshot.kind,
+            title: snapshot.title.clone(),
+            created: snapshot.created.to_string(),
+            clients: BASE64.encode(&snapshot.clients),
+            content: BASE64.encode(&snapshot.content),
+            hash: hash(&snapshot.clients, &snapshot.content),
+        }
+    }
+}
+
+impl SnapshotLine {
+    /// The snapshot of the room that it is of.
+    ///
+    /// # Errors
+    /// [`LineError`] names the field that is not what it must be.
+    pub fn of(self, room: RoomName) -> Result<Snapshot, LineError> {
+        let decoded = |field, text: &str| BASE64.decode(text).map_err(|_| wrong(field, text));
+        let clients = decoded("clients", &self.clients)?;
+        let content = decoded("content", &self.content)?;
+        if hash(&clients, &content) != self.hash {
+            return Err(wrong("hash", &self.hash));
+        }
+        let created = read_time(&self.created);
+        Ok(Snapshot {
+            room,
+            head: Head::try_from(&self.snapshot)?,
+            kind: self.kind,
+            title: self.title,
+            created: created.ok_or_else(|| wrong("created", &self.created))?,
+            clients: clients.into(),
+            content: content.into(),
+        })
+    }
+}
+
+fn hash(clients: &[u8], content: &[u8]) -> String {
+    let mut hasher = Xxh3::new();
+    hasher.update(clients);
+    hasher.update(content);
+    format!("{:032x}", hasher.digest128())
+}
+
+fn wrong(field: &'static str, value: &str) -> LineError {
+    LineError {
+        field,
+        value: value.chars().take(80).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -15,11 +15,14 @@ use protocol::{
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use replay::{
-    Document, History, Kind, Moment, OpaqueDocument, Stores, TextDocument, YjsDocument, document,
+    Document, FoldError, History, Kind, Moment, OpaqueDocument, Stores, StretchError, TextDocument,
+    YjsDocument, document,
 };
-use storage::archive::{Archive, Archiver, ArchiverOptions, Contents, Options, Snapshot};
+use storage::archive::{
+    Archive, ArchiveError, Archiver, ArchiverOptions, Contents, Options, Retention, Snapshot,
+};
 use storage::memory::MemoryLog;
-use storage::{Batch, Entry, Log};
+use storage::{Batch, Entry, Log, ReadError};
 use yrs::{Array, Doc, GetString, Map, ReadTxn, Text, Transact};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,6 +57,10 @@ fn kind_of(space: &str) -> Kind {
 
 impl World {
     async fn new() -> Self {
+        Self::keeping(Retention::All).await
+    }
+
+    async fn keeping(retention: Retention) -> Self {
         let log = Arc::new(MemoryLog::new());
         let near = Archive::on(Arc::new(InMemory::new()), "near", Options::default());
         let far = Archive::on(Arc::new(InMemory::new()), "far", Options::default());
@@ -73,6 +80,11 @@ impl World {
                 let heads = snapshots.snapshots(room);
                 heads.last().map_or(Seq::ZERO, |head| head.seq)
             }),
+            retention: Arc::new(move |_| retention),
+            tidy_every: match retention {
+                Retention::All => ArchiverOptions::default().tidy_every,
+                Retention::For(_) | Retention::Last(_) => Duration::ZERO,
+            },
             ..ArchiverOptions::default()
         };
         let snapshots = ArchiverOptions {
@@ -337,6 +349,76 @@ async fn any_moment_equals_a_naive_fold() {
         trimmed > 0,
         "something was trimmed, or this tests less than it says"
     );
+}
+
+/// What is gone is said to be gone, and what is away to be away, by time as by Seq.
+#[tokio::test]
+async fn a_moment_that_is_gone_or_away_is_never_answered_with_another() {
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut world = World::keeping(Retention::Last(20)).await;
+    for _ in 0..12 {
+        world.write(0, &mut rng).await;
+        world.snapshot(0);
+        world.near.flush(PATIENCE).await.unwrap();
+        world.far.flush(PATIENCE).await.unwrap();
+    }
+    let room = world.rooms[0].name.clone();
+    let records = &world.rooms[0].records;
+    let kept = world.history.span(&room).await.unwrap();
+    let start = kept.start;
+    assert!(
+        !kept.from_nothing && kept.log_start.seq > start.seq,
+        "{kept:?}"
+    );
+    let away = History::new(
+        Stores {
+            archive: Arc::default(),
+            awaits_archive: true,
+            ..world.history.stores().clone()
+        },
+        Arc::new(kind_of),
+    );
+    let here = away.span(&room).await.unwrap();
+    for (history, span) in [(&world.history, kept), (&away, here)] {
+        let gone = |error: &FoldError| match error {
+            FoldError::Read(ReadError::Trimmed { start }) => *start == span.start.seq,
+            FoldError::Archive(ArchiveError::Store { .. }) => span == here,
+            _ => false,
+        };
+        for record in records {
+            let at = history.resolve(&room, &span, Moment::At(record.at)).await;
+            let last = records.iter().rfind(|other| other.at <= record.at);
+            let last = last.unwrap().head();
+            if record.at < span.start.at {
+                assert!(at.as_ref().is_err_and(gone), "{} {at:?}", record.seq);
+            } else {
+                assert_eq!(at, Ok(last));
+                let past = history.document_at(&room, last.seq).await.unwrap();
+                let naive = fold(&world.rooms[0], last.seq.get() as usize);
+                assert_eq!(past.document.encode(), naive.encode());
+            }
+            // A stretch does not begin with what is not there.
+            let from = record.seq.to_string();
+            let stretch = history.stretch(&room, &span, Some(&from), None).await;
+            match stretch {
+                Ok((after, _)) => assert_eq!(after.seq, record.seq.previous()),
+                Err(StretchError::Fold(error)) => {
+                    assert!(gone(&error) && record.seq <= span.start.seq, "{error}");
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let before = Timestamp::from_micros(records[0].at.micros() - 1);
+        let at = history.resolve(&room, &span, Moment::At(before)).await;
+        assert_eq!(at, Ok(Head::EMPTY), "nothing had happened yet");
+        let empty = history.document_at(&room, Seq::ZERO).await.unwrap();
+        assert_eq!(empty.document.encode(), fold(&world.rooms[0], 0).encode());
+        let whole = history.stretch(&room, &span, None, None).await;
+        match whole {
+            Ok(whole) => assert_eq!((span, whole), (kept, (start, kept.head))),
+            Err(error) => assert!(span == here, "{error}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -173,6 +173,14 @@ impl<L: Log> Log for FaultyLog<L> {
         self.inner.rooms(after, limit)
     }
 
+    fn all_rooms(
+        &self,
+        after: Option<&RoomName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<RoomRow>, ReadError>> {
+        self.inner.all_rooms(after, limit)
+    }
+
     fn durability(&self) -> &'static str {
         self.inner.durability()
     }

@@ -90,6 +90,13 @@ pub trait Log: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<RoomRow>, ReadError>>;
 
+    /// The same with deleted rooms among them: their names, and the heads they had.
+    fn all_rooms(
+        &self,
+        after: Option<&RoomName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<RoomRow>, ReadError>>;
+
     /// What an acked batch survives, in words for `/readyz` and the log.
     fn durability(&self) -> &'static str;
 
@@ -230,7 +237,7 @@ impl RoomState {
     }
 }
 
-/// A room in [`Log::rooms`].
+/// A room in [`Log::rooms`] or [`Log::all_rooms`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomRow {
     /// Its name.

@@ -58,6 +58,35 @@ impl MemoryLog {
     }
 }
 
+impl MemoryLog {
+    /// Rooms by name, deleted ones among them or not.
+    fn page(
+        &self,
+        after: Option<&RoomName>,
+        limit: usize,
+        deleted: bool,
+    ) -> BoxFuture<'static, Result<Vec<RoomRow>, ReadError>> {
+        let inner = self.inner.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = inner
+            .rooms
+            .range((from, Bound::Unbounded))
+            .filter(|(_, room)| deleted || !room.state.deleted)
+            .take(limit)
+            .map(|(room, found)| RoomRow {
+                room: room.clone(),
+                state: found.state,
+            })
+            .collect();
+        let result = if inner.closed {
+            Err(ReadError::Closed)
+        } else {
+            Ok(rows)
+        };
+        future::ready(result).boxed()
+    }
+}
+
 impl Log for MemoryLog {
     fn append(&self, batch: Batch) -> BoxFuture<'static, Result<Appended, AppendError>> {
         let result = self.inner.lock().append(batch);
@@ -102,24 +131,15 @@ impl Log for MemoryLog {
         after: Option<&RoomName>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<RoomRow>, ReadError>> {
-        let inner = self.inner.lock();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = inner
-            .rooms
-            .range((from, Bound::Unbounded))
-            .filter(|(_, room)| !room.state.deleted)
-            .take(limit)
-            .map(|(room, found)| RoomRow {
-                room: room.clone(),
-                state: found.state,
-            })
-            .collect();
-        let result = if inner.closed {
-            Err(ReadError::Closed)
-        } else {
-            Ok(rows)
-        };
-        future::ready(result).boxed()
+        self.page(after, limit, false)
+    }
+
+    fn all_rooms(
+        &self,
+        after: Option<&RoomName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<RoomRow>, ReadError>> {
+        self.page(after, limit, true)
     }
 
     fn durability(&self) -> &'static str {

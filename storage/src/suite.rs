@@ -12,7 +12,7 @@ use protocol::{
     Author, Draft, Head, Kind, OpId, Record, RoomName, Run, Seq, SessionId, Timestamp, UserId,
 };
 
-use crate::log::{AppendError, Batch, Entry, Log, ReadError, RoomState};
+use crate::log::{AppendError, Batch, Entry, Log, ReadError, RoomRow, RoomState};
 
 /// Makes fresh, empty logs of one backend.
 pub trait Store: Sync {
@@ -636,6 +636,12 @@ async fn delete_keeps_the_head(store: &dyn Store) {
         assert_eq!(bench.log().read(&a, Seq::ZERO, 99).await, Err(trimmed));
         assert_eq!(bench.log().read(&a, head.seq, 99).await, Ok(vec![]));
         assert_eq!(bench.log().rooms(None, 9).await, Ok(vec![]));
+        let row = RoomRow {
+            room: a.clone(),
+            state: gone,
+        };
+        assert_eq!(bench.log().all_rooms(None, 9).await, Ok(vec![row]));
+        assert_eq!(bench.log().all_rooms(Some(&a), 9).await, Ok(vec![]));
         assert_eq!(bench.log().find_op(&a, op_id(1)).await, Ok(None));
         bench.reopen().await;
     }

@@ -202,18 +202,20 @@ struct FileSpace {
 enum FileRetention {
     Last(u64),
     Words(String),
+    Other(toml::Value),
 }
 
 impl FileRetention {
     fn read(&self) -> anyhow::Result<Retention> {
+        let wanted = "retention is \"all\", a duration like \"30d\", or a number of records";
         Ok(match self {
             Self::Last(records) => Retention::Last(*records),
             Self::Words(words) if words == "all" => Retention::All,
             Self::Words(words) => {
-                Retention::For(humantime::parse_duration(words).with_context(|| {
-                    format!("retention is \"all\", a duration like \"30d\", or a number of records, not {words:?}")
-                })?)
+                let duration = humantime::parse_duration(words);
+                Retention::For(duration.with_context(|| format!("{wanted}, not {words:?}"))?)
             }
+            Self::Other(other) => bail!("{wanted}, not {other}"),
         })
     }
 }
@@ -427,6 +429,16 @@ mod tests {
             "[spaces.X]\n",
         ] {
             assert!(resolve(args(), file).is_err(), "{file}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_retention_says_what_would_be() {
+        for said in ["-1", "1.5", "true", "'a while'", "[1]"] {
+            let file = format!("[spaces.blob]\nretention = {said}");
+            let error = format!("{:#}", resolve(args(), &file).unwrap_err());
+            let says = error.contains("[spaces.blob]") && error.contains("a number of records");
+            assert!(says, "{said}: {error}");
         }
     }
 

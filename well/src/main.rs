@@ -1,5 +1,6 @@
 //! `well`: the binary. Command line, configuration and wiring; everything else lives in the crates.
 
+mod bases;
 mod commands;
 mod config;
 mod logs;
@@ -31,6 +32,10 @@ enum Command {
     State(commands::past::StateArgs),
     /// Write a room's records as JSON lines.
     Log(commands::past::LogArgs),
+    /// Follow a running server's room: a JSON line for each record, once it is durable.
+    Tail(commands::live::TailArgs),
+    /// Write lines of standard input to a running server's room, and say the Seq of each.
+    Send(commands::live::SendArgs),
     /// Export rooms: as JSON lines, Yjs updates or an archive.
     Export(commands::export::ExportArgs),
     /// Import rooms from an export.
@@ -49,6 +54,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => commands::serve::run(args),
         Command::State(args) => run(commands::past::state(args)),
         Command::Log(args) => run(commands::past::log(args)),
+        Command::Tail(args) => run(commands::live::tail(args)),
+        Command::Send(args) => run(commands::live::send(args)),
         Command::Export(args) => run(commands::export::run(args)),
         Command::Import(args) => run(commands::import::run(args)),
         Command::Verify(args) => run(commands::verify::run(args)),

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::Args;
 use protocol::RoomName;
-use replay::{History, Stores};
+use replay::{History, Span, Stores};
 use storage::Log;
-use storage::archive::{Archive, ArchivedLog};
+use storage::archive::{self, Archive, ArchivedLog, Snapshot};
 
 use crate::{config, stores};
+
+/// Where records are that are not here.
+pub(crate) const GONE: &str =
+    "they are in the archive, if one was kept (--archive), or gone for good";
 
 /// Which rooms' history a command reads.
 #[derive(Debug, Clone, Args)]
@@ -81,17 +85,47 @@ impl Source {
     }
 }
 
-/// An archive by its address.
+/// An archive by its address, to read: one that is not there is an error, and is not made.
 pub(crate) async fn open_archive(url: &str) -> anyhow::Result<Archive> {
-    Archive::open(url, stores::archive_options())
-        .await
-        .with_context(|| format!("the archive {url}"))
+    let options = archive::Options {
+        must_exist: true,
+        ..stores::archive_options()
+    };
+    let archive = Archive::open(url, options).await;
+    let archive = archive.with_context(|| format!("the archive {url}"))?;
+    if !archive.is_begun() {
+        bail!("there is no archive at {url}: nothing has ever been archived there");
+    }
+    Ok(archive)
 }
 
 impl Opened {
     /// Lets go of the log; nothing that it holds is lost without.
     pub(crate) async fn close(&self) {
         self.log.close().await;
+    }
+
+    /// What a room begins with whose first records are gone, and says that they are. `None` if there
+    /// is nothing, so that no document can be had of the rest.
+    pub(crate) async fn base(
+        &self,
+        room: &RoomName,
+        span: &Span,
+    ) -> anyhow::Result<Option<Snapshot>> {
+        let start = span.start.seq;
+        let gone = format!("the records of {room} up to seq {start} are not here: {GONE}");
+        match self.history.first_snapshot(room, span).await {
+            Ok(Some(base)) => {
+                let seq = base.head.seq;
+                eprintln!("{gone}. The snapshot at seq {seq} stands for them");
+                Ok(Some(base))
+            }
+            Ok(None) => {
+                eprintln!("{gone}. No snapshot stands for them, so {room} is not exported");
+                Ok(None)
+            }
+            Err(error) => Err(error).with_context(|| format!("the snapshots of {room}")),
+        }
     }
 
     /// The rooms that are chosen, one page after another.

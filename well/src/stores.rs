@@ -1,11 +1,11 @@
 //! Opening what a data folder and an archive hold.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use broker::Snapshots;
+use broker::{Awaited, Snapshots};
 use protocol::{RoomName, Seq};
 use replay::{History, Stores};
 use storage::archive::{self, Archive, Archiver, ArchiverOptions, Contents};
@@ -81,6 +81,21 @@ async fn open_or_begin_snapshots(data: &Path) -> anyhow::Result<Archive> {
     }
 }
 
+/// The path that an address names: a path as it is, or that of a `file://` URL. `None` for another
+/// URL.
+pub(crate) fn path_of(address: &str) -> anyhow::Result<Option<PathBuf>> {
+    if !address.contains("://") {
+        return Ok(Some(PathBuf::from(address)));
+    }
+    let url = url::Url::parse(address).with_context(|| format!("{address} is no URL"))?;
+    if url.scheme() != "file" {
+        return Ok(None);
+    }
+    let path = url.to_file_path();
+    let path = path.map_err(|()| anyhow::anyhow!("{address} names no file of this machine"))?;
+    Ok(Some(path))
+}
+
 /// The URL of an absolute path.
 pub(crate) fn file_url(path: &Path) -> String {
     let mut out = String::from("file://");
@@ -125,14 +140,14 @@ pub(crate) async fn open(
         archive: Arc::default(),
         awaits_archive: config.archive.url.is_some(),
     };
-    let archiver = Arc::default();
+    let awaited = Arc::default();
     if let Some(url) = &config.archive.url {
         let reach = Reach {
             url: url.clone(),
             options: archiver_options(config, snapshots),
             log,
             archive: Arc::clone(&stores.archive),
-            archiver: Arc::clone(&archiver),
+            awaited: Arc::clone(&awaited),
             observer,
         };
         reach.start().await?;
@@ -150,7 +165,7 @@ pub(crate) async fn open(
     };
     Ok(Kept {
         history: History::new(stores, Arc::new(kind_of)),
-        snapshots: Snapshots::new(local, archiver, Arc::new(rule_of)),
+        snapshots: Snapshots::new(local, awaited, Arc::new(rule_of)),
     })
 }
 
@@ -179,7 +194,7 @@ struct Reach {
     options: ArchiverOptions,
     log: Arc<dyn Log>,
     archive: Arc<OnceLock<Archive>>,
-    archiver: Arc<OnceLock<Archiver>>,
+    awaited: Arc<Awaited>,
     observer: Arc<dyn archive::Observer>,
 }
 
@@ -195,7 +210,7 @@ impl Reach {
             }
             Err(error) if error.may_pass() => {
                 tracing::warn!("the archive cannot be reached yet; rooms are served without");
-                self.observer.failed(&error);
+                self.failed(error);
                 tokio::spawn(self.go_on());
             }
             Err(error) => return Err(error).context("the archive"),
@@ -213,10 +228,16 @@ impl Reach {
                     self.attach(archive).await;
                     return;
                 }
-                Err(error) => self.observer.failed(&error),
+                Err(error) => self.failed(error),
             }
             pause = (pause * 2).min(REACH_AGAIN);
         }
+    }
+
+    /// It is told at `/readyz`, counted and logged.
+    fn failed(&self, error: archive::ArchiveError) {
+        self.observer.failed(&error);
+        self.awaited.failed(error);
     }
 
     /// Archives to it; and lets rooms be read from it once it is known to be that of this log. In
@@ -224,9 +245,9 @@ impl Reach {
     async fn attach(self, archive: Archive) {
         let archiver = Archiver::start(self.log, archive.clone(), self.options, self.observer);
         let ours = archiver.is_of_this_log();
-        // Each is set here only, and once.
-        let _ = self.archiver.set(archiver);
+        self.awaited.reached(archiver);
         if ours.await {
+            // It is set here only, and once.
             let _ = self.archive.set(archive);
         }
     }

@@ -365,7 +365,7 @@ impl Task {
                     let room = Arc::clone(&self.room);
                     let bytes = run.bytes().len();
                     self.unsaved.add(bytes as u64, run.len(), now);
-                    self.shared.snapshots.moved(bytes);
+                    self.shared.snapshots.moved(bytes, run.len());
                     room.appending.fetch_add(1, Ordering::AcqRel);
                     self.shared
                         .committer

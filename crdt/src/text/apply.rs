@@ -4,11 +4,14 @@
 //! [`Parked`](super::parked::Parked); what is here already is cut off, so that repeats change
 //! nothing.
 
+use super::content::skip;
 use super::error::{ApplyError, FormatError};
 use super::id::{Id, Measure, Seq};
 use super::leaf::NONE;
 use super::limits::{MAX_CHARS, MAX_CLIENTS, MAX_CONTENT_BYTES, MAX_TICKS};
 use super::log::Void;
+use super::parked::Waiting;
+use super::tree::Spot;
 use super::wire::{Kind, Op, Ops, Ref};
 use super::{Text, quick};
 
@@ -150,12 +153,13 @@ impl Text {
 
     /// Applies what waited for what is here now, and what waited for that.
     fn release(&mut self, listener: &mut Listener<'_>) {
-        while let Some((update, seq)) = self
+        while let Some(waiting) = self
             .parked
             .take_ready(|client, clock| self.log.clock(client) > clock)
         {
             // What turns out to be malformed, or no longer fits, is dropped: its sender was told
             // only that it waits.
+            let Waiting { update, seq, .. } = waiting;
             if self.apply_one(&update, seq, listener).is_err() {
                 self.parked.refused += 1;
             }
@@ -307,11 +311,7 @@ impl Text {
     ) {
         let (left, right, text) = if op.kind == Kind::GoOn || known > 0 {
             let last = self.log.authors[author as usize].last;
-            let skip = text
-                .char_indices()
-                .nth(known as usize)
-                .map_or(text.len(), |(offset, _)| offset);
-            (last, self.right_of(last), &text[skip..])
+            (last, self.right_of(last), skip(text, known))
         } else {
             (
                 self.resolve(op.left, places),
@@ -424,6 +424,22 @@ impl Text {
         }
     }
 
+    /// Tells that the characters `n..n + len`, which stand at a place, are about to go.
+    #[inline]
+    pub(super) fn tell_deleted(&self, spot: Spot, n: u32, len: u32, listener: &mut Listener<'_>) {
+        let Some((measure, changes)) = listener else {
+            return;
+        };
+        let at = self.tree.rank(spot, *measure, &self.content) as usize;
+        let deleted = super::rank::weigh(&self.content, n, len, *measure) as usize;
+        changes.push(Change {
+            at,
+            deleted,
+            first: 0,
+            chars: 0,
+        });
+    }
+
     /// An author deletes the characters `n..n + len`, the ticks of which `what` says, in its
     /// direction.
     pub(super) fn erase(
@@ -450,16 +466,7 @@ impl Text {
             if span.is_dead() {
                 self.log.void(author, piece, what);
             } else {
-                if let Some((measure, changes)) = listener {
-                    let at = self.tree.rank(spot, *measure, &self.content);
-                    let first = span.first + spot.offset;
-                    changes.push(Change {
-                        at: at as usize,
-                        deleted: super::rank::weigh(&self.content, first, piece, *measure) as usize,
-                        first: 0,
-                        chars: 0,
-                    });
-                }
+                self.tell_deleted(spot, span.first + spot.offset, piece, listener);
                 self.tree
                     .kill(spot, piece, self.log.now, back, &self.content);
                 self.log.delete(author, target, piece, back);

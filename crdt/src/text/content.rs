@@ -206,6 +206,11 @@ impl Content {
     }
 }
 
+/// What is left of a text after its first `count` characters.
+pub(super) fn skip(text: &str, count: u32) -> &str {
+    &text[forward(text.as_bytes(), count)..]
+}
+
 /// The byte offset of the character `count` characters after the start of `bytes`, which are UTF-8.
 fn forward(bytes: &[u8], count: u32) -> usize {
     let mut left = count;

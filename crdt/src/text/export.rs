@@ -1,12 +1,12 @@
 //! Updates from what is here: of one edit, or of all that another replica lacks.
 
-use std::collections::BTreeMap;
-
 use super::Text;
+use super::content::skip;
 use super::error::{FormatError, MergeError};
 use super::id::{Client, Update, Version};
 use super::leaf::NONE;
 use super::log::Deed;
+use super::map::Map;
 use super::wire::{self, Kind, Op, Ops, Ref};
 
 /// How far back the author's previous character is looked for.
@@ -14,10 +14,10 @@ const MAX_LOOK_BACK: usize = 4;
 
 /// Operations being written. Clients stand in the table by their place here until it is sorted.
 #[derive(Default)]
-struct Draft {
+struct Draft<'a> {
     ops: Vec<Op>,
-    /// The first character that each operation inserts, or `NONE`, and how many.
-    chars: Vec<(u32, u32)>,
+    /// What each operation inserts.
+    texts: Vec<&'a str>,
 }
 
 impl Text {
@@ -50,31 +50,23 @@ impl Text {
     /// All that is here and that a replica of version `since` lacks, as one update.
     #[must_use]
     pub fn diff(&self, since: &Version) -> Vec<u8> {
-        let mut runs = Vec::new();
-        for author in &self.log.authors {
-            let known = since.get(author.client);
-            if known >= author.clock {
-                continue;
+        let mut first = self.log.runs.len();
+        let mut known = Vec::with_capacity(self.log.authors.len());
+        for (place, author) in self.log.authors.iter().enumerate() {
+            let ticks = since.get(author.client);
+            if ticks < author.clock {
+                first = first.min(self.log.run_of_tick(place as u32, ticks));
             }
-            let first = author
-                .runs
-                .partition_point(|(clock, _)| *clock <= known)
-                .saturating_sub(1);
-            for (place, (clock, run)) in author.runs[first..].iter().enumerate() {
-                let from = if place == 0 {
-                    (*clock).max(known)
-                } else {
-                    *clock
-                };
-                runs.push((*run as usize, from));
-            }
+            known.push(ticks);
         }
         // In order of arrival, so that each comes after what it builds on.
-        runs.sort_unstable();
         let mut draft = Draft::default();
-        for (run, from) in runs {
-            let end = self.log.runs[run].clock + self.log.len(run);
-            self.draft(run, from, end - from, &mut draft);
+        for (place, run) in self.log.runs.iter().enumerate().skip(first) {
+            let from = run.clock.max(known[run.client() as usize]);
+            let end = run.clock + self.log.len(place);
+            if from < end {
+                self.draft(place, from, end - from, &mut draft);
+            }
         }
         let mut out = Vec::new();
         self.finish(draft, self.client, &mut out);
@@ -82,7 +74,7 @@ impl Text {
     }
 
     /// Adds `len` ticks of a run from `clock` on.
-    fn draft(&self, place: usize, clock: u32, len: u32, draft: &mut Draft) {
+    fn draft<'a>(&'a self, place: usize, clock: u32, len: u32, draft: &mut Draft<'a>) {
         let run = self.log.runs[place];
         let author = run.client();
         let offset = clock - run.clock;
@@ -106,7 +98,7 @@ impl Text {
                     op.left.clock = void.clock + offset;
                 }
                 draft.ops.push(op);
-                draft.chars.push((NONE, 0));
+                draft.texts.push("");
             }
             Deed::Delete => self.draft_delete(op, run.target + offset, draft),
             Deed::DeleteBack => {
@@ -118,7 +110,7 @@ impl Text {
     }
 
     /// A deletion, cut where its targets' ticks do not follow one another.
-    fn draft_delete(&self, op: Op, target: u32, draft: &mut Draft) {
+    fn draft_delete<'a>(&'a self, op: Op, target: u32, draft: &mut Draft<'a>) {
         let (mut op, mut target, mut left) = (op, target, op.len);
         while left > 0 {
             let run_place = self.log.run_of_char(target);
@@ -135,7 +127,7 @@ impl Text {
             };
             op.len = piece;
             draft.ops.push(op);
-            draft.chars.push((NONE, 0));
+            draft.texts.push("");
             op.clock += piece;
             left -= piece;
             target = if op.kind == Kind::Delete {
@@ -147,7 +139,7 @@ impl Text {
     }
 
     /// An insertion, cut where origins begin.
-    fn draft_insert(&self, op: Op, place: usize, n: u32, draft: &mut Draft) {
+    fn draft_insert<'a>(&'a self, op: Op, place: usize, n: u32, draft: &mut Draft<'a>) {
         let (mut op, mut n, mut left) = (op, n, op.len);
         let mut previous = self.previous(place, n);
         let mut origin = self
@@ -172,7 +164,7 @@ impl Text {
             op.right = self.reference(run.right);
             op.len = piece;
             draft.ops.push(op);
-            draft.chars.push((n, piece));
+            draft.texts.push(self.content.slice(n, piece));
             op.clock += piece;
             n += piece;
             left -= piece;
@@ -208,69 +200,53 @@ impl Text {
     }
 
     /// Sorts the table, and writes.
-    fn finish(&self, draft: Draft, author: Client, out: &mut Vec<u8>) {
+    fn finish(&self, draft: Draft<'_>, author: Client, out: &mut Vec<u8>) {
+        let Draft { mut ops, texts } = draft;
         let name = |place: u32| self.log.authors[place as usize].client;
-        let (ops, clients) = tabled(draft.ops, author, name);
-        let mut texts = draft.chars.iter();
-        // The texts in the order of the operations.
-        let texts: Vec<&str> = std::iter::from_fn(|| texts.next())
-            .map(|(n, len)| {
-                if *n == NONE {
-                    ""
-                } else {
-                    self.content.slice(*n, *len)
-                }
-            })
-            .collect();
-        let mut ops = ops;
-        for (place, op) in ops.iter_mut().enumerate() {
-            op.text = (place as u32, 0);
-        }
-        wire::encode(&clients, &ops, |op| texts[op.text.0 as usize], out);
+        let clients = tabled(&mut ops, author, &name);
+        wire::encode(&clients, &ops, &texts, out);
     }
 }
 
-/// Operations with the table of clients they name: the author first if all are of one and few, else
-/// ascending.
-fn tabled(ops: Vec<Op>, author: Client, name: impl Fn(u32) -> Client) -> (Vec<Op>, Vec<Client>) {
-    let mut places: BTreeMap<Client, u32> = BTreeMap::new();
-    let mut note = |place: u32, go_on: bool| {
-        if place != NONE && !go_on {
-            places.insert(name(place), place);
-        }
+/// Makes of places that `name` knows places in a table of clients, and gives that: the author first
+/// if all operations are of one and few, else ascending.
+fn tabled(ops: &mut [Op], author: Client, name: &dyn Fn(u32) -> Client) -> Vec<Client> {
+    let Some(first) = ops.first().map(|op| op.author) else {
+        return vec![author];
     };
-    for op in &ops {
-        note(op.author, false);
-        note(op.left.client, op.kind == Kind::GoOn);
-        note(op.right.client, op.kind == Kind::GoOn);
+    let mut others = Map::default();
+    let mut edit = ops.len() <= wire::MAX_EDIT_OPS;
+    for op in &*ops {
+        edit &= op.author == first;
+        for place in [op.author, op.left.client, op.right.client] {
+            let named = place == op.author || op.kind != Kind::GoOn;
+            if named && place != first && place != NONE {
+                others.set(u128::from(name(place).get()), place);
+            }
+        }
     }
-    let single = ops.first().map_or(author, |op| name(op.author));
-    let edit = ops.len() <= wire::MAX_EDIT_OPS && ops.iter().all(|op| name(op.author) == single);
-    let mut clients: Vec<Client> = Vec::new();
+    let mut clients = Vec::new();
     if edit {
-        clients.push(single);
-        clients.extend(places.keys().filter(|client| **client != single));
+        clients.push(name(first));
     } else {
-        clients.extend(places.keys());
+        others.set(u128::from(name(first).get()), first);
     }
-    let mut table: BTreeMap<u32, u32> = BTreeMap::new();
-    for (at, client) in clients.iter().enumerate() {
-        if let Some(place) = places.get(client) {
-            table.insert(*place, at as u32);
+    let mut table = Map::default();
+    for (number, place) in others.iter() {
+        table.set(u128::from(place), clients.len() as u32);
+        clients.push(Client::new(number as u64));
+    }
+    let head = table.get(u128::from(first)).unwrap_or(0);
+    for op in ops {
+        for place in [&mut op.author, &mut op.left.client, &mut op.right.client] {
+            *place = if *place == first {
+                head
+            } else {
+                table.get(u128::from(*place)).unwrap_or(NONE)
+            };
         }
     }
-    let look = |place: u32| table.get(&place).copied().unwrap_or(NONE);
-    let mut ops = ops;
-    for op in &mut ops {
-        op.author = look(op.author);
-        if op.left.client != NONE {
-            op.left.client = look(op.left.client);
-        }
-        if op.right.client != NONE {
-            op.right.client = look(op.right.client);
-        }
-    }
-    (ops, clients)
+    clients
 }
 
 /// Which ticks are in an update: for each client one range, in the order of the update's table.
@@ -307,130 +283,148 @@ pub fn ticks(update: &[u8]) -> Result<Vec<Update>, FormatError> {
 ///
 /// [`MergeError`] if one is malformed, or two of one client do not meet.
 pub fn merge(updates: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, MergeError> {
-    // All operations, their clients by name and their texts.
-    let mut all: BTreeMap<Client, Vec<(Op, &str)>> = BTreeMap::new();
-    let mut names: Vec<Client> = Vec::new();
-    let mut places: BTreeMap<Client, u32> = BTreeMap::new();
-    let mut decoded = Ops::default();
+    let mut all = Merge::default();
     for update in updates {
-        let bytes = update.as_ref();
-        decoded.decode(bytes)?;
-        let mut place = |client: u32| {
-            let client = decoded.clients[client as usize];
-            *places.entry(client).or_insert_with(|| {
-                names.push(client);
-                names.len() as u32 - 1
-            })
-        };
-        for op in &decoded.ops {
+        all.take(update.as_ref())?;
+    }
+    all.queue()?;
+    Ok(all.write())
+}
+
+/// Many updates becoming one.
+#[derive(Default)]
+struct Merge<'a> {
+    decoded: Ops,
+    /// All clients, and their places by name.
+    names: Vec<Client>,
+    places: Map,
+    ops: Vec<Op>,
+    texts: Vec<&'a str>,
+    /// By place: the client's operations by tick and length, the longest first.
+    sorted: Vec<Map>,
+    /// For each client, ascending, what it did, without repeats.
+    queues: Vec<Vec<(Op, &'a str)>>,
+    /// By place: how far each client's operations are written, and how far they go.
+    soon: Vec<u32>,
+    ends: Vec<u32>,
+}
+
+impl<'a> Merge<'a> {
+    fn take(&mut self, bytes: &'a [u8]) -> Result<(), FormatError> {
+        self.decoded.decode(bytes)?;
+        let mut places = Vec::with_capacity(self.decoded.clients.len());
+        for client in &self.decoded.clients {
+            let new = self.names.len() as u32;
+            let place = self.places.add(u128::from(client.get()), new);
+            if place == new {
+                self.names.push(*client);
+                self.sorted.push(Map::default());
+            }
+            places.push(place);
+        }
+        for op in &self.decoded.ops {
             let mut op = *op;
-            let author = decoded.clients[op.author as usize];
-            op.author = place(op.author);
-            for reference in [&mut op.left, &mut op.right] {
-                if reference.client != NONE {
-                    reference.client = place(reference.client);
-                }
+            for place in [&mut op.author, &mut op.left.client, &mut op.right.client] {
+                *place = places.get(*place as usize).copied().unwrap_or(NONE);
             }
             let start = op.text.0 as usize;
             let text = &bytes[start..start + op.text.1 as usize];
-            let text = str::from_utf8(text).unwrap_or_default();
-            all.entry(author).or_default().push((op, text));
+            let key = u128::from(op.clock) << 32 | u128::from(!op.len);
+            self.sorted[op.author as usize].add(key, self.ops.len() as u32);
+            self.ops.push(op);
+            // Decoding has seen that it is UTF-8.
+            self.texts.push(str::from_utf8(text).unwrap_or_default());
         }
+        Ok(())
     }
-    let mut queues = Vec::new();
-    for (client, mut list) in all {
-        list.sort_by_key(|(op, _)| (op.clock, std::cmp::Reverse(op.len)));
-        queues.push((0, dedup(client, list)?));
-    }
-    // Round and round: whatever builds on nothing that is still to come.
-    let mut soon: BTreeMap<u32, u32> = BTreeMap::new();
-    let mut ends: BTreeMap<u32, u32> = BTreeMap::new();
-    for (_, list) in &queues {
-        if let (Some((first, _)), Some((last, _))) = (list.first(), list.last()) {
-            soon.insert(first.author, first.clock);
-            ends.insert(first.author, last.clock + last.len);
-        }
-    }
-    let (mut ops, mut texts) = (Vec::new(), Vec::new());
-    loop {
-        let before = ops.len();
-        for (at, list) in &mut queues {
-            while let Some((op, text)) = list.get(*at) {
-                let waits = |to: Ref, len: u32| {
-                    let end = to.clock.saturating_add(len);
-                    ends.get(&to.client).is_some_and(|last| to.clock < *last)
-                        && soon.get(&to.client).is_some_and(|soon| end > *soon)
-                        && to.client != op.author
-                };
-                let len = if op.kind == Kind::Delete { op.len } else { 1 };
-                if op.kind != Kind::GoOn && (waits(op.left, len) || waits(op.right, 1)) {
-                    break;
-                }
-                soon.insert(op.author, op.clock + op.len);
-                ops.push(*op);
-                texts.push(*text);
-                *at += 1;
-            }
-        }
-        if ops.len() == before {
-            break;
-        }
-    }
-    // Only malformed updates wait for one another in a circle; they go last, to be refused.
-    for (at, list) in &queues {
-        for (op, text) in &list[*at..] {
-            ops.push(*op);
-            texts.push(*text);
-        }
-    }
-    let author = ops
-        .first()
-        .map_or(Client::new(0), |op| names[op.author as usize]);
-    let (mut ops, clients) = tabled(ops, author, |place| names[place as usize]);
-    for (place, op) in ops.iter_mut().enumerate() {
-        op.text = (place as u32, 0);
-    }
-    let mut out = Vec::new();
-    wire::encode(&clients, &ops, |op| texts[op.text.0 as usize], &mut out);
-    Ok(out)
-}
 
-/// One client's operations without repeats, each cut to what the ones before it have not.
-fn dedup(client: Client, list: Vec<(Op, &str)>) -> Result<Vec<(Op, &str)>, MergeError> {
-    let mut kept: Vec<(Op, &str)> = Vec::new();
-    let mut end: Option<u32> = None;
-    for (op, text) in list {
-        let mut op = op;
-        let mut text = text;
-        let known = end.unwrap_or(op.clock);
-        if op.clock > known {
-            return Err(MergeError::Gap {
-                client: client.get(),
-                clock: known,
-            });
-        }
-        let cut = known - op.clock;
-        if cut >= op.len {
-            continue;
-        }
-        if cut > 0 {
-            match op.kind {
-                Kind::GoOn | Kind::Insert => {
-                    let skip = text
-                        .char_indices()
-                        .nth(cut as usize)
-                        .map_or(text.len(), |(offset, _)| offset);
-                    text = &text[skip..];
-                    op.kind = Kind::GoOn;
+    /// Sorts, and cuts each operation to what the ones before it have not.
+    fn queue(&mut self) -> Result<(), MergeError> {
+        self.soon = vec![0; self.names.len()];
+        self.ends = vec![0; self.names.len()];
+        for (_, author) in self.places.iter() {
+            let author = author as usize;
+            let mut queue = Vec::new();
+            for (_, at) in self.sorted[author].iter() {
+                let (mut op, mut text) = (self.ops[at as usize], self.texts[at as usize]);
+                if queue.is_empty() {
+                    self.soon[author] = op.clock;
+                    self.ends[author] = op.clock;
                 }
-                Kind::Delete => op.left.clock += cut,
-                Kind::DeleteBack => op.left.clock -= cut,
+                let known = self.ends[author];
+                let Some(cut) = known.checked_sub(op.clock) else {
+                    return Err(MergeError::Gap {
+                        client: self.names[author].get(),
+                        clock: known,
+                    });
+                };
+                if cut >= op.len {
+                    continue;
+                }
+                if cut > 0 {
+                    match op.kind {
+                        Kind::GoOn | Kind::Insert => {
+                            text = skip(text, cut);
+                            op.kind = Kind::GoOn;
+                        }
+                        Kind::Delete => op.left.clock += cut,
+                        Kind::DeleteBack => op.left.clock -= cut,
+                    }
+                    op.clock += cut;
+                    op.len -= cut;
+                }
+                self.ends[author] = op.clock + op.len;
+                queue.push((op, text));
             }
-            op.clock += cut;
-            op.len -= cut;
+            self.queues.push(queue);
         }
-        end = Some(op.clock + op.len);
-        kept.push((op, text));
+        Ok(())
     }
-    Ok(kept)
+
+    /// Whether an operation builds on some of these ticks that are still to come.
+    fn waits(&self, op: &Op, to: Ref, len: u32) -> bool {
+        to.client != NONE && to.client != op.author && {
+            let client = to.client as usize;
+            to.clock < self.ends[client] && to.clock.saturating_add(len) > self.soon[client]
+        }
+    }
+
+    /// Round and round: whatever builds on nothing that is still to come.
+    fn write(mut self) -> Vec<u8> {
+        self.ops.clear();
+        self.texts.clear();
+        let queues = std::mem::take(&mut self.queues);
+        let mut written = vec![0; queues.len()];
+        // Only malformed updates wait for one another in a circle; they go last, to be refused.
+        let mut circle = false;
+        loop {
+            let before = self.ops.len();
+            for (at, queue) in written.iter_mut().zip(&queues) {
+                while let Some((op, text)) = queue.get(*at) {
+                    let len = if op.kind == Kind::Delete { op.len } else { 1 };
+                    let waits = self.waits(op, op.left, len) || self.waits(op, op.right, 1);
+                    if op.kind != Kind::GoOn && waits && !circle {
+                        break;
+                    }
+                    self.soon[op.author as usize] = op.clock + op.len;
+                    self.ops.push(*op);
+                    self.texts.push(text);
+                    *at += 1;
+                }
+            }
+            if circle {
+                break;
+            }
+            circle = self.ops.len() == before;
+        }
+        let author = self
+            .ops
+            .first()
+            .map_or(Client::new(0), |op| self.names[op.author as usize]);
+        let names = &self.names;
+        let clients = tabled(&mut self.ops, author, &|place| names[place as usize]);
+        let mut out = Vec::new();
+        wire::encode(&clients, &self.ops, &self.texts, &mut out);
+        out
+    }
 }

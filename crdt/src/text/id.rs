@@ -4,9 +4,8 @@
 //! that client's clock, so that ticks are dense and any prefix of a client's ticks is a state of
 //! its own. A character's [`Id`] is the tick that inserted it.
 
-use std::collections::BTreeMap;
-
 use super::error::FormatError;
+use super::map::Map;
 use super::varint::{Reader, write};
 
 /// Who edits: 64 bits that no other editor of the same text uses.
@@ -77,10 +76,19 @@ impl Update {
 }
 
 /// What a replica has: for every client, how many of its ticks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Version {
-    pub(super) ticks: BTreeMap<Client, u32>,
+    /// By client; 0 is as good as nothing.
+    ticks: Map,
 }
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Version {}
 
 impl Version {
     /// The version that has nothing.
@@ -92,28 +100,27 @@ impl Version {
     /// How many ticks of this client there are.
     #[must_use]
     pub fn get(&self, client: Client) -> u32 {
-        self.ticks.get(&client).copied().unwrap_or(0)
+        self.ticks.get(u128::from(client.0)).unwrap_or(0)
     }
 
     /// Says how many ticks of a client there are; 0 forgets the client.
     pub fn set(&mut self, client: Client, ticks: u32) {
-        if ticks == 0 {
-            self.ticks.remove(&client);
-        } else {
-            self.ticks.insert(client, ticks);
-        }
+        self.ticks.set(u128::from(client.0), ticks);
     }
 
     /// Every client of which there are ticks, ascending, with their number.
     pub fn iter(&self) -> impl Iterator<Item = (Client, u32)> + '_ {
-        self.ticks.iter().map(|(client, ticks)| (*client, *ticks))
+        self.ticks
+            .iter()
+            .filter(|(_, ticks)| *ticks > 0)
+            .map(|(client, ticks)| (Client(client as u64), ticks))
     }
 
     /// Its bytes: how many clients, and for each its number and its ticks, as varints, ascending.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1 + self.ticks.len() * 8);
-        write(&mut out, self.ticks.len() as u64);
+        write(&mut out, self.iter().count() as u64);
         for (client, ticks) in self.iter() {
             write(&mut out, client.get());
             write(&mut out, u64::from(ticks));
@@ -129,13 +136,14 @@ impl Version {
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = Reader::new(bytes);
         let mut version = Self::new();
+        let mut last = None;
         for _ in 0..reader.u64()? {
             let (client, ticks) = (Client(reader.u64()?), reader.u32()?);
-            let last = version.ticks.last_key_value();
-            if ticks == 0 || last.is_some_and(|(last, _)| *last >= client) {
+            if ticks == 0 || last >= Some(client) {
                 return Err(FormatError::Reference);
             }
-            version.ticks.insert(client, ticks);
+            version.set(client, ticks);
+            last = Some(client);
         }
         reader.end()?;
         Ok(version)

@@ -5,13 +5,15 @@
 //! the last one. Deaths are stamped with moments, and [`Stamps`] ties moments to Seqs, so a Seq that
 //! comes late changes nothing in the tree.
 
-use std::collections::BTreeMap;
-
 use super::id::{Client, Seq};
 use super::leaf::NONE;
+use super::map::Map;
 
 /// How many of a client's runs are looked at one by one before the search.
 const RECENT: usize = 4;
+
+/// Among so many clients one is found sooner without the map.
+const FEW: usize = 8;
 
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +100,8 @@ pub(super) struct Log {
     pub chars: u32,
     pub authors: Vec<Author>,
     pub voids: Vec<Void>,
-    places: BTreeMap<Client, u32>,
+    /// By client: its place in the table.
+    places: Map,
     recent: u32,
     pub stamps: Stamps,
 }
@@ -112,7 +115,14 @@ impl Log {
         {
             return Some(self.recent);
         }
-        self.places.get(&client).copied()
+        if self.authors.len() <= FEW {
+            let found = self
+                .authors
+                .iter()
+                .position(|author| author.client == client);
+            return found.map(|place| place as u32);
+        }
+        self.places.get(u128::from(client.get()))
     }
 
     /// Says whose place will probably be asked for next.
@@ -126,7 +136,7 @@ impl Log {
     pub(super) fn admit(&mut self, client: Client) -> u32 {
         let place = self.place(client).unwrap_or_else(|| {
             let place = self.authors.len() as u32;
-            self.places.insert(client, place);
+            self.places.set(u128::from(client.get()), place);
             self.authors.push(Author {
                 client,
                 clock: 0,
@@ -358,7 +368,7 @@ impl Log {
             + self.stamps.entries.capacity() * size_of::<Entry>()
             // Each run stands once in its author's list, which grows by doubling, from four on.
             + self.runs.len() * 16
-            + self.authors.len() * 32
+            + self.places.heap_bytes()
     }
 }
 

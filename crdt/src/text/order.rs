@@ -12,22 +12,35 @@
 //! before it is not in its left subtree, the new character is its first left child and stands
 //! directly before it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::Text;
 use super::leaf::{HEAD, NONE};
 use super::limits::{MAX_CLIMB_STEPS, MAX_SCANNED_SPANS};
+use super::map::Map;
 use super::tree::Spot;
-
-/// The same left origin and the same right parent.
-type Family = (u32, u32);
 
 /// The sorted lists of large families of siblings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Siblings {
-    listed: BTreeSet<Family>,
-    /// By left origin, right parent, client and tick: the character.
-    sorted: BTreeMap<(u32, u32, u64, u32), u32>,
+    /// By left origin and right parent: the family's number.
+    listed: Map,
+    /// By family, client and tick: the character.
+    sorted: Map,
+}
+
+impl Siblings {
+    fn family(&self, left: u32, parent: u32) -> Option<u32> {
+        self.listed.get(u128::from(left) << 32 | u128::from(parent))
+    }
+
+    fn list(&mut self, left: u32, parent: u32) -> u32 {
+        let number = self.listed.len() as u32;
+        self.listed
+            .add(u128::from(left) << 32 | u128::from(parent), number)
+    }
+}
+
+fn sibling(family: u32, client: u64, clock: u32) -> u128 {
+    u128::from(family) << 96 | u128::from(client) << 32 | u128::from(clock)
 }
 
 impl Text {
@@ -43,27 +56,25 @@ impl Text {
             return first;
         }
         let parent = self.origins.right_parent(left, right);
-        let family = (left, parent);
-        let listed = self.siblings.listed.contains(&family);
-        if !listed && parent != NONE && self.stands_before(parent) {
+        let mut family = self.siblings.family(left, parent);
+        if family.is_none() && parent != NONE && self.stands_before(parent) {
             return self.tree.locate(parent);
         }
         let mut start = first;
-        if listed {
-            let from = (left, parent, 0, 0);
-            let own = (left, parent, client, clock);
-            if let Some((_, sibling)) = self.siblings.sorted.range(from..own).next_back() {
-                start = self.tree.after(*sibling);
+        if let Some(family) = family {
+            let own = sibling(family, client, clock);
+            if let Some((key, smaller)) = self.siblings.sorted.last_until(own)
+                && key >= sibling(family, 0, 0)
+            {
+                start = self.tree.after(smaller);
             }
         }
         let (spot, passed) = self.scan(start, left, parent, client, clock);
-        if !listed && passed > MAX_SCANNED_SPANS {
-            self.list_siblings(first, left, parent);
+        if family.is_none() && passed > MAX_SCANNED_SPANS {
+            family = Some(self.list_siblings(first, left, parent));
         }
-        if listed || passed > MAX_SCANNED_SPANS {
-            self.siblings
-                .sorted
-                .insert((left, parent, client, clock), n);
+        if let Some(family) = family {
+            self.siblings.sorted.set(sibling(family, client, clock), n);
         }
         spot
     }
@@ -189,9 +200,9 @@ impl Text {
         false
     }
 
-    /// Keeps the sorted list of all siblings of a family from now on.
-    fn list_siblings(&mut self, first: Spot, left: u32, parent: u32) {
-        self.siblings.listed.insert((left, parent));
+    /// Keeps the sorted list of all siblings of a family from now on; gives the family's number.
+    fn list_siblings(&mut self, first: Spot, left: u32, parent: u32) -> u32 {
+        let family = self.siblings.list(left, parent);
         let mut next = self.tree.settle(first);
         while let Some(spot) = next {
             let other = self.tree.item(spot);
@@ -204,7 +215,7 @@ impl Text {
                     let (client, clock) = self.name(other);
                     self.siblings
                         .sorted
-                        .insert((left, parent, client, clock), other);
+                        .set(sibling(family, client, clock), other);
                 }
             } else if self.is_left_before(other_left, left) {
                 break;
@@ -219,9 +230,10 @@ impl Text {
                 ..spot
             });
         }
+        family
     }
 
     pub(super) fn siblings_heap_bytes(&self) -> usize {
-        self.siblings.sorted.len() * 40 + self.siblings.listed.len() * 16
+        self.siblings.sorted.heap_bytes() + self.siblings.listed.heap_bytes()
     }
 }

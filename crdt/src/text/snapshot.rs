@@ -5,8 +5,6 @@
 //! one that their origins give is the saver's word. What loading holds is bounded by the input's
 //! length.
 
-use std::collections::BTreeSet;
-
 use super::Text;
 use super::content::Content;
 use super::error::FormatError;
@@ -167,6 +165,7 @@ impl Text {
         let mut reader = Reader::new(bytes);
         match reader.byte()? {
             SNAPSHOT => {}
+            #[cfg(feature = "archive")]
             super::archive::ARCHIVE => return super::archive::load(client, reader),
             version => return Err(FormatError::Version(version)),
         }
@@ -222,13 +221,11 @@ pub(super) fn read_clients(reader: &mut Reader<'_>, log: &mut Log) -> Result<(),
     if count > u64::from(MAX_CLIENTS) {
         return Err(FormatError::Number);
     }
-    let mut seen = BTreeSet::new();
-    for _ in 0..count {
-        let client = Client::new(reader.u64()?);
-        if !seen.insert(client) {
+    for place in 0..count {
+        // One that is there already has another place.
+        if u64::from(log.admit(Client::new(reader.u64()?))) != place {
             return Err(FormatError::Inconsistent("a client twice"));
         }
-        log.admit(client);
     }
     Ok(())
 }

@@ -274,27 +274,16 @@ fn column_ref(refs: &mut Reader<'_>, seen: &mut [u32], author: u32) -> Result<Re
     Ok(Ref { client, clock })
 }
 
-/// Writes operations as the bytes of an edit or a batch, whichever fits. `text` gives an operation's
-/// text.
-pub(super) fn encode<'a>(
-    clients: &[Client],
-    ops: &[Op],
-    text: impl Fn(&Op) -> &'a str,
-    out: &mut Vec<u8>,
-) {
+/// Writes operations, with what each inserts, as the bytes of an edit or a batch, whichever fits.
+pub(super) fn encode(clients: &[Client], ops: &[Op], texts: &[&str], out: &mut Vec<u8>) {
     if ops.len() <= MAX_EDIT_OPS && ops.iter().all(|op| op.author == 0) {
-        encode_edit(clients, ops, text, out);
+        encode_edit(clients, ops, texts, out);
     } else {
-        encode_batch(clients, ops, text, out);
+        encode_batch(clients, ops, texts, out);
     }
 }
 
-fn encode_edit<'a>(
-    clients: &[Client],
-    ops: &[Op],
-    text: impl Fn(&Op) -> &'a str,
-    out: &mut Vec<u8>,
-) {
+fn encode_edit(clients: &[Client], ops: &[Op], texts: &[&str], out: &mut Vec<u8>) {
     out.push(EDIT);
     write(out, clients[0].get());
     write(out, ops.first().map_or(0, |op| u64::from(op.clock)));
@@ -302,7 +291,7 @@ fn encode_edit<'a>(
     for client in &clients[1..] {
         write(out, client.get());
     }
-    for op in ops {
+    for (op, text) in ops.iter().zip(texts) {
         let reference = |out: &mut Vec<u8>, to: Ref| match to.client {
             NONE => write(out, 0),
             0 => write(out, u64::from(op.clock - to.clock) << 1),
@@ -311,26 +300,21 @@ fn encode_edit<'a>(
                 write(out, u64::from(to.clock));
             }
         };
-        write(out, head(op, text(op)));
+        write(out, head(op, text));
         if op.kind != Kind::GoOn {
             reference(out, op.left);
         }
         if op.kind == Kind::Insert {
             reference(out, op.right);
         }
-        out.extend_from_slice(text(op).as_bytes());
+        out.extend_from_slice(text.as_bytes());
     }
 }
 
-fn encode_batch<'a>(
-    clients: &[Client],
-    ops: &[Op],
-    text: impl Fn(&Op) -> &'a str,
-    out: &mut Vec<u8>,
-) {
+fn encode_batch(clients: &[Client], ops: &[Op], texts: &[&str], out: &mut Vec<u8>) {
     let mut first = vec![None; clients.len()];
     let (mut authors, mut heads) = (Vec::new(), Vec::new());
-    let (mut refs, mut texts) = (Vec::new(), Vec::new());
+    let (mut refs, mut text_column) = (Vec::new(), Vec::new());
     let mut seen = vec![0u32; clients.len()];
     let mut at = 0;
     while at < ops.len() {
@@ -341,7 +325,7 @@ fn encode_batch<'a>(
             .count();
         write(&mut authors, u64::from(author));
         write(&mut authors, count as u64);
-        for op in &ops[at..at + count] {
+        for (op, text) in ops[at..at + count].iter().zip(&texts[at..]) {
             first[author as usize].get_or_insert(op.clock);
             let mut reference = |to: Ref| {
                 if to.client == NONE {
@@ -363,8 +347,8 @@ fn encode_batch<'a>(
             if op.kind == Kind::Insert {
                 reference(op.right);
             }
-            write(&mut heads, head(op, text(op)));
-            texts.extend_from_slice(text(op).as_bytes());
+            write(&mut heads, head(op, text));
+            text_column.extend_from_slice(text.as_bytes());
         }
         at += count;
     }
@@ -377,7 +361,7 @@ fn encode_batch<'a>(
     write_part(out, &authors);
     write_part(out, &heads);
     write_part(out, &refs);
-    write_part(out, &texts);
+    write_part(out, &text_column);
 }
 
 fn head(op: &Op, text: &str) -> u64 {

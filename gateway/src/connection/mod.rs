@@ -12,6 +12,7 @@
 //!  rooms' events ─▶ talk ─▶ out queue ─▶ transport       (write first: it frees what is held)
 //!  rooms' feeds and presence ─▶ out queue ─▶ transport   (taken only when there is space)
 //!  transport ─▶ framing ─▶ talk ─▶ rooms                 (read only when the rooms keep up)
+//!  datagrams ◀─▶ talk                                    (where the transport has them)
 //! ```
 //!
 //! The out queue is bounded because feeds are read by cursor, not queued: what a slow client has
@@ -19,6 +20,7 @@
 
 pub mod framing;
 pub mod out;
+pub mod transport;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -28,16 +30,17 @@ use std::time::Instant;
 
 use protocol::CloseCode;
 use protocol::limits::MAX_MESSAGE_BYTES;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::limits::{
-    CLOSE_TIME, DEAD_AFTER, PING_AFTER, READ_BYTES, READS_PER_TURN, UNREAD_BYTES,
-    WRITE_AHEAD_BYTES, WRITE_STALL,
+    CLOSE_TIME, DATAGRAMS_PER_TURN, DEAD_AFTER, PING_AFTER, READ_BYTES, READS_PER_TURN,
+    UNREAD_BYTES, WRITE_AHEAD_BYTES, WRITE_STALL,
 };
 use crate::talk::Talk;
 use framing::{Framing, Incoming};
 use out::OutQueue;
+use transport::Transport;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
@@ -84,7 +87,7 @@ enum Phase {
 
 impl<S, F, T> Connection<S, F, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
     F: Framing,
     T: Talk<F>,
 {
@@ -265,6 +268,31 @@ where
         Poll::Ready(())
     }
 
+    /// Takes datagrams from the client and hands out those for it. Gives whether there may be more.
+    fn poll_datagrams(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut more = true;
+        for _ in 0..DATAGRAMS_PER_TURN {
+            // Those that are not taken are the transport's, which drops the oldest of too many.
+            if self.phase != Phase::Open || !self.may_read() {
+                more = false;
+                break;
+            }
+            let Poll::Ready(datagram) = self.socket.poll_datagram(cx) else {
+                more = false;
+                break;
+            };
+            self.with_talk(now, |talk, _| talk.handle_datagram(&datagram, now));
+        }
+        self.with_talk(now, |talk, out| talk.flush(now, out));
+        if let Some(talk) = &mut self.talk {
+            while let Some(datagram) = talk.take_datagram(self.socket.datagram_space(), now) {
+                observatory::written(datagram.len());
+                self.socket.send_datagram(datagram);
+            }
+        }
+        more
+    }
+
     /// Whether the rooms and the client keep up with what has been read.
     fn may_read(&mut self) -> bool {
         // While closing, what comes is read and dropped, so that the close can arrive.
@@ -384,7 +412,7 @@ enum Read {
 
 impl<S, F, T> Future for Connection<S, F, T>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
     F: Framing,
     T: Talk<F>,
 {
@@ -399,6 +427,8 @@ where
         let mut turns = 0;
         loop {
             this.with_talk(now, |talk, out| talk.take_events(now, out));
+            // Before the feeds: what fits no datagram is among what they give.
+            let more_datagrams = S::DATAGRAMS && this.poll_datagrams(cx, now);
             let more_feed = this.take_feed();
             let drained = this.poll_write(cx, now).is_ready();
             if !this.out.is_empty() && !drained && this.out.stalled.is_none() {
@@ -413,7 +443,7 @@ where
                 return Poll::Ready(Ended { code, reason });
             }
             let more_output = drained && (more_feed || !this.out.is_empty());
-            if !more_input && !more_output {
+            if !more_input && !more_output && !more_datagrams {
                 return Poll::Pending;
             }
             turns += 1;

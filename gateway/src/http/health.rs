@@ -81,9 +81,10 @@ struct Archive {
     ok: bool,
     /// In one line, with what to do.
     state: String,
-    /// Null while it is not known.
+    /// Null until the archive has been reached: it is not known what is in it.
     lag_records: Option<u64>,
     lag_bytes: Option<u64>,
+    /// Until then, how long nothing has been archived: since the start.
     lag_seconds: Option<f64>,
 }
 
@@ -91,9 +92,11 @@ impl Archive {
     fn of(gateway: &Gateway) -> Option<Self> {
         let snapshots = gateway.broker().snapshots();
         let Some(archiver) = snapshots.archiver() else {
+            let state = "the archive has not been reached since the start; it is tried again";
+            let why = snapshots.unreached().map(|error| format!(": {error}"));
             return gateway.has_archive().then(|| Self {
                 ok: false,
-                state: "the archive has not been reached since the start; it is tried again".into(),
+                state: format!("{state}{}", why.unwrap_or_default()),
                 lag_records: None,
                 lag_bytes: None,
                 lag_seconds: Some(gateway.age().as_secs_f64()),

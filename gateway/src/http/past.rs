@@ -334,6 +334,11 @@ pub(crate) async fn diff(
         None => Ok(default),
     };
     let from = moment(&query.from, Moment::Seq(span.start.seq))?;
+    if query.from.is_none()
+        && let Some(away) = history.away(&span)
+    {
+        return Err(away.into());
+    }
     let to = moment(&query.to, Moment::Now)?;
     let from = history.resolve(&room, &span, from).await?;
     let to = history.resolve(&room, &span, to).await?;

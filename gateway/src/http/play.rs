@@ -333,7 +333,8 @@ impl Player {
         let control: Control = match serde_json::from_slice(text) {
             Ok(control) => control,
             Err(error) => {
-                self.text(&json!({ "error": error.to_string() }).to_string());
+                let problem = Problem::bad_request(format!("no control: {error}"));
+                self.text(&json!({ "problem": problem }).to_string());
                 return;
             }
         };
@@ -397,7 +398,7 @@ impl Player {
         let moment: Timestamp = self.pace.moment(now);
         let mut state = json!({
             "seq": self.at.seq.get(),
-            "at": self.at.at.to_string(),
+            "at": (self.at.seq > Seq::ZERO).then(|| self.at.at.to_string()),
             "moment": moment.to_string(),
             "paused": self.pace.is_paused(),
             "speed": self.speed,

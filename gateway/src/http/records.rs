@@ -79,34 +79,26 @@ pub(crate) async fn records(
     let follower = follow.then(|| gateway.broker().follow(&room));
     let history = gateway.broker().history();
     let (from, to) = (query.from.as_deref(), query.to.as_deref());
-    let (after, up_to) = history.stretch(&room, &span, from, to).await?;
-    let mut after = after.seq.max(span.start.seq);
-    let mut up_to = match (to, follow) {
-        // Without an end it goes to the log's end, and on from there if it follows.
-        (None, true) => Seq::MAX,
-        (None, false) | (Some(_), _) => up_to.seq,
-    };
     let seq_of = |text: Option<&str>| match text?.parse::<Moment>() {
         Ok(Moment::Seq(seq)) => Some(seq),
         Ok(Moment::At(_) | Moment::Now) | Err(_) => None,
     };
     let asked = seq_of(from).map_or(Seq::ZERO, Seq::previous);
+    // Who has had some goes on after them.
+    let last = last_event(&headers)?;
+    let next = last.map(|last| last.next().to_string());
+    let from = next.as_deref().or(from);
+    let (after, up_to) = history.stretch(&room, &span, from, to).await?;
+    let mut after = after.seq.max(last.unwrap_or(Seq::ZERO));
+    let mut up_to = match (to, follow) {
+        // Without an end it goes to the log's end, and on from there if it follows.
+        (None, true) => Seq::MAX,
+        (None, false) | (Some(_), _) => up_to.seq,
+    };
     if follow {
         // What has not come yet can be waited for by its Seq.
         after = after.max(asked);
         up_to = up_to.max(seq_of(to).unwrap_or(Seq::ZERO));
-    }
-    let last = last_event(&headers)?;
-    if let Some(last) = last {
-        after = after.max(last);
-    }
-    // A stream that lacks its beginning would look like one that is whole.
-    if after <= span.start.seq
-        && asked < span.start.seq
-        && last.is_none_or(|last| last < span.start.seq)
-        && let Some(away) = history.away(&span)
-    {
-        return Err(away.into());
     }
     let mut reader = Reader {
         gateway,

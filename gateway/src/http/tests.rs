@@ -1,12 +1,10 @@
 //! What the routes answer, asked without a socket.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use broker::{Broker, Limits, Snapshots};
-use observatory::Exporter;
 use protocol::CloseCode;
 use replay::{History, Kind, Stores};
 use storage::{SledLog, SledOptions};
@@ -18,8 +16,6 @@ use crate::webtransport::Door;
 
 /// A gateway on a log that keeps `min_free_bytes` of its disk free.
 fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
-    static EXPORTER: OnceLock<Exporter> = OnceLock::new();
-    let exporter = EXPORTER.get_or_init(|| Exporter::install().unwrap());
     let options = SledOptions {
         min_free_bytes,
         ..SledOptions::default()
@@ -38,7 +34,7 @@ fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
         ("blob".to_owned(), Kind::Opaque),
         ("text".to_owned(), Kind::Text),
     ]);
-    Gateway::new(broker, exporter.clone(), spaces, false, Door::Off)
+    Gateway::new(broker, crate::exporter_of_tests(), spaces, false, Door::Off)
 }
 
 /// The status, the type and the body of an answer.

@@ -30,6 +30,16 @@ pub trait Talk<F: Framing>: Unpin {
     /// [`flush`](Talk::flush).
     fn handle_message(&mut self, message: &Bytes, now: Instant, out: &mut OutQueue<F>);
 
+    /// Takes a datagram from the client, which holds one message. What it asks of rooms may wait for
+    /// [`flush`](Talk::flush). Only dialects that speak on datagrams know any.
+    fn handle_datagram(&mut self, _datagram: &Bytes, _now: Instant) {}
+
+    /// A datagram for the client, of no more than `max_bytes`. Called on transports that have them,
+    /// until there is none, before [`take_feed`](Talk::take_feed).
+    fn take_datagram(&mut self, _max_bytes: usize, _now: Instant) -> Option<Bytes> {
+        None
+    }
+
     /// The messages of one read are over: what was gathered from them goes to the rooms.
     fn flush(&mut self, now: Instant, out: &mut OutQueue<F>);
 

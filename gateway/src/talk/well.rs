@@ -1,4 +1,8 @@
 //! The `well` dialect: one connection in many rooms.
+//!
+//! Where the transport has datagrams, presence is sent on one first, if it fits, and what it may have
+//! lost is repeated on the stream within a second: the stream's cursor into a room's presence lags
+//! behind the datagrams' and is brought up by a timer, with whatever is the latest by then.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,6 +22,7 @@ use super::mount::refusal_of;
 use crate::Gateway;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
+use crate::limits::{PRESENCE_REPEAT, WRITE_AHEAD_BYTES};
 use crate::resumes::Resume;
 
 /// Records for every session of this dialect, whatever the framing: what stands before them is the
@@ -36,6 +41,8 @@ pub struct Well {
     output: Output,
     /// The room whose turn is next.
     turn: u32,
+    /// Whether there are datagrams.
+    datagrams: bool,
     resume: Option<(Resume, Waiting)>,
     draining: Waiting,
     ending: Option<(CloseCode, &'static str)>,
@@ -51,6 +58,13 @@ struct Room {
     member: Member,
     /// Up to where the client has been told.
     told: Seq,
+    /// Whether presence is to go on the stream: always where there are no datagrams, and at first,
+    /// when a client that joins hears of everyone.
+    on_stream: bool,
+    /// The version of presence that datagrams have brought.
+    sent: u64,
+    /// When the stream is to repeat what they brought.
+    repeat: Option<Instant>,
 }
 
 impl Well {
@@ -69,6 +83,7 @@ impl Well {
             connection,
             output: Output::default(),
             turn: 0,
+            datagrams: false,
             resume: None,
             draining,
             ending: None,
@@ -137,8 +152,14 @@ impl Well {
                 }
                 self.session
                     .accept_join(number, member.session().get(), kind);
-                let told = Seq::ZERO;
-                self.rooms.insert(number, Room { member, told });
+                let room = Room {
+                    member,
+                    told: Seq::ZERO,
+                    on_stream: true,
+                    sent: 0,
+                    repeat: None,
+                };
+                self.rooms.insert(number, room);
             }
             Err((code, reason)) => {
                 tracing::info!(%room, code = code.code(), reason, "a join was refused");
@@ -208,6 +229,17 @@ impl<F: Framing> Talk<F> for Well {
             .handle_message(message, now, wall, &mut self.output);
     }
 
+    fn handle_datagram(&mut self, datagram: &Bytes, now: Instant) {
+        self.session
+            .handle_datagram(datagram, now, &mut self.output);
+    }
+
+    fn take_datagram(&mut self, max_bytes: usize, now: Instant) -> Option<Bytes> {
+        self.datagrams = true;
+        let mut rooms = self.rooms.iter_mut();
+        rooms.find_map(|(number, room)| room.take_datagram(*number, max_bytes, now))
+    }
+
     fn flush(&mut self, _now: Instant, out: &mut OutQueue<F>) {
         self.apply(out);
     }
@@ -239,9 +271,8 @@ impl<F: Framing> Talk<F> for Well {
             let Some(room) = self.rooms.get_mut(&number) else {
                 continue;
             };
-            if let Some(entries) = room.member.take_presence(well_presence) {
-                let head = well::presence_head(number, entries.len());
-                out.push_shared(&head, [entries]);
+            if room.on_stream {
+                room.put_presence(number, self.datagrams, out);
             }
             let mut spans = out.list();
             more |= room.member.take_updates(RECORDS, max_bytes, &mut spans);
@@ -265,11 +296,26 @@ impl<F: Framing> Talk<F> for Well {
     fn note_sent(&mut self, _now: Instant) {}
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.session.poll_timeout()
+        let dialect = self.session.poll_timeout();
+        if !self.datagrams {
+            return dialect;
+        }
+        let repeats = self.rooms.values().filter_map(|room| room.repeat);
+        repeats.chain(dialect).min()
     }
 
     fn handle_timeout(&mut self, now: Instant, out: &mut OutQueue<F>) {
         self.session.handle_timeout(now, &mut self.output);
+        for (number, room) in &mut self.rooms {
+            if room.repeat.is_some_and(|at| at <= now) {
+                room.repeat = None;
+                room.on_stream = true;
+                // Without space it waits for its turn among the feeds.
+                if out.bytes() < WRITE_AHEAD_BYTES {
+                    room.put_presence(*number, true, out);
+                }
+            }
+        }
         self.apply(out);
     }
 
@@ -281,6 +327,34 @@ impl<F: Framing> Talk<F> for Well {
 
     fn farewell(code: CloseCode, reason: &str) -> Option<Message> {
         Some(well::goodbye(code, reason))
+    }
+}
+
+impl Room {
+    /// Presence on the stream: what is new since it was there last.
+    fn put_presence<F: Framing>(&mut self, number: u32, datagrams: bool, out: &mut OutQueue<F>) {
+        if let Some(entries) = self.member.take_presence(well_presence) {
+            let head = well::presence_head(number, entries.len());
+            out.push_shared(&head, [entries]);
+            self.on_stream = !datagrams;
+            self.repeat = None;
+        }
+    }
+
+    /// Presence on a datagram: what is new since it went either way.
+    fn take_datagram(&mut self, number: u32, max_bytes: usize, now: Instant) -> Option<Bytes> {
+        if self.on_stream {
+            return None;
+        }
+        let (entries, version) = self.member.presence_after(self.sent, well_presence)?;
+        let head = well::presence_head(number, entries.len());
+        if head.len() + entries.len() > max_bytes {
+            self.on_stream = true;
+            return None;
+        }
+        self.sent = version;
+        self.repeat.get_or_insert(now + PRESENCE_REPEAT);
+        Some([head, entries].concat().into())
     }
 }
 

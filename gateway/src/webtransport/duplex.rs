@@ -1,44 +1,45 @@
-//! A session's bidirectional stream as a transport: bytes in both directions, and an end that says
-//! whether the peer said goodbye or broke off.
+//! A session as a transport: bytes in both directions on its bidirectional stream, an end that says
+//! whether the peer said goodbye or broke off, and the session's datagrams.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use web_transport_quinn::generic::poll::{RecvStream as _, SendStream as _};
-use web_transport_quinn::quinn::{self, ConnectionError};
-use web_transport_quinn::{ReadError, RecvStream, SendStream};
+use web_transport_quinn::generic::poll::{RecvStream as _, SendStream as _, Session as _};
+use web_transport_quinn::quinn::ConnectionError;
+use web_transport_quinn::{ReadError, RecvStream, SendStream, Session};
+
+use crate::connection::transport::Transport;
 
 /// What a stream of a session that was closed is reset with (draft-ietf-webtrans-http3, 9.5).
 const SESSION_GONE: u64 = 0x170d_7b68;
 /// QUIC's own code for an end without an error (RFC 9000, section 20.1).
 const NO_ERROR: u64 = 0;
 
-/// One stream of a session.
+/// A session and its stream.
 pub(super) struct Duplex {
     send: SendStream,
     recv: RecvStream,
-    connection: quinn::Connection,
+    session: Session,
     finished: bool,
 }
 
 impl Duplex {
-    pub(super) fn new(
-        (send, recv): (SendStream, RecvStream),
-        connection: quinn::Connection,
-    ) -> Self {
+    pub(super) fn new((send, recv): (SendStream, RecvStream), session: Session) -> Self {
         Self {
             send,
             recv,
-            connection,
+            session,
             finished: false,
         }
     }
 
     /// Whether the peer meant to end what is over.
     fn is_goodbye(&self, error: &ReadError) -> bool {
-        match self.connection.close_reason() {
+        // The QUIC connection's own reason.
+        match (*self.session).close_reason() {
             // The session's own close is in here: the library closes the connection for it.
             Some(ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed) => true,
             Some(ConnectionError::ConnectionClosed(close)) => {
@@ -122,5 +123,27 @@ impl AsyncWrite for Duplex {
             let _ = self.send.finish();
         }
         self.send.poll_closed(cx).map_err(io::Error::other)
+    }
+}
+
+impl Transport for Duplex {
+    const DATAGRAMS: bool = true;
+
+    fn datagram_space(&self) -> usize {
+        // Past its buffer the library drops the oldest; what has no space goes on the stream.
+        let space = self.session.datagram_send_buffer_space();
+        self.session.max_datagram_size().min(space)
+    }
+
+    fn send_datagram(&mut self, datagram: Bytes) {
+        // Fails when the connection is over, or the path has become narrower: then it is lost.
+        let _ = self.session.send_datagram(datagram);
+    }
+
+    fn poll_datagram(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        match self.session.poll_recv_datagram(cx) {
+            Poll::Ready(Ok(datagram)) => Poll::Ready(datagram),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! handshake, request ─▶ accepted ─▶ the client's stream ─▶ connection ─▶ close, with code and reason
-//!      5 s                 │ no room, no stream in 5 s ────────────────────▲
+//!      10 s                │ no room, no stream in 10 s ───────────────────▲
 //! ```
 
 use std::convert::Infallible;
@@ -77,7 +77,7 @@ async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refuse
         }
     };
     let stream = match stream {
-        Ok(Ok(stream)) => Duplex::new(stream, (**session).clone()),
+        Ok(Ok(stream)) => Duplex::new(stream, session.clone()),
         Ok(Err(_)) => return broken(),
         Err(_) => {
             let reason = format!(

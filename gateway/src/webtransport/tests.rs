@@ -1,16 +1,16 @@
 //! The server over real sockets, with `web-transport-quinn` as the client.
 
+mod well;
+
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use broker::{Broker, Limits, Snapshots};
-use observatory::Exporter;
 use protocol::CloseCode;
 use protocol::dialect::yjs;
-use replay::{History, Kind};
+use replay::{History, Kind, Stores};
 use storage::memory::MemoryLog;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -41,10 +41,12 @@ impl Server {
     }
 
     fn with(source: Source) -> Self {
-        static EXPORTER: OnceLock<Exporter> = OnceLock::new();
-        let exporter =
-            EXPORTER.get_or_init(|| Exporter::install().unwrap_or_else(|error| panic!("{error}")));
-        let history = History::of_log(Arc::new(MemoryLog::new()), Kind::Yjs);
+        let kind_of = |space: &str| match space {
+            "blob" => Kind::Opaque,
+            _ => Kind::Yjs,
+        };
+        let stores = Stores::of_log(Arc::new(MemoryLog::new()));
+        let history = History::new(stores, Arc::new(kind_of));
         let broker = Broker::new(history, Snapshots::none(), Limits::default());
         let spaces = Spaces::from([
             ("doc".to_owned(), Kind::Yjs),
@@ -54,7 +56,7 @@ impl Server {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let door = WebTransport::open(address, source, SystemTime::now()).unwrap();
         let open = Door::Open(door.clone());
-        let gateway = Gateway::new(broker, exporter.clone(), spaces, false, open);
+        let gateway = Gateway::new(broker, crate::exporter_of_tests(), spaces, false, open);
         let serving = tokio::spawn(serve(gateway.clone()));
         Self {
             gateway,
@@ -172,7 +174,8 @@ fn message(update: &[u8]) -> Vec<u8> {
 
 /// With which code and reason the server closes.
 async fn closed(session: &Session) -> (u32, String) {
-    match timeout(10 * SECOND, session.closed()).await.unwrap() {
+    let patience = 2 * crate::limits::ACCEPT_TIME;
+    match timeout(patience, session.closed()).await.unwrap() {
         SessionError::WebTransportError(WebTransportError::Closed(code, reason)) => (code, reason),
         other => panic!("closed without a code: {other}"),
     }
@@ -463,7 +466,9 @@ async fn who_asks_for_nothing_is_let_go_of() {
     let connection = endpoint.connect_with(config, server.door.address(), "localhost");
     let connection = connection.unwrap().await.unwrap();
     let since = Instant::now();
-    timeout(10 * SECOND, connection.closed()).await.unwrap();
+    timeout(2 * crate::limits::ACCEPT_TIME, connection.closed())
+        .await
+        .unwrap();
     let held = since.elapsed();
     assert!(held < crate::limits::ACCEPT_TIME + SECOND, "{held:?}");
     server

@@ -184,13 +184,16 @@ impl Session {
         }
     }
 
-    /// Takes a datagram: presence, or something that is not for one and is dropped.
+    /// Takes a datagram: presence, or something that is not for one and is dropped. So is presence of
+    /// a room that the client is not in: a datagram may come before its Join, or after its Leave.
     pub fn handle_datagram(&mut self, datagram: &Bytes, now: Instant, out: &mut Output) {
         if self.phase != Phase::Open {
             return;
         }
         self.heard = now;
-        if let Ok(Incoming::Presence(presence)) = Incoming::read(datagram) {
+        if let Ok(Incoming::Presence(presence)) = Incoming::read(datagram)
+            && self.rooms.contains_key(&presence.number)
+        {
             self.presence(presence, out);
         }
     }

@@ -23,6 +23,12 @@ export interface Applied {
   readonly changes: readonly Change[];
 }
 
+/** What {@link Text.undo} and {@link Text.redo} did: the update's bytes, and what an editor has to carry out. */
+export interface TakenBack {
+  readonly update: Uint8Array;
+  readonly changes: readonly Change[];
+}
+
 /** What a replica has: for every client the number of its ticks (characters inserted and deleted). */
 export type Version = ReadonlyMap<bigint, number>;
 
@@ -103,9 +109,9 @@ export class Text {
   }
 
   /**
-   * A text from a snapshot or a server's archive.
+   * A text from a snapshot.
    *
-   * @throws {@link TextError} `malformed`
+   * @throws {@link TextError} `malformed`, also for an archive: servers read those
    */
   static load(client: bigint, bytes: Uint8Array): Text {
     checkClient(client);
@@ -171,21 +177,14 @@ export class Text {
   apply(update: Uint8Array, seq?: number): Applied {
     if (seq !== undefined) checkSeq(seq);
     return this.#run((engine) => {
-      const [state = 0, ...edits] = engine.apply(update, seq ?? -1);
-      const said = edits.length > 0 ? engine.said() : "";
-      const changes: Change[] = [];
-      let from = 0;
-      for (let place = 0; place < edits.length; place += 3) {
-        const [at = 0, deleted = 0, length = 0] = edits.slice(place, place + 3);
-        changes.push({ at, deleted, inserted: said.slice(from, from + length) });
-        from += length;
-      }
-      return { state: STATES[state] ?? "known", changes };
+      const state = engine.apply(update, seq ?? -1);
+      return { state: STATES[state] ?? "known", changes: changesOf(engine) };
     });
   }
 
   /**
-   * Says which Seq the server gave an own update. Seqs that come in the order in which their updates
+   * Says which Seq the server gave an own update; of one in which there is nothing, that is
+   * {@link Text.pass}. Seqs that come in the order in which their updates
    * stand here make the past known.
    *
    * @throws {@link TextError} `malformed`
@@ -388,21 +387,28 @@ export class Text {
   /**
    * Takes back the last group of own edits, whatever others did meanwhile.
    *
-   * @returns the update's bytes; `undefined` if there was nothing
+   * @returns the update's bytes and the visible edits; `undefined` if there was nothing
    * @throws {@link TextError} `full`
    */
-  undo(): Uint8Array | undefined {
-    return this.#run((engine) => engine.take_back(false));
+  undo(): TakenBack | undefined {
+    return this.#takeBack(false);
   }
 
   /**
    * Does again what was taken back last, unless own edits came since.
    *
-   * @returns the update's bytes; `undefined` if there was nothing
+   * @returns the update's bytes and the visible edits; `undefined` if there was nothing
    * @throws {@link TextError} `full`
    */
-  redo(): Uint8Array | undefined {
-    return this.#run((engine) => engine.take_back(true));
+  redo(): TakenBack | undefined {
+    return this.#takeBack(true);
+  }
+
+  #takeBack(again: boolean): TakenBack | undefined {
+    return this.#run((engine) => {
+      const update = engine.take_back(again);
+      return update && { update, changes: changesOf(engine) };
+    });
   }
 
   /** Gives the text's memory back; nothing can be done with it any more. */
@@ -422,6 +428,20 @@ export class Text {
     if (engine === undefined) throw new TextError("freed", "the text was freed");
     return run(() => call(engine));
   }
+}
+
+/** The visible edits of the engine's last call. */
+function changesOf(engine: Engine): Change[] {
+  const edits = engine.changes();
+  const said = edits.length > 0 ? engine.said() : "";
+  const changes: Change[] = [];
+  let from = 0;
+  for (let place = 0; place < edits.length; place += 3) {
+    const [at = 0, deleted = 0, length = 0] = edits.subarray(place, place + 3);
+    changes.push({ at, deleted, inserted: said.slice(from, from + length) });
+    from += length;
+  }
+  return changes;
 }
 
 /** A position or length as the engine takes it. */

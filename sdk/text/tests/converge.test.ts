@@ -90,9 +90,11 @@ test("three replicas converge, whatever order they hear in", () => {
           }
           case "undo": {
             const could = step.again ? text.canRedo : text.canUndo;
-            const update = step.again ? text.redo() : text.undo();
-            expect(update !== undefined).toBe(could);
-            if (update !== undefined) updates.push(update);
+            const before = text.toString();
+            const taken = step.again ? text.redo() : text.undo();
+            expect(taken !== undefined).toBe(could);
+            expect(carryOut(before, taken?.changes ?? [])).toBe(text.toString());
+            if (taken !== undefined) updates.push(taken.update);
             break;
           }
           case "hear": {

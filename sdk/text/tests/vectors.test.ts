@@ -62,7 +62,9 @@ describe.each(scenarios)("$name", (scenario) => {
     const whole = new Text(5n);
     whole.apply(bytes(scenario.diff));
     expect(whole.toString()).toBe(scenario.text);
-    for (const saved of [scenario.snapshot, scenario.without, scenario.archive]) {
+    // Archives are left to servers.
+    expect(() => Text.load(5n, bytes(scenario.archive))).toThrow("format version 4 is not known here");
+    for (const saved of [scenario.snapshot, scenario.without]) {
       const loaded = Text.load(5n, bytes(saved));
       expect(loaded.toString()).toBe(scenario.text);
       expect(loaded.version()).toEqual(whole.version());

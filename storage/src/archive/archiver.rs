@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::bucket::{Backoff, Bucket};
+use super::lag::Behind;
 use super::manifest::Manifest;
 use super::report::{Failing, Observer, Status};
 use super::settings::ArchiverOptions;
@@ -82,8 +83,10 @@ pub struct Archiver {
 /// What the task shares with its callers.
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
-    /// Bytes committed since the last round began.
+    /// Bytes committed since the last round began…
     moved: AtomicU64,
+    /// …in so many records.
+    moved_records: AtomicU64,
     roll_at_bytes: u64,
     queue_bytes: usize,
     wake: Notify,
@@ -104,9 +107,8 @@ pub(super) struct State {
     wanted: u64,
     /// Since when there is something that the running round does not know of.
     behind_since: Option<Instant>,
-    /// Since when there was something that it does.
-    round_since: Option<Instant>,
-    round_bytes: u64,
+    /// What it is to catch up with.
+    pub(super) round: Behind,
 }
 
 impl Archiver {
@@ -124,6 +126,7 @@ impl Archiver {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             moved: AtomicU64::new(0),
+            moved_records: AtomicU64::new(0),
             roll_at_bytes: options.roll_at_bytes,
             queue_bytes: options.snapshot_queue_bytes,
             wake: Notify::new(),
@@ -182,9 +185,11 @@ impl Archiver {
         true
     }
 
-    /// Hints that so many bytes were committed, so that they are archived before the timer.
-    pub fn moved(&self, bytes: usize) {
+    /// Tells that so many bytes were committed, in so many records: they are archived before the
+    /// timer if they are many, and until then they are what the archive is behind by.
+    pub fn moved(&self, bytes: usize, records: u64) {
         let bytes = bytes as u64;
+        (self.shared.moved_records).fetch_add(records, Ordering::Relaxed);
         let before = self.shared.moved.fetch_add(bytes, Ordering::Relaxed);
         if before == 0 && bytes > 0 {
             let mut state = self.shared.state.lock();
@@ -199,11 +204,11 @@ impl Archiver {
     #[must_use]
     pub fn status(&self) -> Status {
         let state = self.shared.state.lock();
-        let since = [state.round_since, state.behind_since];
-        let oldest = since.into_iter().flatten().min();
+        let since = state.behind_since.map(|since| since.elapsed());
         Status {
-            lag_bytes: state.round_bytes + self.shared.moved.load(Ordering::Relaxed),
-            lag_age: oldest.map_or(Duration::ZERO, |since| since.elapsed()),
+            lag_records: state.round.records + self.shared.moved_records.load(Ordering::Relaxed),
+            lag_bytes: state.round.bytes + self.shared.moved.load(Ordering::Relaxed),
+            lag_age: state.round.age().max(since.unwrap_or_default()),
             ..state.status.clone()
         }
     }
@@ -355,6 +360,7 @@ impl Work {
 
     async fn round(&mut self) -> Result<(), Stop> {
         if self.epoch == 0 {
+            self.survey().await?;
             self.take_over().await?;
         }
         self.check_fence()?;
@@ -383,16 +389,18 @@ impl Work {
     fn begin_round(&self) -> u64 {
         let mut state = self.shared.state.lock();
         let moved = self.shared.moved.swap(0, Ordering::Relaxed);
-        state.round_bytes += moved;
+        let records = self.shared.moved_records.swap(0, Ordering::Relaxed);
+        state.round.bytes += moved;
+        state.round.records += records;
         let since = state.behind_since.take();
-        state.round_since = state.round_since.or(since);
+        let since = since.map(|since| (since, Duration::ZERO));
+        state.round.since = state.round.since.or(since);
         state.wanted
     }
 
     fn end_round(&self, wanted: u64) {
         let mut state = self.shared.state.lock();
-        state.round_bytes = 0;
-        state.round_since = None;
+        state.round = Behind::default();
         drop(state);
         self.shared.working();
         self.shared.flushed.send_replace(wanted);

@@ -124,6 +124,29 @@ impl Log for ArchivedLog {
         future::ready(Ok(rows.collect())).boxed()
     }
 
+    fn all_rooms(
+        &self,
+        after: Option<&RoomName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<RoomRow>, ReadError>> {
+        let catalogue = self.archive.inner.catalogue.read();
+        let rows = catalogue.after(after).take(limit).map(|(name, room)| {
+            let archived = room.summary();
+            RoomRow {
+                room: name.clone(),
+                state: RoomState {
+                    start: archived.start,
+                    head: archived.head,
+                    deleted: room.is_deleted(),
+                    bytes: archived.bytes,
+                    created: archived.created,
+                    erased: archived.start.seq,
+                },
+            }
+        });
+        future::ready(Ok(rows.collect())).boxed()
+    }
+
     fn durability(&self) -> &'static str {
         "an archive, read only"
     }

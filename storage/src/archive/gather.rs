@@ -2,11 +2,12 @@
 //!
 //! The log's rooms and the archive's are walked side by side, by name. A room's position is the
 //! last record that the archive has of it, or its floor; the log must go on exactly there. Where
-//! it does not, this is not the log's archive, and nothing more is written to it.
+//! it does not, this is not the log's archive, and nothing more is written to it. Deleted rooms are
+//! among the log's, also those that the archive never had: their names are not free again.
 
 use std::collections::{HashMap, VecDeque};
 
-use protocol::{Head, RoomName, Run, Seq};
+use protocol::{Head, Kind, RoomName, Run, Seq};
 use tokio::time::Instant;
 
 use super::archiver::{Step, Stop, Work};
@@ -37,7 +38,7 @@ struct Packing {
 struct Position {
     /// The archive goes on after this.
     at: Head,
-    /// The log has deleted the room after this since.
+    /// What the log has up to this is gone for good, and the archive does not know it yet.
     erased: Option<Head>,
 }
 
@@ -157,7 +158,7 @@ impl Work {
     }
 
     async fn page(&self, after: Option<&RoomName>) -> Result<Vec<RoomRow>, ArchiveError> {
-        let rows = self.log.rooms(after, PAGE).await;
+        let rows = self.log.all_rooms(after, PAGE).await;
         rows.map_err(|error| log_failed(&error))
     }
 
@@ -195,7 +196,6 @@ impl Work {
     /// One pass over all rooms: everything that is durable when it is reached gets archived. Gives
     /// what is wrong with a room that could not be read, if there is one.
     pub(super) async fn gather(&mut self) -> Result<Option<ArchiveError>, Stop> {
-        self.shared.state.lock().status.lag_records = 0;
         let mut packing = None;
         let mut after: Option<RoomName> = None;
         let mut damaged = None;
@@ -247,19 +247,25 @@ impl Work {
     async fn room(&mut self, row: &RoomRow, packing: &mut Option<Packing>) -> Result<(), Stop> {
         let name = &row.room;
         let Position { mut at, erased } = self.position(row)?;
+        let known = || (self.archive.inner.catalogue.read().rooms).contains_key(name);
+        if row.state.deleted && self.options.contents == Contents::SnapshotsOnly && !known() {
+            return Ok(());
+        }
         if let Some(head) = erased {
+            // A snapshot at a cut is what the rest folds on; at an erasure there is nothing.
+            let kind = if self.goes_on(name, &row.state).await? {
+                EntryKind::Cut
+            } else {
+                EntryKind::Erasure
+            };
             let created = row.state.created;
             let packing = self.packing(packing);
-            packing
-                .builder
-                .push_floor(name, EntryKind::Erasure, head, created);
+            packing.builder.push_floor(name, kind, head, created);
             packing.reached.insert(name.clone(), at);
         }
         if self.options.contents == Contents::SnapshotsOnly {
             return Ok(());
         }
-        let lag = row.state.head.seq.since(at.seq);
-        self.shared.state.lock().status.lag_records += lag;
         while at.seq < row.state.head.seq {
             let runs = match self.log.read(name, at.seq, READ_BYTES).await {
                 Ok(runs) => runs,
@@ -293,6 +299,25 @@ impl Work {
             self.put_full(packing).await?;
         }
         Ok(())
+    }
+
+    /// Whether what the log has of a room goes on with the life before its start, as after
+    /// [`Entry::Begin`](crate::Entry::Begin); else it begins anew there, after a deletion.
+    async fn goes_on(&self, name: &RoomName, state: &RoomState) -> Result<bool, Stop> {
+        if state.deleted || state.start == Head::EMPTY {
+            return Ok(false);
+        }
+        let first = match self.log.read(name, state.start.seq, 0).await {
+            Ok(runs) => runs,
+            // Deleted or trimmed meanwhile, or damaged: the next round will tell.
+            Err(ReadError::Trimmed { .. } | ReadError::Damaged { .. }) => return Ok(false),
+            Err(error) => return Err(log_failed(&error).into()),
+        };
+        let first = first.first().and_then(|run| run.records().next());
+        let begins = first.is_some_and(|first| {
+            first.is_ok_and(|record| matches!(record.draft.kind, Kind::Created | Kind::Forked))
+        });
+        Ok(!begins)
     }
 
     /// Checks, packs and compresses, where that holds nobody up.
@@ -410,7 +435,10 @@ impl Work {
                 known,
             )
         };
-        if head.seq <= state.erased.max(floor.seq) || known || head.seq == Seq::ZERO {
+        let forgotten = state.erased.max(floor.seq);
+        let base = head == state.start && head.seq == forgotten;
+        let base = base && self.goes_on(room, &state).await?;
+        if (head.seq <= forgotten && !base) || known || head.seq == Seq::ZERO {
             return Ok(Verdict::Known);
         }
         let reached = match self.options.contents {
@@ -426,7 +454,9 @@ impl Work {
             let first = runs.first().and_then(|run| run.records().next());
             first.is_some_and(|record| record.is_ok_and(|record| record.head() == head))
         };
-        let right = if head.seq == reached.seq {
+        let right = if base {
+            true
+        } else if head.seq == reached.seq {
             head == reached
         } else if head.seq > state.start.seq {
             let runs = self.log.read(room, head.seq.previous(), 0).await;
@@ -460,7 +490,7 @@ impl Work {
         let mut state = self.shared.state.lock();
         state.status.records += meta.records;
         state.status.snapshots += meta.snapshots;
-        state.status.lag_records = state.status.lag_records.saturating_sub(meta.records);
+        state.round.archived(meta.records, meta.raw_bytes);
         drop(state);
         self.observer.published(&Published {
             rooms: meta.rooms,

@@ -1,9 +1,9 @@
 //! From a URL to a store and a prefix in it.
 //!
-//! The crate `object_store` retries on its own; that is turned off, because the archive retries
-//! with rules of its own and must say why it is late.
+//! The crate `object_store` retries on its own; for archives that is turned off, because they retry
+//! with rules of their own and must say why they are late.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +22,37 @@ const EXPECTED: &str = "expected file:///folder, s3://bucket/prefix, gs://bucket
 /// A connection that is not there after this long is tried anew.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The store that a URL names, and the prefix in it.
-pub(super) fn locate(
+/// How often `object_store` tries again what failed, for those who do not do so themselves.
+const RETRIES: usize = 4;
+
+/// The store that a URL names, as an archive takes it, and the path in it; for what is kept beside
+/// archives.
+///
+/// # Errors
+/// [`ArchiveError::Url`] for a bad URL, and [`ArchiveError::Store`] for a folder that cannot be made.
+pub fn open_store(
     url: &str,
     options: &Options,
+) -> Result<(Arc<dyn ObjectStore>, String), ArchiveError> {
+    let retry = RetryConfig {
+        max_retries: RETRIES,
+        ..RetryConfig::default()
+    };
+    locate(url, options, &retry)
+}
+
+/// The store of an archive, and the prefix in it.
+pub(super) fn locate_archive(
+    url: &str,
+    options: &Options,
+) -> Result<(Arc<dyn ObjectStore>, String), ArchiveError> {
+    locate(url, options, &once())
+}
+
+fn locate(
+    url: &str,
+    options: &Options,
+    retry: &RetryConfig,
 ) -> Result<(Arc<dyn ObjectStore>, String), ArchiveError> {
     let refuse = |why: String| ArchiveError::Url {
         url: without_password(url),
@@ -39,13 +66,16 @@ pub(super) fn locate(
             let folder = parsed
                 .to_file_path()
                 .map_err(|()| refuse(format!("not a folder of this machine; {EXPECTED}")))?;
-            return Ok((folder_store(&folder).map_err(refuse)?, String::new()));
+            if options.must_exist && !folder.is_dir() {
+                return Err(refuse("there is no such folder".to_owned()));
+            }
+            return Ok((folder_store(&folder)?, String::new()));
         }
         "s3" | "s3a" => {
             use_ring();
             let mut builder = AmazonS3Builder::new()
                 .with_url(url)
-                .with_retry(once())
+                .with_retry(retry.clone())
                 .with_client_options(client());
             for (name, value) in settings(options, "aws_") {
                 if let Ok(key) = name.parse() {
@@ -58,7 +88,7 @@ pub(super) fn locate(
             use_ring();
             let mut builder = GoogleCloudStorageBuilder::new()
                 .with_url(url)
-                .with_retry(once())
+                .with_retry(retry.clone())
                 .with_client_options(client());
             for (name, value) in settings(options, "google_") {
                 if let Ok(key) = name.parse() {
@@ -71,7 +101,7 @@ pub(super) fn locate(
             use_ring();
             let mut builder = MicrosoftAzureBuilder::new()
                 .with_url(url)
-                .with_retry(once())
+                .with_retry(retry.clone())
                 .with_client_options(client());
             for (name, value) in settings(options, "azure_") {
                 if let Ok(key) = name.parse() {
@@ -85,12 +115,16 @@ pub(super) fn locate(
     Ok((store, prefix))
 }
 
-/// A folder, which is made if it is not there; everything written to it is synced.
-fn folder_store(folder: &PathBuf) -> Result<Arc<dyn ObjectStore>, String> {
-    std::fs::create_dir_all(folder)
-        .map_err(|error| format!("the folder cannot be made: {error}"))?;
+/// A folder, which is made if it is not there; everything written to it is synced. One that cannot
+/// be made may be a disk that is not there yet.
+fn folder_store(folder: &Path) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
+    let failed = |doing: &str, why: String| ArchiveError::Store {
+        doing: format!("{doing} the folder {}", folder.display()),
+        why,
+    };
+    std::fs::create_dir_all(folder).map_err(|error| failed("make", error.to_string()))?;
     let store = LocalFileSystem::new_with_prefix(folder)
-        .map_err(|error| format!("the folder cannot be used: {error}"))?;
+        .map_err(|error| failed("use", error.to_string()))?;
     Ok(Arc::new(store.with_fsync(true)))
 }
 
@@ -173,7 +207,7 @@ mod tests {
             ),
             ("memory://", "", "InMemory"),
         ] {
-            let (found, at) = locate(url, &options(&variables)).unwrap();
+            let (found, at) = locate_archive(url, &options(&variables)).unwrap();
             assert_eq!(at, prefix, "{url}");
             assert_eq!(found.to_string(), store, "{url}");
         }
@@ -182,12 +216,12 @@ mod tests {
     #[test]
     fn a_url_that_names_nothing_says_what_would() {
         for url in ["nowhere", "ftp://x/y", "file://host/x"] {
-            let Err(error) = locate(url, &Options::default()) else {
+            let Err(error) = locate_archive(url, &Options::default()) else {
                 panic!("{url} is no archive");
             };
             assert!(error.to_string().contains("s3://bucket/prefix"), "{error}");
         }
-        let secret = locate("ftp://me:secret@x/y", &Options::default());
+        let secret = locate_archive("ftp://me:secret@x/y", &Options::default());
         assert!(!format!("{:?}", secret.err()).contains("secret"));
     }
 }

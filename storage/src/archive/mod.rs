@@ -17,7 +17,7 @@
 //! | [`segment`], [`index`], [`manifest`], [`snapshot`] | the formats |
 //! | [`location`], [`bucket`] | stores, and the few operations on them |
 //! | [`catalogue`], [`read`] | what there is of each room, and reading it |
-//! | [`archiver`] | filling it; [`gather`], [`publish`], [`compact`] and [`tidy`] are its work |
+//! | [`archiver`] | filling it; [`gather`], [`publish`], [`compact`], [`tidy`] and [`lag`] are its work |
 //! | [`verify`](mod@verify), [`restore`](mod@restore) | the scrub, and filling an empty log |
 //! | [`as_log`] | an archive read as if it were a log |
 //!
@@ -41,6 +41,7 @@ mod error;
 pub mod faults;
 mod gather;
 mod index;
+mod lag;
 pub mod limits;
 mod location;
 mod manifest;
@@ -73,6 +74,7 @@ use self::segment::SegmentId;
 pub use self::archiver::Archiver;
 pub use self::as_log::ArchivedLog;
 pub use self::error::ArchiveError;
+pub use self::location::open_store;
 pub use self::report::{Compacted, Failing, Observer, Published, Status, Trimmed};
 pub use self::restore::{RestoreError, Restored, RestoredRoom, restore};
 pub use self::settings::{ArchiverOptions, Contents, Retention};
@@ -86,6 +88,8 @@ pub struct Options {
     /// `AWS_ALLOW_HTTP`, `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`, `AWS_REGION`, `GOOGLE_…`, `AZURE_…`.
     /// Others are ignored, so the binary may pass its whole environment.
     pub variables: Vec<(String, String)>,
+    /// A folder that is not there is an error; else it is made.
+    pub must_exist: bool,
     /// The store has to answer within this time, and to send each further piece within it.
     pub attempt_timeout: Duration,
     /// How often a read is tried before it fails.
@@ -100,6 +104,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             variables: Vec::new(),
+            must_exist: false,
             attempt_timeout: Duration::from_secs(30),
             read_tries: 4,
             index_cache_bytes: 64 << 20,
@@ -198,7 +203,7 @@ impl Archive {
     /// [`ArchiveError::Url`] for a bad URL; [`ArchiveError::Store`] when the store does not answer;
     /// [`ArchiveError::Damaged`] when the newest manifest cannot be read.
     pub async fn open(url: &str, options: Options) -> Result<Self, ArchiveError> {
-        let (store, prefix) = location::locate(url, &options)?;
+        let (store, prefix) = location::locate_archive(url, &options)?;
         Self::on(store, &prefix, options).await
     }
 
@@ -230,6 +235,12 @@ impl Archive {
     /// As [`Archive::open`]; the view stays as it was.
     pub async fn refresh(&self) -> Result<(), ArchiveError> {
         self.inner.refresh().await
+    }
+
+    /// Whether anything was ever archived here: whether there is a manifest.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.inner.catalogue.read().manifest.number > 0
     }
 
     /// What there is of a room. `None` for one that never was archived or was deleted.

@@ -89,11 +89,11 @@ pub struct Failing {
 pub struct Status {
     /// Its epoch, once it has taken the archive.
     pub epoch: Option<u64>,
-    /// Records in the log that are not in the archive, as of the last look.
+    /// Records in the log that are not in the archive; also those that are on their way into it.
     pub lag_records: u64,
-    /// Bytes committed since what is in the archive was.
+    /// Their sealed bytes, about.
     pub lag_bytes: u64,
-    /// How long the oldest of these has been waiting; zero when nothing is.
+    /// How long the oldest of these has been waiting, at the most; zero when nothing is.
     pub lag_age: Duration,
     /// What stands in the way, if something does.
     pub failing: Option<Failing>,

@@ -374,7 +374,16 @@ impl Log for SledLog {
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<RoomRow>, ReadError>> {
         let after = after.cloned();
-        self.blocking(move |shared| shared.page(after.as_ref(), limit))
+        self.blocking(move |shared| shared.page(after.as_ref(), limit, false))
+    }
+
+    fn all_rooms(
+        &self,
+        after: Option<&RoomName>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<RoomRow>, ReadError>> {
+        let after = after.cloned();
+        self.blocking(move |shared| shared.page(after.as_ref(), limit, true))
     }
 
     fn durability(&self) -> &'static str {

@@ -226,11 +226,13 @@ impl Shared {
         })
     }
 
-    /// Rooms by name: those in memory that differ from their rows, over the rows.
+    /// Rooms by name, deleted ones among them or not: those in memory that differ from their rows,
+    /// over the rows.
     pub(super) fn page(
         &self,
         after: Option<&RoomName>,
         limit: usize,
+        deleted: bool,
     ) -> Result<Vec<RoomRow>, ReadError> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         // Memory first: a room that is moved meanwhile is then met twice, and not missed.
@@ -238,7 +240,8 @@ impl Shared {
         let mut dirty = dirty.into_iter().peekable();
         let mut rows = Vec::new();
         let mut take = |room: RoomName, state: RoomState| {
-            if !state.deleted && state.head != Head::EMPTY && rows.len() < limit {
+            let listed = deleted || !state.deleted;
+            if listed && state.head != Head::EMPTY && rows.len() < limit {
                 rows.push(RoomRow { room, state });
             }
             rows.len() < limit

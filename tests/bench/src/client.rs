@@ -27,6 +27,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use crate::{
     frame::{self, FrameEvent, FrameReader},
     server::Target,
+    speech::{self, Speech},
     wire::{self, Incoming},
 };
 
@@ -100,6 +101,8 @@ impl Crowd {
             reader,
             state: State::Connecting,
             answers_step1: target.answers_step1,
+            speech: target.speech,
+            room: target.room.clone(),
             joined: false,
         });
         self.out.outs.push(Out::default());
@@ -314,7 +317,13 @@ impl Crowd {
             behind = response.split_off(end + 4);
             bytes = &behind;
             conn.state = State::Open;
-            if conn.answers_step1 {
+            if let Speech::Well(kind) = conn.speech {
+                let room = std::mem::take(&mut conn.room);
+                // A client of its own for each connection.
+                let client = id as u64 + 1;
+                self.out
+                    .send(id, |out| speech::write_hello(out, &room, kind, client));
+            } else if conn.answers_step1 {
                 self.out
                     .send(id, |out| frame::write(out, wire::STEP_1_EMPTY));
             } else {
@@ -325,7 +334,20 @@ impl Crowd {
         }
         let (joining, out) = (&mut self.joining, &mut self.out);
         let mut trouble = None;
+        let is_well = conn.speech != Speech::Yjs;
         let fed = conn.reader.feed(bytes, |event| match event {
+            FrameEvent::Message { head, len } if is_well && head.len() as u64 == len => {
+                let heard = speech::read(head, &mut |message| {
+                    if matches!(message, Incoming::Step2(_)) && !conn.joined {
+                        conn.joined = true;
+                        *joining -= 1;
+                    }
+                    load.message(id, message, now, out);
+                });
+                if let Err(malformed) = heard {
+                    trouble = Some(malformed.to_string());
+                }
+            }
             FrameEvent::Message { head, len } if head.len() as u64 == len => match wire::read(head)
             {
                 Ok(Incoming::Step1) => out.send(id, |out| frame::write(out, wire::STEP_2_EMPTY)),
@@ -492,6 +514,9 @@ struct Conn {
     reader: FrameReader,
     state: State,
     answers_step1: bool,
+    speech: Speech,
+    /// The room's name, until it has been said.
+    room: String,
     joined: bool,
 }
 

@@ -17,8 +17,8 @@ use hdrhistogram::Histogram;
 
 use crate::{
     client::{ConnId, Load, Outbox},
-    story::{Hand, Reader, Story},
-    update,
+    speech::{Expected, Pieces, Speech},
+    story::Hand,
     wire::Incoming,
 };
 
@@ -57,6 +57,7 @@ pub(crate) struct ClosedLoop {
     ack: Ack,
     asks: Option<AckEvery>,
     in_flight: InFlight,
+    speech: Speech,
     hand: Hand,
     bytes: usize,
     epoch: Instant,
@@ -92,6 +93,7 @@ impl ClosedLoop {
             ack,
             asks,
             in_flight,
+            speech: Speech::Yjs,
             hand,
             bytes,
             epoch: Instant::now(),
@@ -101,6 +103,11 @@ impl ClosedLoop {
             next_room: 0,
             figures: Figures::new(),
         }
+    }
+
+    /// Speaks another protocol; before the first room is added.
+    pub(crate) fn speak(&mut self, speech: Speech) {
+        self.speech = speech;
     }
 
     /// Adds a room between connections that have joined it.
@@ -116,11 +123,11 @@ impl ClosedLoop {
             }
             self.roles[conn] = role;
         }
-        let story = Story::new(self.hand, room as u32, self.bytes);
+        let pieces = Pieces::new(self.speech, self.hand, room as u32, self.bytes);
         self.rooms.push(Room {
             writer,
-            reader: reader.map(|_| story.reader()),
-            story,
+            reader: reader.map(|_| pieces.reader()),
+            pieces,
             sent: VecDeque::new(),
             first: 0,
             acked: 0,
@@ -172,23 +179,16 @@ impl ClosedLoop {
         let at = self.nanos(now);
         let Room {
             writer,
-            story,
+            pieces,
             sent,
             first,
             ..
         } = &mut self.rooms[room];
+        let next = *first + sent.len() as u64;
         out.send(*writer, |bytes| {
-            for _ in 0..n {
-                story.go_on(bytes);
-                sent.push_back(at);
-                if self.asks == Some(AckEvery::Update) {
-                    update::write_ack_request(bytes, *first + sent.len() as u64);
-                }
-            }
-            if self.asks == Some(AckEvery::Write) {
-                update::write_ack_request(bytes, *first + sent.len() as u64);
-            }
+            pieces.write(self.speech, next, n, self.asks, bytes);
         });
+        sent.extend(std::iter::repeat_n(at, n as usize));
     }
 
     fn spend_tokens(&mut self, now: Instant, out: &mut Outbox) {
@@ -331,8 +331,8 @@ impl Figures {
 
 struct Room {
     writer: ConnId,
-    story: Story,
-    reader: Option<Reader>,
+    pieces: Pieces,
+    reader: Option<Expected>,
     /// When the updates from number `first` on were written.
     sent: VecDeque<u64>,
     first: u64,

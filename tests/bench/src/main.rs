@@ -20,6 +20,7 @@ mod relay;
 mod report;
 mod scenario;
 mod server;
+mod speech;
 mod story;
 mod update;
 mod wire;
@@ -61,7 +62,8 @@ struct Options {
     /// The folder with the Node peers' package.json
     #[arg(long, global = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/peers"), hide_default_value = true)]
     peers_dir: PathBuf,
-    /// Compare these, the first with each of the others: well, well-bare, well-archiving, yjs, yjs-leveldb, relay,
+    /// Compare these, the first with each of the others: well, well-bare, well-archiving, well:yjs,
+    /// well:text, well:opaque (in its own protocol; throughput only), yjs, yjs-leveldb, relay,
     /// relay-coalescing, or a running server as `NAME[@PID]=ws://host:port/path/{room}`
     #[arg(long, global = true, value_delimiter = ',', value_parser = Peer::parse)]
     servers: Option<Vec<Peer>>,

@@ -362,6 +362,8 @@ mod tests {
                 addr,
                 path: room.to_owned(),
                 answers_step1: false,
+                speech: crate::speech::Speech::Yjs,
+                room: String::new(),
             };
             let targets = [target("/a"), target("/a"), target("/b"), target("/b")];
             let timeout = Duration::from_secs(10);

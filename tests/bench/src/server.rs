@@ -21,7 +21,10 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::process::Signal;
 
-use crate::{client, meter};
+use crate::{
+    client, meter,
+    speech::{Kind, Speech},
+};
 
 /// A kind of server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,12 @@ pub(crate) enum Peer {
     WellBare,
     /// The Well with an archive in a folder.
     WellArchiving,
+    /// The Well in its own protocol, in Yjs rooms.
+    WellYjs,
+    /// The Well in its own protocol, in text rooms.
+    WellText,
+    /// The Well in its own protocol, in rooms that it does not look into.
+    WellOpaque,
     /// `@y/websocket-server` in memory.
     Yjs,
     /// `@y/websocket-server` on `LevelDB`, which nothing waits for.
@@ -56,13 +65,16 @@ impl Peer {
             "well" => Ok(Self::Well),
             "well-bare" => Ok(Self::WellBare),
             "well-archiving" => Ok(Self::WellArchiving),
+            "well:yjs" => Ok(Self::WellYjs),
+            "well:text" => Ok(Self::WellText),
+            "well:opaque" => Ok(Self::WellOpaque),
             "yjs" => Ok(Self::Yjs),
             "yjs-leveldb" => Ok(Self::YjsLeveldb),
             "relay" => Ok(Self::Relay),
             "relay-coalescing" => Ok(Self::RelayCoalescing),
             _ => {
                 let unknown = || {
-                    "expected well, well-bare, well-archiving, yjs, yjs-leveldb, relay, relay-coalescing \
+                    "expected well, well-bare, well-archiving, well:yjs, well:text, well:opaque, yjs, yjs-leveldb, relay, relay-coalescing \
                      or NAME[@PID]=ws://host:port/path/{room}"
                         .to_owned()
                 };
@@ -90,7 +102,18 @@ impl Peer {
 
     /// Whether it is the Well, however it is set up.
     fn is_well(&self) -> bool {
-        matches!(self, Self::Well | Self::WellBare | Self::WellArchiving)
+        self.speech() != Speech::Yjs
+            || matches!(self, Self::Well | Self::WellBare | Self::WellArchiving)
+    }
+
+    /// The protocol it is spoken to in.
+    pub(crate) fn speech(&self) -> Speech {
+        match self {
+            Self::WellYjs => Speech::Well(Kind::Yjs),
+            Self::WellText => Speech::Well(Kind::Text),
+            Self::WellOpaque => Speech::Well(Kind::Opaque),
+            _ => Speech::Yjs,
+        }
     }
 
     /// Whether it holds documents, and so answers Step1 with Step2.
@@ -110,6 +133,9 @@ impl fmt::Display for Peer {
             Self::Well => "well",
             Self::WellBare => "well-bare",
             Self::WellArchiving => "well-archiving",
+            Self::WellYjs => "well:yjs",
+            Self::WellText => "well:text",
+            Self::WellOpaque => "well:opaque",
             Self::Yjs => "yjs",
             Self::YjsLeveldb => "yjs-leveldb",
             Self::Relay => "relay",
@@ -159,12 +185,18 @@ impl Launcher {
         let mut command = Command::new(&this);
         command.arg("tied");
         match peer {
-            Peer::Well | Peer::WellBare | Peer::WellArchiving => {
+            Peer::Well
+            | Peer::WellBare
+            | Peer::WellArchiving
+            | Peer::WellYjs
+            | Peer::WellText
+            | Peer::WellOpaque => {
                 let serve = command.arg(&self.well);
                 // One room that takes everything for seconds has a larger document than rooms may.
                 let config = dir.join("well.toml");
-                fs::write(&config, "[limits]\ndocument_bytes = 8589934592\n")
-                    .with_context(|| format!("write {}", config.display()))?;
+                let text =
+                    "[limits]\ndocument_bytes = 8589934592\n[spaces.blob]\nkind = \"opaque\"\n";
+                fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
                 let serve = serve.args(["serve", "--listen", "127.0.0.1:0", "--config"]);
                 serve.arg(config).arg("--data").arg(dir.join("well"));
                 if *peer == Peer::WellBare {
@@ -261,12 +293,22 @@ pub(crate) struct Target {
     pub(crate) path: String,
     /// Whether a Step2 is to be expected.
     pub(crate) answers_step1: bool,
+    /// The protocol to speak.
+    pub(crate) speech: Speech,
+    /// The room's name, for a protocol that says it in a message.
+    pub(crate) room: String,
 }
 
 impl Server {
     /// Where to connect for a room.
     pub(crate) fn target(&self, room: &str) -> Target {
+        let name = match self.peer.speech() {
+            Speech::Well(Kind::Opaque) => format!("blob/{room}"),
+            Speech::Well(Kind::Text) => format!("text/{room}"),
+            Speech::Yjs | Speech::Well(Kind::Yjs) => format!("doc/{room}"),
+        };
         let path = match &self.peer {
+            peer if peer.speech() != Speech::Yjs => "/well".to_owned(),
             peer if peer.is_well() => format!("/yjs/doc/{room}"),
             Peer::External { url, .. } => match client::parse_ws_url(url) {
                 Ok((_, path)) => path.replace("{room}", room),
@@ -278,6 +320,8 @@ impl Server {
             addr: self.addr,
             path,
             answers_step1: self.peer.has_documents(),
+            speech: self.peer.speech(),
+            room: name,
         }
     }
 

@@ -2,12 +2,14 @@
 //! and the few messages they speak.
 //!
 //! The tests know the server only from outside: its binary, its sockets, its exit code. None of
-//! its crates is used here, so that a mistake in one of them is not repeated in what checks it.
+//! its crates is used here, so that a mistake in one of them is not repeated in what checks it; the
+//! client is one of those that are tried on it.
 
 pub mod command;
 pub mod http;
 pub mod server;
 pub mod socket;
+pub mod udp;
 pub mod wire;
 
 use std::future::Future;

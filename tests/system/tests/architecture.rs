@@ -29,9 +29,11 @@ const HOUSE: &[(&str, &[&str])] = &[
             "broker",
         ],
     ),
+    ("well-client", &["protocol", "crdt"]),
     (
         "well",
         &[
+            "well-client",
             "protocol",
             "crdt",
             "storage",
@@ -119,11 +121,9 @@ fn every_member_has_its_place() {
         let in_tests = folder.starts_with("tests/");
         assert!(in_house != in_tests, "{} lies in {folder}", package.name);
         if in_house {
-            assert_eq!(
-                folder,
-                package.name.as_str(),
-                "a crate lies in a folder of its name"
-            );
+            let name = package.name.as_str();
+            let name = name.strip_prefix("well-").unwrap_or(name);
+            assert_eq!(folder, name, "a crate lies in a folder of its name");
         }
     }
 }
@@ -222,8 +222,13 @@ fn the_codemap_says_who_knows_whom() {
         let package = metadata
             .workspace_packages()
             .into_iter()
-            .find(|package| package.name.as_str() == name);
-        if let Some(package) = package.filter(|_| HOUSE.iter().any(|(house, _)| house == name)) {
+            .find(|package| folder_of(package, root) == *name);
+        let is_house = |package: &&Package| {
+            HOUSE
+                .iter()
+                .any(|(house, _)| *house == package.name.as_str())
+        };
+        if let Some(package) = package.filter(is_house) {
             let known: BTreeSet<&str> = match knows.as_str() {
                 "nothing" => BTreeSet::new(),
                 "the above" | "all" => above.clone(),
@@ -240,7 +245,7 @@ fn the_codemap_says_who_knows_whom() {
                 );
             }
         }
-        above.insert(name);
+        above.insert(package.map_or(name, |package| package.name.as_str()));
     }
 }
 

@@ -222,13 +222,18 @@ async fn what_is_exported_is_imported_with_the_same_chain() {
     let alone = well(&["export", "--to", "-", "--archive", &world.archive()]).ok();
     assert_eq!(alone.as_bytes(), whole, "and so is the archive");
     let one = well(&["export", ROOMS[1], "--to", "-", "--data", data]).ok();
-    assert!(piped.contains(&one) && one.lines().count() == 41, "{one}");
+    let (records, end) = one.trim_end().rsplit_once('\n').expect("lines");
+    assert!(
+        piped.contains(records) && one.lines().count() == 42,
+        "{one}"
+    );
+    assert_eq!(end, r#"{"end":{"rooms":1,"records":40}}"#);
     let twice = well(&["export", "--to", text(&export), "--data", data]);
     assert_eq!(twice.code, Some(0), "{twice}");
     assert_eq!(
         fs::read(&export).expect("an export"),
         whole,
-        "there is nothing to add"
+        "nothing has come since"
     );
 
     let into = folder.join("imported");
@@ -274,12 +279,43 @@ async fn what_is_exported_is_imported_with_the_same_chain() {
         assert_eq!(json, well(&["state", room, "--data", data]).ok());
         assert!(well(&put).fails().contains("exists"));
     }
-    let to = url(&folder.join("bucket"));
-    fs::create_dir(folder.join("bucket")).expect("a folder");
-    for format in ["jsonl", "yjs"] {
-        let _ = well(&["export", "--format", format, "--to", &to, "--data", data]).ok();
+    // To URLs, and back from them.
+    let bucket = folder.join("bucket");
+    let to = url(&bucket.join("all.jsonl"));
+    let _ = well(&["export", "--to", &to, "--data", data]).ok();
+    assert_eq!(fs::read(bucket.join("all.jsonl")).expect("it"), whole);
+    let from = folder.join("from a URL");
+    let _ = well(&["import", &to, "--data", text(&from)]).ok();
+    same(text(&from));
+    let to = ["export", "--format", "yjs", "--to", &url(&bucket)];
+    let _ = well(&[&to[..], &["--data", data]].concat()).ok();
+    assert_eq!(files(&bucket).len(), 1 + ROOMS.len());
+    // What is no export is not taken for an empty one, and what is no archive is not made one.
+    let nothing = folder.join("nothing");
+    for from in [url(&bucket), url(&nothing), text(&nothing).to_owned()] {
+        let into = folder.join("none");
+        let said = well(&["import", &from, "--data", text(&into)]).fails();
+        assert!(!said.contains("imported"), "{said}");
     }
-    assert_eq!(files(&folder.join("bucket")).len(), 2 * ROOMS.len());
+    let said = well(&["archive", "verify", "--archive", &url(&nothing)]).fails();
+    assert!(said.contains("no such folder"), "{said}");
+    assert!(!nothing.exists());
+    let said = well(&["archive", "verify", "--archive", &url(&bucket)]).fails();
+    assert!(said.contains("no archive"), "{said}");
+    let empty = folder.join("empty.jsonl");
+    fs::write(&empty, "").expect("a file");
+    let said = well(&["import", text(&empty), "--data", text(&back)]).fails();
+    assert!(said.contains("cut off"), "{said}");
+    let away = Away::new();
+    let mut command = command(&["export", "--to", "s3://away/all.jsonl", "--data", data]);
+    let output = command.envs(away.variables()).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("s3://away/all.jsonl"), "{said}");
+    let missing = folder.join("missing.jsonl");
+    let said = well(&["export", "doc/none", "--to", text(&missing), "--data", data]).fails();
+    assert!(!said.contains("exported"), "{said}");
+    assert!(!missing.exists() && !folder.join("missing.jsonl.part").exists());
     assert!(
         well(&["export", "doc/none", "--to", "-", "--data", data])
             .fails()
@@ -302,11 +338,16 @@ async fn an_interrupted_export_or_import_goes_on() {
     let mut random = StdRng::seed_from_u64(seed());
     for case in 0..6 {
         let cut = random.random_range(0..whole.len());
-        let part = folder.join(format!("{case}.jsonl"));
+        let part = folder.join(format!("{case}.jsonl.part"));
         fs::write(&part, &whole[..cut]).expect("it is cut");
         let into = folder.join(format!("{case}.data"));
-        // What was cut inside a line is told; what stood before it is there.
+        // What does not end is refused, wherever it was cut.
         let torn = well(&["import", text(&part), "--data", text(&into)]);
+        let whole_but_for_a_byte = cut + 1 == whole.len();
+        assert_eq!(torn.code, Some(i32::from(!whole_but_for_a_byte)), "{torn}");
+        assert!(whole_but_for_a_byte || !into.exists(), "cut at {cut}");
+        // It is taken if that is said: what was cut inside a line is told, what stood before is there.
+        let torn = well(&["import", "--partial", text(&part), "--data", text(&into)]);
         let at_a_line = cut == 0 || whole[cut - 1] == b'\n' || whole[cut] == b'\n';
         assert_eq!(
             torn.code,
@@ -320,13 +361,19 @@ async fn an_interrupted_export_or_import_goes_on() {
                 .as_bytes(),
             whole
         );
-        let _ = well(&["export", "--to", text(&part), "--data", data]).ok();
+        let done = folder.join(format!("{case}.jsonl"));
+        let _ = well(&["export", "--to", text(&done), "--data", data]).ok();
         assert!(
-            fs::read(&part).expect("an export") == whole,
+            fs::read(&done).expect("an export") == whole && !part.exists(),
             "cut at {cut} of {}",
             whole.len()
         );
     }
+    let twice = folder.join("twice.jsonl");
+    fs::write(&twice, [&whole[..], &whole].concat()).expect("a file");
+    let into = folder.join("twice.data");
+    let ran = well(&["import", text(&twice), "--data", text(&into)]);
+    assert!(ran.stderr.contains("imported 3 rooms, 180 "), "{ran}");
     // An import that is killed.
     let into = folder.join("killed");
     let arguments = ["import", text(&export), "--data", text(&into)];
@@ -361,8 +408,17 @@ async fn an_interrupted_export_or_import_goes_on() {
         other.data(),
     ])
     .ok();
-    let said = well(&["export", ROOMS[0], "--to", text(&part), "--data", data]).fails();
-    assert!(said.contains("another history"), "{said}");
+    // An export that was interrupted does not go on with another history.
+    let done = folder.join("one.jsonl");
+    fs::rename(&part, folder.join("one.jsonl.part")).expect("it is there");
+    let _ = well(&["export", ROOMS[0], "--to", text(&done), "--data", data]).ok();
+    let one = fs::read(&done).expect("an export");
+    let (records, _) = std::str::from_utf8(&one)
+        .expect("JSON")
+        .trim_end()
+        .rsplit_once('\n')
+        .expect("lines");
+    assert!(String::from_utf8_lossy(&whole).contains(records));
     // Nor is a line that was changed.
     let mut changed = String::from_utf8(whole).expect("JSON");
     let place = changed.find("\"seq\":7,").expect("a seventh record");
@@ -379,6 +435,173 @@ async fn an_interrupted_export_or_import_goes_on() {
     let fresh = folder.join("fresh");
     let said = well(&["import", text(&part), "--data", text(&fresh)]).fails();
     assert!(said.contains("seq 7"), "{said}");
+}
+
+/// A repeated export is as new as the log is, whether the last one was whole or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_never_older_than_its_command() {
+    let mut world = World::start("");
+    for (client, room) in [(2, "doc/b"), (4, "doc/d")] {
+        write(world.at(), room, client, 0..10, 50).await;
+    }
+    world.stop();
+    let export = world.folder.path().join("backup.jsonl");
+    let to = ["export", "--to", text(&export), "--data"];
+    let _ = well(&[&to[..], &[world.data()]].concat()).ok();
+    let old = fs::read(&export).expect("an export");
+    world.server.start_again();
+    for (client, room, from) in [(1, "doc/a", 0), (2, "doc/b", 10), (3, "doc/c", 0)] {
+        write(world.at(), room, client, from..from + 5, 50).await;
+    }
+    world.stop();
+    let now = well(&["export", "--to", "-", "--data", world.data()]).ok();
+    // Over the whole one; over what an interruption left; and over one that lacked but its name.
+    let line = |n: usize| {
+        old.iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .nth(n)
+    };
+    let middle = line(14).expect("a line").0 + 1;
+    for left in [None, Some(&old[..middle]), Some(&old[..])] {
+        if let Some(left) = left {
+            fs::write(world.folder.path().join("backup.jsonl.part"), left).expect("a file");
+        }
+        let ran = well(&[&to[..], &[world.data()]].concat());
+        assert!(ran.stderr.contains("exported 4 rooms, 35 records"), "{ran}");
+        assert_eq!(ran.ok(), "");
+        assert_eq!(fs::read(&export).expect("an export"), now.as_bytes());
+    }
+}
+
+/// Retention and trimming leave rooms that begin in the middle: they stay readable wherever they go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_whose_first_records_are_gone_goes_with_its_snapshot() {
+    let mut world = World::start("[archive]\nkeep_local = \"0s\"\n[spaces.doc]\nretention = 20\n");
+    let room = "doc/retained";
+    // The first has a time of its own.
+    write(world.at(), room, 1, 0..1, 10_000).await;
+    write(world.at(), room, 1, 1..40, 10_000).await;
+    // A room that ends leaves a snapshot, and that is where it will be cut.
+    world.stop();
+    world.server.start_again();
+    write(world.at(), room, 1, 40..70, 10_000).await;
+    let first = get(world.at(), room, "records?limit=1").await.json();
+    let first = first["at"].as_str().expect("a time").to_owned();
+    write(world.at(), "doc/short", 2, 0..3, 10).await;
+    world.stop();
+    world.server.start_again();
+    let start = until(PATIENCE, "retention and trimming have been", || async {
+        let timeline = get(world.at(), room, "timeline").await.json();
+        timeline["start"].as_u64().filter(|start| *start > 0)
+    })
+    .await;
+    // What is gone is said to be gone, by time as by Seq, and nothing is done with another moment.
+    for query in [
+        "state?seq=1",
+        &format!("state?at={first}"),
+        &format!("diff?from={first}"),
+        "records?from=1",
+        "records?from=1&to=10",
+        &format!("timeline?to={first}"),
+        "timeline?from=1",
+    ] {
+        let answer = get(world.at(), room, query).await;
+        assert_eq!(answer.status, 410, "{query}: {}", answer.head);
+        assert_eq!(answer.json()["code"], "trimmed");
+    }
+    for what in ["restore", "fork"] {
+        let to = format!("/api/v1/rooms/{}/{what}", path(room));
+        let body = format!("{{\"at\":\"{first}\"}}");
+        let answer = request(world.at(), "POST", &to, "", &body).await;
+        assert!(
+            answer.as_ref().is_ok_and(|said| said.contains("410")),
+            "{what}: {answer:?}"
+        );
+    }
+    let empty = get(world.at(), room, "state?at=0").await;
+    assert_eq!(
+        (empty.status, empty.body),
+        (200, vec![0, 0]),
+        "nothing had happened yet"
+    );
+    let records = get(world.at(), room, "records").await.body;
+    assert_eq!(
+        String::from_utf8_lossy(&records).lines().count() as u64,
+        70 - start
+    );
+    world.stop();
+    let (data, archive) = (world.data(), world.archive());
+    let document = well(&["state", room, "--data", data]).ok();
+    let folder = world.folder.path();
+    let holds = |data: &Path| {
+        let said = well(&["verify", "--data", text(data)]).ok();
+        assert!(said.contains("all holds: 2 rooms"), "{said}");
+        assert_eq!(well(&["state", room, "--data", text(data)]).ok(), document);
+    };
+
+    let restored = folder.join("restored");
+    let _ = well(&["restore", "--archive", &archive, "--data", text(&restored)]).ok();
+    holds(&restored);
+    let export = folder.join("all.jsonl");
+    let ran = well(&["export", "--to", text(&export), "--archive", &archive]);
+    let gone = format!("the records of {room} up to seq {start} are not here");
+    assert!(ran.stderr.contains(&gone), "{ran}");
+    let _ = ran.ok();
+    let whole = fs::read_to_string(&export).expect("an export");
+    assert_eq!(whole.matches("\n{\"snapshot\":{\"seq\":").count(), 1);
+    let imported = folder.join("imported");
+    let _ = well(&["import", text(&export), "--data", text(&imported)]).ok();
+    holds(&imported);
+    let again = well(&["export", "--to", "-", "--data", text(&imported)]).ok();
+    assert!(again == whole, "what is imported is what was exported");
+    let changed = whole.replace("\"content\":\"A", "\"content\":\"B");
+    fs::write(folder.join("changed.jsonl"), changed).expect("a file");
+    let (from, into) = (folder.join("changed.jsonl"), folder.join("changed"));
+    let said = well(&["import", text(&from), "--data", text(&into)]).fails();
+    assert!(said.contains("hash"), "{said}");
+    // An archive of its own, of a log that was trimmed and of one that begins in the middle.
+    for (name, data, archive) in [
+        ("of both", data, Some(&archive)),
+        ("of a restored log", text(&restored), None),
+    ] {
+        let native = folder.join(name);
+        let mut to = vec!["export", "--format", "archive", "--to", text(&native)];
+        to.extend(["--data", data]);
+        to.extend(
+            archive
+                .into_iter()
+                .flat_map(|archive| ["--archive", archive]),
+        );
+        let _ = well(&to).ok();
+        let _ = well(&["archive", "verify", "--archive", &url(&native)]).ok();
+        let back = folder.join(format!("{name}, back"));
+        let _ = well(&["import", &url(&native), "--data", text(&back)]).ok();
+        holds(&back);
+    }
+    // Without the snapshot the room is dead; that is seen, and the others are not held up.
+    fs::remove_dir_all(restored.join("snapshots")).expect("snapshots");
+    let said = well(&["verify", "--data", text(&restored)]).fails();
+    assert!(
+        said.contains(room) && said.contains("no snapshot"),
+        "{said}"
+    );
+    let rest = folder.join("rest.jsonl");
+    let to = ["export", "--to", text(&rest), "--data", text(&restored)];
+    let said = well(&to).fails();
+    assert!(
+        said.contains(room) && said.contains("1 rooms could not"),
+        "{said}"
+    );
+    let rest = fs::read_to_string(&rest).expect("an export");
+    assert!(rest.starts_with("{\"room\":\"doc/short\""), "{rest}");
+    assert!(
+        rest.ends_with("{\"end\":{\"rooms\":1,\"records\":3}}\n"),
+        "{rest}"
+    );
+    // A log that was trimmed says so.
+    let ran = well(&["log", room, "--data", data]);
+    assert!(ran.stderr.contains("are not here"), "{ran}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -455,7 +678,7 @@ async fn a_lost_disk_comes_back_from_the_archive() {
     assert!(said.contains("doc/else"), "{said}");
     let empty = url(&world.folder.path().join("empty"));
     let said = well(&["restore", "--archive", &empty, "--data", &data]).fails();
-    assert!(said.contains("no room"), "{said}");
+    assert!(said.contains("no such folder"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -771,7 +994,12 @@ async fn a_store_that_is_away_holds_nothing_up_and_is_filled_when_it_comes() {
     let away = ready(server.address()).await;
     assert_eq!(away["archive"]["ok"], false, "{away}");
     let state = away["archive"]["state"].as_str().unwrap_or_default();
-    assert!(state.contains("not been reached"), "{away}");
+    let says = ["not been reached", "failed to"];
+    assert!(says.iter().all(|part| state.contains(part)), "{away}");
+    assert!(server.stop().success(), "{}", server.stderr());
+    let said = server.stderr();
+    assert!(said.contains("nothing has been archived"), "{said}");
+    server.start_again();
 
     store.comes("history").await;
     until(PATIENCE, "it archives", || async {
@@ -792,6 +1020,38 @@ async fn a_store_that_is_away_holds_nothing_up_and_is_filled_when_it_comes() {
     assert!(said.contains("all holds: 1 rooms, 20 records"), "{said}");
     let archived = run(&["log", "doc/room", "--archive", archive]);
     assert_eq!(archived, log(data, "doc/room"));
+    // An export to the bucket is one object, and comes back from there.
+    let export = "s3://history/exports/all.jsonl";
+    run(&["export", "--to", export, "--data", data]);
+    let folder = TempDir::with_prefix("well-past-").expect("a temporary folder");
+    let into = folder.path().join("imported");
+    run(&["import", export, "--data", text(&into)]);
+    assert_eq!(log(text(&into), "doc/room"), log(data, "doc/room"));
+    let mut wrong = command(&["archive", "verify", "--archive", "s3://history/elsewhere"]);
+    let output = wrong.envs(store.variables()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+/// A folder that cannot be made is an archive that cannot be reached.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_made_keeps_no_server_from_starting() {
+    let folder = TempDir::with_prefix("well-past-").expect("a temporary folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "in the way").expect("a file");
+    let mut server = Server::new("sled");
+    server.set_arguments(["--archive", &url(&file.join("archive"))]);
+    server.start_again();
+    write(server.address(), "doc/room", 1, 0..3, 10).await;
+    let away = ready(server.address()).await;
+    let state = away["archive"]["state"].as_str().unwrap_or_default();
+    assert!(state.contains("make the folder"), "{away}");
+    fs::remove_file(&file).expect("it is there");
+    until(PATIENCE, "it archives", || async {
+        let now = ready(server.address()).await;
+        (now["archive"]["ok"] == true).then_some(())
+    })
+    .await;
+    assert!(server.stop().success(), "{}", server.stderr());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -959,10 +1219,27 @@ async fn a_trimmed_log_still_answers_for_all_of_it() {
     let early = get(world.at(), room, "state?seq=3").await;
     assert_eq!(early.status, 503, "{early:?}");
     assert_eq!(early.json()["code"], "archive_unreadable");
-    for query in ["", "?from=1", "?from=3&limit=1"] {
-        let answer = get(world.at(), room, &format!("records{query}")).await;
-        assert_eq!(answer.status, 503, "records{query}: {answer:?}");
+    let third = String::from_utf8_lossy(&all);
+    let third: Value = serde_json::from_str(third.lines().nth(2).expect("a third")).expect("JSON");
+    let third = third["at"].as_str().expect("a time");
+    for query in [
+        "records",
+        "records?from=1",
+        "records?from=3&limit=1",
+        &format!("state?at={third}"),
+        "timeline",
+        &format!("timeline?to={third}"),
+        "diff",
+    ] {
+        let answer = get(world.at(), room, query).await;
+        assert_eq!(answer.status, 503, "{query}: {}", answer.head);
     }
+    let body = format!("{{\"at\":\"{third}\"}}");
+    let restored = request(world.at(), "POST", &restore, "", &body).await;
+    assert!(
+        restored.as_ref().is_ok_and(|said| said.contains("503")),
+        "{restored:?}"
+    );
     let late = get(world.at(), room, "records?from=80").await;
     assert_eq!(String::from_utf8_lossy(&late.body).lines().count(), 2);
     world.stop();

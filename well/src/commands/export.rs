@@ -1,13 +1,10 @@
 //! `well export`: rooms' history as JSON lines, documents as Yjs updates, or a whole archive.
 //!
-//! JSON lines begin, for each room, with what stands before its first record:
-//! `{"room", "start": {"seq", "at", "chain"}, "created"}`; then come its records, each as the HTTP
-//! API gives it. One file holds any number of rooms, by name. An export to a file that was
-//! interrupted goes on after its last whole line, once that line's chain hash has been found to be
-//! the log's; one to an object store skips the rooms that are there already, as they are now.
+//! Whatever it is, what it writes is whole or is not there. A room whose first records are gone is
+//! exported with the snapshot that the rest folds on; without one it is refused, the others are
+//! exported, and the command fails.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +12,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
-use protocol::{Head, RoomName, Run, Seq};
-use replay::Span;
-use replay::lines::Line;
-use storage::archive::{Archiver, ArchiverOptions};
+use object_store::{ObjectStoreExt, PutPayload};
+use protocol::RoomName;
+use replay::{Span, WholeLog};
+use storage::Log;
+use storage::archive::{Archive, Archiver, ArchiverOptions, open_store};
 
-use super::lines::{RoomLine, Text};
-use crate::progress;
-use crate::source::{Chosen, Opened, Source, open_archive};
+use super::export_lines;
+use crate::source::{Chosen, Opened, Source};
+use crate::{progress, stores};
 
-/// How many bytes of records are read at once.
-const PAGE_BYTES: usize = 1 << 20;
 /// How long the last part of an archive may take to be written.
 const FLUSH_TIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -39,7 +34,7 @@ pub(crate) struct ExportArgs {
     /// In which form
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
-    /// A file, a folder (yjs), "-" for standard output, or an object store's URL
+    /// A file or "-" for standard output (jsonl), a folder (yjs, archive), or an object store's URL
     #[arg(long, short, value_name = "FILE|URL")]
     to: String,
     #[command(flatten)]
@@ -49,7 +44,7 @@ pub(crate) struct ExportArgs {
 /// The forms of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Every record as a line of JSON
+    /// Every record as a line of JSON: one file, or one object of a store
     Jsonl,
     /// Each document as one binary update
     Yjs,
@@ -61,29 +56,37 @@ pub(crate) async fn run(args: ExportArgs) -> anyhow::Result<()> {
     let chosen = Chosen::parse(&args.rooms)?;
     let opened = args.source.open().await?;
     let bar = progress::counting("exporting");
-    let done = match (args.format, args.to.contains("://")) {
-        (Format::Archive, _) => to_archive(&opened, &chosen, &args.to, &bar).await,
-        (Format::Jsonl, false) => to_file(&opened, &chosen, &args.to, &bar).await,
-        (Format::Yjs, false) => to_folder(&opened, &chosen, Path::new(&args.to), &bar).await,
-        (format, true) => to_store(&opened, &chosen, format, &args.to, &bar).await,
+    let done = match args.format {
+        Format::Archive => to_archive(&opened, &chosen, &args.to, &bar).await,
+        Format::Jsonl => export_lines::export(&opened, &chosen, &args.to, &bar).await,
+        Format::Yjs => match stores::path_of(&args.to)? {
+            Some(folder) => to_folder(&opened, &chosen, &folder, &bar).await,
+            None => to_store(&opened, &chosen, &args.to, &bar).await,
+        },
     };
     bar.finish_and_clear();
+    opened.close().await;
     let done = done?;
+    if done.rooms == 0 && done.refused == 0 {
+        bail!("there is no room {}", args.rooms);
+    }
     eprintln!(
         "exported {} rooms, {} records to {}",
         done.rooms, done.records, args.to
     );
-    if done.rooms == 0 {
-        bail!("there is no room {}", args.rooms);
+    if done.refused > 0 {
+        bail!("{} rooms could not be exported", done.refused);
     }
-    opened.close().await;
     Ok(())
 }
 
+/// What was exported.
 #[derive(Debug, Default)]
-struct Done {
-    rooms: u64,
-    records: u64,
+pub(super) struct Done {
+    pub(super) rooms: u64,
+    pub(super) records: u64,
+    /// Rooms of which no document can be had.
+    pub(super) refused: u64,
 }
 
 /// Calls `each` for every room that is chosen.
@@ -102,135 +105,7 @@ macro_rules! for_each_room {
     };
 }
 
-/// Writes the records after `after`, and calls `bar` along.
-async fn write_records(
-    opened: &Opened,
-    room: &RoomName,
-    span: &Span,
-    after: Seq,
-    out: &mut impl Write,
-    bar: &ProgressBar,
-) -> anyhow::Result<u64> {
-    let (mut at, mut records) = (after, 0);
-    while at < span.head.seq {
-        let page = opened.history.read(room, at, PAGE_BYTES).await?;
-        if page.is_empty() {
-            break;
-        }
-        for run in &page {
-            run.verify()
-                .map_err(|(seq, damage)| anyhow::anyhow!("{room} at seq {seq}: {damage}"))?;
-        }
-        for record in page.iter().flat_map(Run::records) {
-            let record = record.with_context(|| format!("{room} after seq {at}"))?;
-            at = record.seq;
-            records += 1;
-            serde_json::to_writer(&mut *out, &Line::from(&record))?;
-            out.write_all(b"\n")?;
-        }
-        bar.inc(records_of(&page));
-    }
-    Ok(records)
-}
-
-fn records_of(page: &[Run]) -> u64 {
-    page.iter().map(Run::len).sum()
-}
-
-fn write_start(room: &RoomName, span: &Span, out: &mut impl Write) -> anyhow::Result<()> {
-    serde_json::to_writer(&mut *out, &RoomLine::new(room, span.start, span.created))?;
-    out.write_all(b"\n")?;
-    Ok(())
-}
-
-async fn to_file(
-    opened: &Opened,
-    chosen: &Chosen,
-    to: &str,
-    bar: &ProgressBar,
-) -> anyhow::Result<Done> {
-    let mut done = Done::default();
-    if to == "-" {
-        let mut out = BufWriter::new(std::io::stdout().lock());
-        for_each_room!(opened, chosen, None, |room, span| {
-            write_start(&room, &span, &mut out)?;
-            done.records +=
-                write_records(opened, &room, &span, span.start.seq, &mut out, bar).await?;
-            done.rooms += 1;
-        });
-        out.flush()?;
-        return Ok(done);
-    }
-    let path = Path::new(to);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)
-        .with_context(|| format!("{to} cannot be written"))?;
-    let resumed = resume(&file, to)?;
-    let mut out = BufWriter::new(&file);
-    let mut after = None;
-    if let Some((room, head)) = resumed {
-        let span = opened.history.span(&room).await?;
-        let moment = replay::Moment::Seq(head.seq);
-        let there = opened.history.resolve(&room, &span, moment).await;
-        if head != span.start && there.ok() != Some(head) {
-            bail!(
-                "{to} holds another history of {room} than this log does: it ends with seq {} and \
-                 chain {}; export to another file",
-                head.seq,
-                head.chain
-            );
-        }
-        bar.println(format!("going on after {room} at seq {}", head.seq));
-        done.records += write_records(opened, &room, &span, head.seq, &mut out, bar).await?;
-        done.rooms += 1;
-        after = Some(room);
-    }
-    for_each_room!(opened, chosen, after, |room, span| {
-        write_start(&room, &span, &mut out)?;
-        done.records += write_records(opened, &room, &span, span.start.seq, &mut out, bar).await?;
-        done.rooms += 1;
-    });
-    out.flush()?;
-    drop(out);
-    file.sync_all()
-        .with_context(|| format!("{to} cannot be synced"))?;
-    Ok(done)
-}
-
-/// Finds the end of the last whole line of an export, cuts off what follows, and tells which room
-/// and record stand there.
-fn resume(file: &File, to: &str) -> anyhow::Result<Option<(RoomName, Head)>> {
-    let mut reader = BufReader::new(file);
-    let (mut line, mut whole) = (String::new(), 0);
-    let mut at: Option<(RoomName, Head)> = None;
-    loop {
-        line.clear();
-        let read = reader
-            .read_line(&mut line)
-            .with_context(|| format!("{to} cannot be read"))?;
-        if read == 0 || !line.ends_with('\n') {
-            break;
-        }
-        match Text::parse(&line).with_context(|| format!("{to} is not an export"))? {
-            Text::Room(room) => at = Some((room.name()?, room.start()?)),
-            Text::Record(record) => {
-                let (_, head) = at
-                    .as_mut()
-                    .with_context(|| format!("{to} begins with no room"))?;
-                *head = record.head();
-            }
-        }
-        whole += read as u64;
-    }
-    let mut file = file;
-    file.set_len(whole)?;
-    file.seek(std::io::SeekFrom::End(0))?;
-    Ok(at)
-}
+pub(super) use for_each_room;
 
 async fn to_folder(
     opened: &Opened,
@@ -291,37 +166,22 @@ fn object_name(room: &RoomName, ending: &str) -> String {
 async fn to_store(
     opened: &Opened,
     chosen: &Chosen,
-    format: Format,
     url: &str,
     bar: &ProgressBar,
 ) -> anyhow::Result<Done> {
-    let address = url::Url::parse(url).with_context(|| format!("{url} is no URL"))?;
-    let (store, prefix) = object_store::parse_url_opts(&address, std::env::vars())
-        .with_context(|| format!("{url} names no object store"))?;
-    let store: Arc<dyn ObjectStore> = Arc::from(store);
+    let (store, prefix) = open_store(url, &stores::archive_options())?;
+    let prefix = object_store::path::Path::from(prefix);
     let mut done = Done::default();
     for_each_room!(opened, chosen, None, |room, span| {
         // The name says what is in it, so what is there already is whole.
-        let ending = match format {
-            Format::Yjs => "yjs",
-            Format::Jsonl | Format::Archive => "jsonl",
-        };
-        let version = format!("{}-{}.{ending}", span.head.seq, span.head.chain);
-        let name = format!("{}.{version}", room.name());
+        let name = format!("{}.{}-{}.yjs", room.name(), span.head.seq, span.head.chain);
         let path = prefix.clone().join(room.space()).join(name);
         if store.head(&path).await.is_err() {
-            let bytes = match format {
-                Format::Yjs => document(opened, &room, &span).await?.to_vec(),
-                Format::Jsonl | Format::Archive => {
-                    let mut out = Vec::new();
-                    write_start(&room, &span, &mut out)?;
-                    write_records(opened, &room, &span, span.start.seq, &mut out, bar).await?;
-                    out
-                }
-            };
+            let bytes = document(opened, &room, &span).await?;
             let put = store.put(&path, PutPayload::from(bytes)).await;
             put.with_context(|| format!("{room} cannot be written to {url}"))?;
         }
+        bar.inc(span.head.seq.since(span.start.seq));
         done.records += span.head.seq.since(span.start.seq);
         done.rooms += 1;
     });
@@ -337,39 +197,63 @@ async fn to_archive(
     if *chosen != Chosen::All {
         bail!("an archive is of everything; choose rooms with --format jsonl or yjs");
     }
+    let mut done = Done::default();
+    // Before anything is written: an archive cannot leave a room out.
+    for_each_room!(opened, chosen, None, |room, span| {
+        if !span.from_nothing && opened.base(&room, &span).await?.is_none() {
+            bail!("{room} has no snapshot to begin with; export the others as JSON lines");
+        }
+        done.rooms += 1;
+    });
+    if done.rooms == 0 {
+        return Ok(done);
+    }
     let url = if to.contains("://") {
         to.to_owned()
     } else {
         std::fs::create_dir_all(to).with_context(|| format!("{to} cannot be made"))?;
         let path = Path::new(to).canonicalize()?;
-        crate::stores::file_url(&path)
+        stores::file_url(&path)
     };
-    let archive = open_archive(&url).await?;
+    let archive = Archive::open(&url, stores::archive_options()).await;
+    let archive = archive.with_context(|| format!("the archive {url}"))?;
+    let log: Arc<dyn Log> = Arc::new(WholeLog::new(opened.history.clone()));
     let options = ArchiverOptions::default();
-    let archiver = Archiver::start(Arc::clone(&opened.log), archive, options, Arc::new(()));
-    let mut done = Done::default();
-    {
-        let flushing = archiver.flush(FLUSH_TIME);
-        tokio::pin!(flushing);
-        loop {
-            tokio::select! {
-                flushed = flushing.as_mut() => {
-                    flushed.with_context(|| format!("the archive {url}"))?;
-                    break;
-                }
-                () = tokio::time::sleep(Duration::from_millis(200)) => {
-                    bar.set_position(archiver.status().records);
-                }
-            }
-        }
-    }
-    done.records = archiver.status().records;
+    let archiver = Archiver::start(log, archive, options, Arc::new(()));
+    flush(&archiver, &url, bar).await?;
+    // Snapshots are taken once their records are there. One at a time: they may be large.
     for_each_room!(opened, chosen, None, |room, span| {
         let archived = archiver.archive().room(&room);
         if archived.is_none_or(|archived| archived.head.seq < span.head.seq) {
             bail!("{room} was not archived to its end");
         }
-        done.rooms += 1;
+        if !span.from_nothing
+            && let Some(base) = opened.history.first_snapshot(&room, &span).await?
+        {
+            let seq = base.head.seq;
+            archiver.offer(base);
+            flush(&archiver, &url, bar).await?;
+            let there = archiver.archive().snapshots(&room);
+            if !there.iter().any(|head| head.seq == seq) {
+                bail!("the snapshot of {room} at seq {seq} was not archived");
+            }
+        }
     });
+    done.records = archiver.status().records;
     Ok(done)
+}
+
+async fn flush(archiver: &Archiver, url: &str, bar: &ProgressBar) -> anyhow::Result<()> {
+    let flushing = archiver.flush(FLUSH_TIME);
+    tokio::pin!(flushing);
+    loop {
+        tokio::select! {
+            flushed = flushing.as_mut() => {
+                return flushed.with_context(|| format!("the archive {url}"));
+            }
+            () = tokio::time::sleep(Duration::from_millis(200)) => {
+                bar.set_position(archiver.status().records);
+            }
+        }
+    }
 }

@@ -3,21 +3,30 @@
 //! Every record keeps its Seq, time and author, and its chain hash is computed anew and compared,
 //! so what comes in is what went out. What the folder has already is compared and skipped, so an
 //! import that was interrupted is simply run again; a room with another history is an error.
+//!
+//! An export says at its end that it is whole. One that does not is refused before anything is
+//! written; from standard input, where that cannot be known, what came stays and the command fails.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use futures_util::TryStreamExt;
 use indicatif::ProgressBar;
+use object_store::ObjectStoreExt;
 use protocol::record::RunBuilder;
 use protocol::{Head, Record, RoomName, Run};
 use replay::Document;
+use replay::lines::SnapshotLine;
+use storage::archive::{Archive, open_store};
 use storage::{Batch, Entry, Log};
 
-use super::lines::Text;
+use super::lines::{Counts, Text};
+use crate::bases::Bases;
 use crate::source::open_archive;
 use crate::{config, progress, stores};
 
@@ -27,8 +36,11 @@ const BATCH_BYTES: usize = 1 << 20;
 /// `well import`
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// JSON lines, "-" for standard input, a .yjs file, or an archive's URL
+    /// JSON lines (a file, a URL of one, or "-" for standard input), a .yjs file, or an archive's URL
     from: String,
+    /// Take what there is of an export that was cut off
+    #[arg(long)]
+    partial: bool,
     /// The room to put a .yjs file into: a new one
     #[arg(long, value_name = "SPACE/NAME")]
     room: Option<String>,
@@ -46,46 +58,188 @@ pub(crate) struct ImportArgs {
 }
 
 pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<()> {
+    let path = stores::path_of(&args.from)?;
+    let from = match (&args.room, path) {
+        (Some(_), path) => Incoming::Document(path.unwrap_or_else(|| PathBuf::from(&args.from))),
+        (None, _) if args.from == "-" => {
+            Incoming::Lines(Box::new(BufReader::new(std::io::stdin())))
+        }
+        (None, Some(path)) if path.is_dir() => {
+            let path = path.canonicalize()?;
+            Incoming::Archive(open_archive(&stores::file_url(&path)).await?)
+        }
+        (None, Some(path)) => Incoming::Lines(Box::new(open_lines(&path, args.partial)?)),
+        (None, None) => from_store(&args).await?,
+    };
     let log = stores::open_log(&args.data, None)?;
     let bar = progress::counting("importing");
-    let (rooms, records) = if args.from.contains("://") {
-        let archive = open_archive(&args.from).await?;
-        let restored = storage::archive::restore(&archive, &*log, |room| {
-            bar.inc(room.records);
-        });
-        let restored = restored.await?;
-        (restored.rooms, restored.records)
-    } else if let Some(room) = &args.room {
-        import_document(&args, &log, room).await?
-    } else {
-        let mut import = Import {
-            log: &log,
-            bar: &bar,
-            room: None,
-            head: Head::EMPTY,
-            there: Head::EMPTY,
-            pending: RunBuilder::new(Head::EMPTY),
-            rooms: 0,
-            records: 0,
-        };
-        if args.from == "-" {
-            import.read(std::io::stdin().lock()).await?;
-        } else {
-            let file =
-                File::open(&args.from).with_context(|| format!("{} cannot be read", args.from))?;
-            import.read(BufReader::new(file)).await?;
-        }
-        (import.rooms, import.records)
-    };
+    let imported = import(&args, from, &log, &bar).await;
     bar.finish_and_clear();
-    eprintln!("imported {rooms} rooms, {records} new records");
     log.close().await;
+    let (rooms, records) = imported?;
+    eprintln!("imported {rooms} rooms, {records} new records");
     Ok(())
+}
+
+/// What is imported.
+enum Incoming {
+    Archive(Archive),
+    Document(PathBuf),
+    Lines(Box<dyn BufRead>),
+}
+
+async fn import(
+    args: &ImportArgs,
+    from: Incoming,
+    log: &Arc<dyn Log>,
+    bar: &ProgressBar,
+) -> anyhow::Result<(u64, u64)> {
+    let spaces = config::spaces(args.config.as_deref())?;
+    let mut unknown = HashSet::new();
+    match from {
+        Incoming::Archive(archive) => {
+            let mut based = Vec::new();
+            let restored = storage::archive::restore(&archive, &**log, |room| {
+                bar.inc(room.records);
+                unknown.extend(unknown_space(&spaces, &room.room));
+                if !room.deleted && room.start != Head::EMPTY {
+                    based.push(room.room.clone());
+                }
+            });
+            let restored = restored.await?;
+            warn_of(&unknown);
+            keep_bases(&archive, &based, &args.data, log).await?;
+            Ok((restored.rooms, restored.records))
+        }
+        Incoming::Document(path) => import_document(&path, args, log).await,
+        Incoming::Lines(lines) => {
+            let mut import = Import {
+                log,
+                data: &args.data,
+                bar,
+                room: None,
+                head: Head::EMPTY,
+                there: Head::EMPTY,
+                pending: RunBuilder::new(Head::EMPTY),
+                bases: None,
+                rooms: HashSet::new(),
+                since_end: Counts::default(),
+                ended: false,
+                records: 0,
+            };
+            import.read(lines).await?;
+            let rooms = import.rooms.iter();
+            unknown.extend(rooms.filter_map(|room| unknown_space(&spaces, room)));
+            warn_of(&unknown);
+            if !import.ended && !args.partial {
+                bail!("{}; what came is imported", cut_off(&args.from));
+            }
+            Ok((import.rooms.len() as u64, import.records))
+        }
+    }
+}
+
+fn unknown_space(spaces: &BTreeMap<String, config::Space>, room: &RoomName) -> Option<String> {
+    let known = spaces.contains_key(room.space());
+    (!known).then(|| room.space().to_owned())
+}
+
+fn warn_of(spaces: &HashSet<String>) {
+    let mut spaces: Vec<_> = spaces.iter().map(String::as_str).collect();
+    spaces.sort_unstable();
+    if !spaces.is_empty() {
+        eprintln!(
+            "not configured here, so these spaces are not served: {}",
+            spaces.join(", ")
+        );
+    }
+}
+
+/// Puts the snapshots beside the log that the rooms of an archive begin with whose first records
+/// are gone.
+pub(super) async fn keep_bases(
+    archive: &Archive,
+    rooms: &[RoomName],
+    data: &Path,
+    log: &Arc<dyn Log>,
+) -> anyhow::Result<()> {
+    if rooms.is_empty() {
+        return Ok(());
+    }
+    let mut bases = Bases::open(data, log).await?;
+    for room in rooms {
+        // What begins anew after a deletion has none, and needs none.
+        let Some(first) = archive.snapshots(room).first().copied() else {
+            continue;
+        };
+        if let Some(snapshot) = archive.snapshot(room, first.seq).await? {
+            bases.keep(snapshot).await?;
+        }
+    }
+    bases.finish().await
+}
+
+fn cut_off(from: &str) -> String {
+    format!("{from} is cut off: it does not say at its end that it is whole (--partial takes it)")
+}
+
+/// How much of a file's end is looked at for its last line.
+const END_BYTES: u64 = 4096;
+
+/// A file of JSON lines that is whole.
+fn open_lines(path: &Path, partial: bool) -> anyhow::Result<BufReader<File>> {
+    let name = path.display().to_string();
+    let file = File::open(path).with_context(|| format!("{name} cannot be read"))?;
+    lines_of(file, &name, partial)
+}
+
+fn lines_of(mut file: File, name: &str, partial: bool) -> anyhow::Result<BufReader<File>> {
+    let failed = || format!("{name} cannot be read");
+    let length = file.metadata().with_context(failed)?.len();
+    let tail = length.saturating_sub(END_BYTES);
+    file.seek(SeekFrom::Start(tail)).with_context(failed)?;
+    let mut end = Vec::new();
+    (&mut file)
+        .take(END_BYTES)
+        .read_to_end(&mut end)
+        .with_context(failed)?;
+    let end = String::from_utf8_lossy(&end);
+    let last = end.lines().rfind(|line| !line.is_empty());
+    let whole = last.is_some_and(|line| matches!(Text::parse(line), Ok(Text::End(_))));
+    if !whole && !partial {
+        bail!("{}", cut_off(name));
+    }
+    file.seek(SeekFrom::Start(0)).with_context(failed)?;
+    Ok(BufReader::new(file))
+}
+
+/// The object of JSON lines, or else the archive, that a URL names.
+async fn from_store(args: &ImportArgs) -> anyhow::Result<Incoming> {
+    let url = &args.from;
+    let (store, path) = open_store(url, &stores::archive_options())?;
+    let path = object_store::path::Path::from(path);
+    if path.as_ref().is_empty() || store.head(&path).await.is_err() {
+        return Ok(Incoming::Archive(open_archive(url).await?));
+    }
+    // Its end is looked at first, and it may be long, so it goes by way of a file.
+    let failed = || format!("{url} cannot be read");
+    let mut file = tempfile::tempfile().context("a temporary file cannot be made")?;
+    let mut pieces = store.get(&path).await.with_context(failed)?.into_stream();
+    while let Some(piece) = pieces.try_next().await.with_context(failed)? {
+        file.write_all(&piece)
+            .context("the temporary file cannot be written")?;
+    }
+    Ok(Incoming::Lines(Box::new(lines_of(
+        file,
+        url,
+        args.partial,
+    )?)))
 }
 
 /// An import of JSON lines on its way.
 struct Import<'a> {
     log: &'a Arc<dyn Log>,
+    data: &'a Path,
     bar: &'a ProgressBar,
     room: Option<RoomName>,
     /// The last line's record.
@@ -93,7 +247,13 @@ struct Import<'a> {
     /// What the log had of the room when its line came.
     there: Head,
     pending: RunBuilder,
-    rooms: u64,
+    /// Opened with the first snapshot.
+    bases: Option<Bases>,
+    rooms: HashSet<RoomName>,
+    /// What has come since the last end of an export: several may follow each other.
+    since_end: Counts,
+    /// Whether the last line said that all is there.
+    ended: bool,
     records: u64,
 }
 
@@ -105,7 +265,9 @@ impl Import<'_> {
             if line.is_empty() {
                 continue;
             }
-            match Text::parse(&line).with_context(at)? {
+            let text = Text::parse(&line).with_context(at)?;
+            self.ended = matches!(text, Text::End(_));
+            match text {
                 Text::Room(room) => {
                     self.flush().await?;
                     let (name, start) = (room.name()?, room.start().with_context(at)?);
@@ -113,9 +275,51 @@ impl Import<'_> {
                     self.begin(name, start, created).await.with_context(at)?;
                 }
                 Text::Record(record) => self.take(record).await.with_context(at)?,
+                Text::Snapshot(snapshot) => self.keep(snapshot).await.with_context(at)?,
+                Text::End(counts) => {
+                    let came = std::mem::take(&mut self.since_end);
+                    if came != counts {
+                        bail!(
+                            "{}: {} rooms and {} records were exported, and {} rooms and {} \
+                             records came",
+                            at(),
+                            counts.rooms,
+                            counts.records,
+                            came.rooms,
+                            came.records
+                        );
+                    }
+                }
             }
         }
-        self.flush().await
+        self.flush().await?;
+        match self.bases.take() {
+            Some(bases) => bases.finish().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the snapshot of the last record beside the log.
+    async fn keep(&mut self, snapshot: SnapshotLine) -> anyhow::Result<()> {
+        let room = self.room.clone().context("the first line names no room")?;
+        let snapshot = snapshot.of(room)?;
+        if snapshot.head != self.head {
+            bail!(
+                "the snapshot of {} is of seq {}, and the record before it has seq {}",
+                snapshot.room,
+                snapshot.head.seq,
+                self.head.seq
+            );
+        }
+        // It is compared with the log, so its record has to be there.
+        self.flush().await?;
+        if self.bases.is_none() {
+            self.bases = Some(Bases::open(self.data, self.log).await?);
+        }
+        match &mut self.bases {
+            Some(bases) => bases.keep(snapshot).await,
+            None => Ok(()),
+        }
     }
 
     async fn begin(
@@ -128,7 +332,16 @@ impl Import<'_> {
         if state.deleted {
             bail!("{room} has been deleted here; a deleted room's name is not used again");
         }
-        if state.head == Head::EMPTY && start != Head::EMPTY {
+        let begins = state.head == Head::EMPTY;
+        if !begins && start.seq > state.head.seq {
+            bail!(
+                "{room} ends at seq {} here, and the export goes on after seq {}: what is between is \
+                 missing",
+                state.head.seq,
+                start.seq
+            );
+        }
+        if begins && start != Head::EMPTY {
             let entries = vec![Entry::Begin(room.clone(), start, created)];
             self.log.append(Batch { entries }).await?;
         }
@@ -139,8 +352,9 @@ impl Import<'_> {
         };
         self.head = start;
         self.pending = RunBuilder::new(self.there);
+        self.rooms.insert(room.clone());
         self.room = Some(room);
-        self.rooms += 1;
+        self.since_end.rooms += 1;
         Ok(())
     }
 
@@ -154,6 +368,7 @@ impl Import<'_> {
             );
         }
         self.head = record.head();
+        self.since_end.records += 1;
         self.bar.inc(1);
         if record.seq <= self.there.seq {
             if record.seq == self.there.seq && record.head() != self.there {
@@ -197,11 +412,12 @@ async fn write(log: &Arc<dyn Log>, room: &RoomName, run: Run) -> anyhow::Result<
 
 /// Makes a room of one Yjs update.
 async fn import_document(
+    from: &Path,
     args: &ImportArgs,
     log: &Arc<dyn Log>,
-    room: &str,
 ) -> anyhow::Result<(u64, u64)> {
     use protocol::{Author, Draft, Kind, SessionId, Timestamp};
+    let room = args.room.as_deref().unwrap_or_default();
     let room = RoomName::parse(room).with_context(|| format!("{room:?} is no room"))?;
     let spaces = config::spaces(args.config.as_deref())?;
     if spaces.get(room.space()).map(|space| space.kind) != Some(replay::Kind::Yjs) {
@@ -211,7 +427,7 @@ async fn import_document(
         bail!("{room} exists, or has existed; choose another name");
     }
     let update =
-        std::fs::read(&args.from).with_context(|| format!("{} cannot be read", args.from))?;
+        std::fs::read(from).with_context(|| format!("{} cannot be read", from.display()))?;
     let update = bytes::Bytes::from(update);
     let mut document = replay::YjsDocument::new();
     for answer in document.integrate(std::slice::from_ref(&update)) {

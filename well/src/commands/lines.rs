@@ -1,8 +1,15 @@
 //! The lines of an export.
+//!
+//! ```text
+//! {"room":"doc/a","start":{"seq","at","chain"},"created"}   a room begins: records after `start`
+//! {"seq":1,"at",…,"chain"}                                  a record, as the HTTP API gives it
+//! {"snapshot":{"seq","at","chain"},"kind",…,"content"}      what the rest folds on, after its record
+//! {"end":{"rooms":1,"records":1}}                           the export is whole
+//! ```
 
 use anyhow::Context;
-use protocol::{Chain, Head, Record, RoomName, Seq, Timestamp};
-use replay::lines::{Line, read_hex, read_time};
+use protocol::{Head, Record, RoomName, Timestamp};
+use replay::lines::{HeadLine, Line, SnapshotLine, read_time};
 use serde::{Deserialize, Serialize};
 
 /// The line that begins a room: records follow that come after `start`.
@@ -10,27 +17,15 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub(crate) struct RoomLine {
     room: String,
-    start: Start,
+    start: HeadLine,
     created: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Start {
-    seq: u64,
-    at: String,
-    chain: String,
 }
 
 impl RoomLine {
     pub(crate) fn new(room: &RoomName, start: Head, created: Timestamp) -> Self {
         Self {
             room: room.as_str().to_owned(),
-            start: Start {
-                seq: start.seq.get(),
-                at: start.at.to_string(),
-                chain: start.chain.to_string(),
-            },
+            start: start.into(),
             created: created.to_string(),
         }
     }
@@ -40,12 +35,7 @@ impl RoomLine {
     }
 
     pub(crate) fn start(&self) -> anyhow::Result<Head> {
-        let start = &self.start;
-        Ok(Head {
-            seq: Seq::new(start.seq),
-            at: read_time(&start.at).context("start.at is no time")?,
-            chain: Chain::from_raw(read_hex(&start.chain).context("start.chain is no hash")?),
-        })
+        Head::try_from(&self.start).context("start")
     }
 
     pub(crate) fn created(&self) -> anyhow::Result<Timestamp> {
@@ -53,19 +43,49 @@ impl RoomLine {
     }
 }
 
-/// A line of either kind.
+/// The last line: the export is whole, and this is how much it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Counts {
+    pub(crate) rooms: u64,
+    pub(crate) records: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndLine {
+    pub(crate) end: Counts,
+}
+
+/// A line of any kind.
 pub(crate) enum Text {
     Room(RoomLine),
     Record(Record),
+    Snapshot(SnapshotLine),
+    End(Counts),
 }
 
 impl Text {
     pub(crate) fn parse(line: &str) -> anyhow::Result<Self> {
-        // A record has no room, and a room's line has no Seq.
+        // Each kind has a first field of its own.
         if line.starts_with("{\"room\"") {
             return Ok(Self::Room(serde_json::from_str(line)?));
+        }
+        if line.starts_with("{\"snapshot\"") {
+            return Ok(Self::Snapshot(serde_json::from_str(line)?));
+        }
+        if line.starts_with("{\"end\"") {
+            let line: EndLine = serde_json::from_str(line)?;
+            return Ok(Self::End(line.end));
         }
         let line: Line = serde_json::from_str(line)?;
         Ok(Self::Record(line.try_into()?))
     }
+}
+
+/// Adds a line.
+pub(crate) fn put(out: &mut Vec<u8>, line: &impl Serialize) -> anyhow::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.push(b'\n');
+    Ok(())
 }

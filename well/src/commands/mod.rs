@@ -2,8 +2,10 @@
 
 pub(crate) mod archive;
 pub(crate) mod export;
+mod export_lines;
 pub(crate) mod import;
 mod lines;
+pub(crate) mod live;
 pub(crate) mod past;
 pub(crate) mod restore;
 pub(crate) mod serve;

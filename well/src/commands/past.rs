@@ -9,7 +9,7 @@ use protocol::{RoomName, Run, Seq};
 use replay::lines::Line;
 use replay::{Moment, Span};
 
-use crate::source::{Opened, Source};
+use crate::source::{GONE, Opened, Source};
 
 /// How many bytes of records are read at once.
 const PAGE_BYTES: usize = 1 << 20;
@@ -105,6 +105,14 @@ pub(crate) async fn log(args: LogArgs) -> anyhow::Result<()> {
     let (after, up_to) = history
         .stretch(&room, &span, args.from.as_deref(), args.to.as_deref())
         .await?;
+    if args.from.is_none() && !span.from_nothing {
+        let start = span.start.seq;
+        let why = format!("the records of {room} up to seq {start} are not here: {GONE}");
+        if up_to.seq <= start {
+            bail!("{why}");
+        }
+        eprintln!("{why}");
+    }
     let mut left = args.limit.unwrap_or(u64::MAX);
     let mut at = after.seq;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use protocol::RoomName;
+use protocol::{Head, RoomName};
 
+use super::import::keep_bases;
 use super::say;
 use crate::source::open_archive;
 use crate::{progress, stores};
@@ -58,9 +59,12 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     }
     let log = stores::open_log(&args.data, None)?;
     let bar = progress::over("restoring", total);
-    let mut lines = Vec::new();
+    let (mut lines, mut based) = (Vec::new(), Vec::new());
     let restored = storage::archive::restore(&archive, &*log, |room| {
         bar.inc(room.records);
+        if !room.deleted && room.start != Head::EMPTY {
+            based.push(room.room.clone());
+        }
         lines.push(format!(
             "{}\tseq {}\t{}\tchain {}{}",
             room.room,
@@ -74,7 +78,9 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("{} from {}", args.data.display(), args.archive))?;
     bar.finish_and_clear();
+    let kept = keep_bases(&archive, &based, &args.data, &log).await;
     log.close().await;
+    kept?;
     for line in lines {
         say(&line)?;
     }

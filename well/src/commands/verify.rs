@@ -111,6 +111,11 @@ async fn check_room(
     let mut document = span.from_nothing.then(|| document::new(kind));
     let mut at = span.start;
     let other = opened.archive.clone().map(ArchivedLog::new);
+    if document.is_none() {
+        for archive in snapshots.remove(&at.seq).unwrap_or_default() {
+            check_snapshot(room, at, archive, &mut document, kind, faults).await?;
+        }
+    }
     while at.seq < span.head.seq {
         let page = history.read(room, at.seq, PAGE_BYTES).await?;
         if page.is_empty() {
@@ -153,6 +158,13 @@ async fn check_room(
             "it ends at seq {} with another head than its log says",
             at.seq
         );
+    }
+    if document.is_none() {
+        faults.add(&format!(
+            "{room} at seq {}: what lies before is gone, and no snapshot stands for it: the room \
+             cannot be read",
+            span.start.seq
+        ))?;
     }
     for (seq, _) in snapshots.range(span.start.seq.next()..) {
         faults.add(&format!(

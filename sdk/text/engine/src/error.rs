@@ -59,7 +59,8 @@ impl From<ApplyError> for Failure {
         match error {
             ApplyError::Format(error) => error.into(),
             ApplyError::Full => Self::new(3, 0, 0),
-            ApplyError::TooManyParked => Self::new(4, 0, 0),
+            // `Missing` is what a server says; here such an update waits.
+            ApplyError::TooManyParked | ApplyError::Missing { .. } => Self::new(4, 0, 0),
         }
     }
 }

@@ -13,6 +13,11 @@ use wasm_bindgen::prelude::*;
 
 use error::Failure;
 
+/// Half the size of the standard library's, and as quick.
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
 /// One replica, and what its last call has to say besides its result.
 #[wasm_bindgen]
 #[derive(Debug)]
@@ -31,7 +36,7 @@ impl Engine {
         Self::of(Text::new(Client::new(client)))
     }
 
-    /// A text from a snapshot or an archive.
+    /// A text from a snapshot.
     pub fn load(client: u64, bytes: &[u8]) -> Result<Self, Failure> {
         Ok(Self::of(Text::load(Client::new(client), bytes)?))
     }
@@ -76,37 +81,43 @@ impl Engine {
     }
 
     /// Takes back, or with `again` does again; gives the update's bytes if there was something.
+    /// [`Engine::changes`] has the visible edits.
     pub fn take_back(&mut self, again: bool) -> Result<Option<Vec<u8>>, Failure> {
+        self.changes.clear();
         let update = if again {
-            self.text.redo()?
+            self.text.redo_seen(Measure::Units, &mut self.changes)?
         } else {
-            self.text.undo()?
+            self.text.undo_seen(Measure::Units, &mut self.changes)?
         };
         Ok(update.map(|update| self.text.encode(&update)))
     }
 
-    /// Applies an update; a negative Seq is none. Gives what became of it (0 new, 1 known, 2 waits),
-    /// then for each visible edit its position, what goes and the length of what comes, which
-    /// [`Engine::said`] has end to end.
-    pub fn apply(&mut self, update: &[u8], seq: f64) -> Result<Vec<u32>, Failure> {
+    /// Applies an update; a negative Seq is none. Gives what became of it: 0 new, 1 known, 2 waits.
+    /// [`Engine::changes`] has the visible edits.
+    pub fn apply(&mut self, update: &[u8], seq: f64) -> Result<u8, Failure> {
         self.changes.clear();
         let seq = (seq >= 0.0).then(|| Seq::new(seq as u64));
         let applied = self
             .text
             .apply_seen(update, seq, Measure::Units, &mut self.changes)?;
-        let mut out = Vec::with_capacity(1 + 3 * self.changes.len());
-        out.push(match applied {
+        Ok(match applied {
             Applied::New => 0,
             Applied::Known => 1,
             Applied::Parked => 2,
-        });
+        })
+    }
+
+    /// The visible edits of the last call. For each: its position, what goes, and the length of what
+    /// comes, which [`Engine::said`] has end to end.
+    pub fn changes(&mut self) -> Vec<u32> {
+        let mut out = Vec::with_capacity(3 * self.changes.len());
         self.said.clear();
         for change in &self.changes {
             let new = self.text.inserted(change);
             out.extend([change.at as u32, change.deleted as u32, units(new)]);
             self.said.push_str(new);
         }
-        Ok(out)
+        out
     }
 
     /// The text that the last call gave in pieces.
@@ -191,8 +202,7 @@ impl Engine {
         self.text.diff(&version)
     }
 
-    /// The whole text's bytes. Archives are read here and written by servers: their deflate would be
-    /// an eighth of the file.
+    /// The whole text's bytes. Archives are left to servers: reading them would be a fifth of the file.
     pub fn snapshot(&self, with_history: bool) -> Vec<u8> {
         self.text.snapshot(if with_history {
             History::With

@@ -200,7 +200,7 @@ fn hostile_segments_and_manifests_are_refused_and_do_not_panic() {
         counter: 2,
     };
     let mut builder = SegmentBuilder::new(id);
-    let run = world.run(Head::EMPTY, 9, 60);
+    let run = world.run(Head::EMPTY, 9, 60, true);
     builder.push_run(&a, &run).unwrap();
     let sealed = builder.finish();
     let manifest = Manifest {

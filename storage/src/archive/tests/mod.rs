@@ -76,23 +76,27 @@ impl World {
         Archiver::start(log, self.archive().await, options, Arc::new(()))
     }
 
-    fn run(&mut self, head: Head, n: usize, len: usize) -> Run {
+    /// A run; with the event that every life of a room begins with if it `begins` one.
+    fn run(&mut self, head: Head, n: usize, len: usize, begins: bool) -> Run {
         let mut builder = RunBuilder::new(head);
-        for _ in 0..n {
+        for i in 0..n {
             self.drafted += 1;
             self.clock += (self.drafted % 3) * 1000;
-            builder.push(
-                Timestamp::from_micros(self.clock),
-                &draft(self.drafted, len),
-            );
+            let mut draft = draft(self.drafted, len);
+            if begins && i == 0 {
+                draft.kind = Kind::Created;
+            }
+            builder.push(Timestamp::from_micros(self.clock), &draft);
         }
         builder.finish().unwrap()
     }
 
     /// Appends records to a room, in the log and the model.
     async fn write(&mut self, name: &RoomName, n: usize, len: usize) {
-        let head = self.model.entry(name.clone()).or_default().head();
-        let run = self.run(head, n, len);
+        let model = self.model.entry(name.clone()).or_default();
+        let begins = model.records.len() == model.erased;
+        let head = model.head();
+        let run = self.run(head, n, len, begins);
         let records = run.records().map(Result::unwrap);
         self.model.get_mut(name).unwrap().records.extend(records);
         self.append(Entry::Run(name.clone(), run)).await;

@@ -121,7 +121,7 @@ impl Life {
                 let n = 1 + self.rng.below(12);
                 let len = [4, 90, 2000][self.rng.below(3)];
                 self.world.write(&name, n, len).await;
-                archiver.moved(n * len);
+                archiver.moved(n * len, n as u64);
             }
         }
     }

@@ -113,6 +113,7 @@ impl Load {
             .then_some(bench.ack_every)
             .filter(|_| self.ack == Ack::Durable);
         let mut load = ClosedLoop::new(self.ack, asks, self.in_flight, bench.hand, bench.bytes);
+        load.speak(server.peer.speech());
         for room in ids.chunks(per_room) {
             load.add_room(room[0], room.get(1).copied());
         }

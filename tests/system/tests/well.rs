@@ -1,0 +1,383 @@
+//! The `well` dialect through its Rust client, over WebSocket and WebTransport at once: in good
+//! weather, through a network that delays, loses, reorders and breaks, over restarts, and from
+//! changing addresses.
+//!
+//! Through bad weather `WEATHER_EDITS` edits of each client, 60 by default, at `WEATHER_DELAY_MS` of
+//! delay, 200, with `WEATHER_CUT_MS` of partition, 5,000; `SEED` repeats them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use system_tests::server::Server;
+use system_tests::udp::{Link, Weather};
+use system_tests::{http, seed, setting, until, within};
+use well_client::{Client, Event, Join, Options, Room, State, TextRoom, Ticket};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that has opaque rooms too. The file has to outlive its starts.
+fn server() -> (Server, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
+    std::fs::write(&file, "[spaces.blob]\nkind = 'opaque'\n").expect("it can be written");
+    let mut server = Server::new("sled");
+    server.set_arguments(["--config".as_ref(), file.path()]);
+    server.start_again();
+    (server, file)
+}
+
+fn over_websocket(server: SocketAddr) -> Client {
+    Client::connect(Options::new(format!("ws://{server}/well")))
+}
+
+/// Over WebTransport at `at`, which leads to `server`.
+fn over_webtransport(server: SocketAddr, at: SocketAddr) -> Client {
+    let published = format!("http://{server}/webtransport.json");
+    let options = Options::new(format!("https://{at}/well"));
+    Client::connect(options.published_certificates(published))
+}
+
+async fn text_of(server: SocketAddr, name: &str) -> String {
+    let path = format!("/api/v1/rooms/text/{name}/state?format=text");
+    let answer = http::get(server, &path).await.expect("an answer");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    String::from_utf8(answer.body).expect("a text")
+}
+
+/// Waits for an event, and gives what `pick` makes of it.
+async fn event<T>(room: &mut Room, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+    within(PATIENCE, what, async {
+        loop {
+            let event = room.next().await.expect("the room goes on");
+            if let Some(picked) = pick(event) {
+                return picked;
+            }
+        }
+    })
+    .await
+}
+
+async fn joined(room: &mut Room) {
+    event(room, "joined", |event| {
+        matches!(event, Event::Joined { .. }).then_some(())
+    })
+    .await;
+}
+
+/// Follows a text room until its document is `expected`.
+async fn shows(room: &mut TextRoom, expected: &str) {
+    within(PATIENCE, "the text", async {
+        while room.text().to_string() != expected {
+            room.next().await.expect("a text").expect("it goes on");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_transports_meet_in_rooms() {
+    let (server, _file) = server();
+    let address = server.address();
+    let quic = over_webtransport(address, address);
+    let tcp = over_websocket(address);
+
+    let mut a = TextRoom::join(&quic, Join::new("text/meeting"))
+        .await
+        .unwrap();
+    let mut b = TextRoom::join(&tcp, Join::new("text/meeting"))
+        .await
+        .unwrap();
+    let ticket = a.replace(0, 0, "over QUIC").await.unwrap();
+    let acked = within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
+    assert_eq!(acked.seq, Some(1));
+    shows(&mut b, "over QUIC").await;
+    let ticket = b.replace(9, 0, " and TCP").await.unwrap();
+    assert_eq!(ticket.acked().await.unwrap().seq, Some(2));
+    shows(&mut a, "over QUIC and TCP").await;
+    assert_eq!(text_of(address, "meeting").await, "over QUIC and TCP");
+
+    // Many rooms on the same connections; here the server looks into nothing.
+    let mut a = quic.join(Join::new("blob/meeting")).await.unwrap();
+    let mut b = tcp.join(Join::new("blob/meeting")).await.unwrap();
+    joined(&mut a).await;
+    joined(&mut b).await;
+    for (n, (writer, reader)) in [(1, (&mut a, &mut b))] {
+        let payload = Bytes::from(vec![7; 200_000]);
+        let ticket = writer.submit(payload.clone()).await.unwrap();
+        let acked = within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
+        assert_eq!(acked.seq, Some(n));
+        let records = event(reader, "records", |event| match event {
+            Event::Records(records) => Some(records),
+            _ => None,
+        })
+        .await;
+        assert_eq!((records[0].seq, &records[0].payload), (n, &payload));
+    }
+    // A third one comes later and has it all.
+    let mut c = quic.join(Join::new("blob/meeting")).await;
+    assert!(c.is_ok());
+    event(c.as_mut().unwrap(), "a late joiner", |event| match event {
+        Event::Joined { head, state, .. } => {
+            assert_eq!(head, 1);
+            Some(assert!(!matches!(state, State::Difference(_))))
+        }
+        _ => None,
+    })
+    .await;
+
+    // Presence, of which much is on datagrams: the latest counts, in both directions.
+    let states = |n: u32| Some(Bytes::from(format!("{{\"at\":{n}}}")));
+    for n in 1..=50 {
+        a.set_presence(states(n)).await.unwrap();
+        b.set_presence(states(1_000 + n)).await.unwrap();
+    }
+    let (of_a, of_b) = (a.client().get(), b.client().get());
+    for (room, site, last) in [(&mut b, of_a, states(50)), (&mut a, of_b, states(1_050))] {
+        event(room, "the latest presence", |event| match event {
+            Event::Presence(entries) => entries.contains(&(site, last.clone())).then_some(()),
+            _ => None,
+        })
+        .await;
+    }
+}
+
+/// A client that types one character at a time, each its own, and follows.
+struct Typist {
+    room: TextRoom,
+    tickets: Vec<Ticket>,
+    typed: BTreeSet<char>,
+    next: u32,
+    broken: usize,
+}
+
+impl Typist {
+    async fn new(client: &Client, room: &str, number: u32) -> Self {
+        let join = Join::new(format!("text/{room}"));
+        Self {
+            room: TextRoom::join(client, join).await.expect("a room"),
+            tickets: Vec::new(),
+            typed: BTreeSet::new(),
+            // Nobody types another's characters.
+            next: 0x4e00 + 4_000 * number,
+            broken: 0,
+        }
+    }
+
+    async fn type_one(&mut self, random: &mut StdRng) {
+        let character = char::from_u32(self.next).expect("a character");
+        self.next += 1;
+        let len = self.room.text().to_string().chars().count();
+        let at = random.random_range(0..=len);
+        let ticket = self.room.replace(at, 0, &character.to_string()).await;
+        self.tickets.push(ticket.expect("it is kept"));
+        self.typed.insert(character);
+        let cursor = self.room.set_cursor("a typist", at).await;
+        cursor.expect("the room goes on");
+    }
+
+    /// Follows the room for so long.
+    async fn follow(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            match tokio::time::timeout(left, self.room.next()).await {
+                Ok(event) => match event.expect("a text").expect("it goes on") {
+                    Event::Disconnected { reason } => {
+                        eprintln!("disconnected: {reason}");
+                        self.broken += 1;
+                    }
+                    Event::Closed { code, reason } => panic!("closed with {code}: {reason}"),
+                    _ => {}
+                },
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Types so many, with a pause after each.
+    async fn type_many(&mut self, count: u64, pause: Duration, seed: u64) {
+        let mut random = StdRng::seed_from_u64(seed);
+        for _ in 0..count {
+            self.type_one(&mut random).await;
+            self.follow(pause).await;
+        }
+    }
+
+    /// Everything is acked. Gives in how long, from now.
+    async fn settle(&mut self, limit: Duration) -> Duration {
+        let began = Instant::now();
+        let tickets = std::mem::take(&mut self.tickets);
+        let acks = async {
+            for ticket in tickets {
+                ticket.acked().await.expect("it is taken");
+            }
+        };
+        // The connection is read on meanwhile, or nothing would come.
+        let following = async {
+            loop {
+                self.follow(Duration::from_secs(1)).await;
+            }
+        };
+        within(limit, "all acks", async {
+            tokio::select! {
+                () = acks => {}
+                () = following => {}
+            }
+        })
+        .await;
+        began.elapsed()
+    }
+}
+
+/// All show what the server has, and that is every character that was acked, once.
+async fn converge(server: SocketAddr, room: &str, typists: &mut [Typist], limit: Duration) {
+    let mut expected: Vec<char> = typists.iter().flat_map(|it| it.typed.clone()).collect();
+    let text = text_of(server, room).await;
+    for typist in typists {
+        within(limit, "the server's text", async {
+            while typist.room.text().to_string() != text {
+                typist.follow(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+    let mut found: Vec<char> = text.chars().collect();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected, "each acked character is there once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typing_through_bad_weather_converges() {
+    let seed = seed();
+    let edits = setting("WEATHER_EDITS", 60);
+    let delay = Duration::from_millis(setting("WEATHER_DELAY_MS", 200));
+    let cut = Duration::from_millis(setting("WEATHER_CUT_MS", 5_000));
+    let limit = 300 * Duration::from_secs(1) + 2 * cut;
+    let (server, _file) = server();
+    let address = server.address();
+    let bad = Weather {
+        delay,
+        jitter: delay / 2,
+        loss: 0.3,
+    };
+    let links = [
+        Link::to(address, seed).await,
+        Link::to(address, seed + 1).await,
+    ];
+    let mut typists = Vec::new();
+    for (n, link) in links.iter().enumerate() {
+        let client = over_webtransport(address, link.address());
+        typists.push(Typist::new(&client, "weather", n as u32).await);
+    }
+    typists.push(Typist::new(&over_websocket(address), "weather", 2).await);
+    for (n, typist) in typists.iter_mut().enumerate() {
+        typist
+            .type_many(1, Duration::from_millis(10), seed + n as u64)
+            .await;
+        typist.settle(PATIENCE).await;
+    }
+    for link in &links {
+        link.set(bad);
+    }
+    let pause = Duration::from_millis(100);
+    let partition = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        links[0].cut_for(cut).await;
+    };
+    let [a, b, c] = &mut typists[..] else {
+        unreachable!("there are three");
+    };
+    tokio::join!(
+        a.type_many(edits, pause, seed),
+        b.type_many(edits, pause, seed + 1),
+        c.type_many(edits, pause, seed + 2),
+        partition,
+    );
+    let settled = tokio::join!(a.settle(limit), b.settle(limit), c.settle(limit));
+    eprintln!("all acked within {settled:?} of the end of typing and the partition");
+    converge(address, "weather", &mut typists, limit).await;
+    // What was lost of presence on datagrams has come on the stream.
+    let [a, .., c] = &mut typists[..] else {
+        unreachable!("there are three");
+    };
+    let last = a.room.set_cursor("the last word", 0).await;
+    last.expect("the room goes on");
+    let site = a.room.room().client().get();
+    within(limit, "the last presence", async {
+        loop {
+            let event = c.room.next().await.expect("a text").expect("it goes on");
+            if let Event::Presence(entries) = event
+                && entries.iter().any(|(of, state)| {
+                    let state = state.as_ref().map(|it| String::from_utf8_lossy(it));
+                    *of == site && state.is_some_and(|it| it.contains("the last word"))
+                })
+            {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_changes_its_address_keeps_its_rooms_and_acks() {
+    let seed = seed();
+    let (server, _file) = server();
+    let address = server.address();
+    let link = Link::to(address, seed).await;
+    let client = over_webtransport(address, link.address());
+    let mut typists = [Typist::new(&client, "moving", 0).await];
+    let [typist] = &mut typists;
+    typist.type_many(5, Duration::from_millis(20), seed).await;
+    typist.settle(PATIENCE).await;
+    for moved in 1..=3 {
+        link.move_client();
+        typist
+            .type_many(20, Duration::from_millis(10), seed + moved)
+            .await;
+        typist.settle(PATIENCE).await;
+    }
+    assert_eq!(typist.broken, 0, "it is the same session");
+    converge(address, "moving", &mut typists, PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_server_has_what_it_acked_and_takes_the_rest_once() {
+    let seed = seed();
+    let (mut server, _file) = server();
+    let address = server.address();
+    let limit = Duration::from_secs(120);
+    let mut typists = [
+        Typist::new(&over_webtransport(address, address), "restart", 0).await,
+        Typist::new(&over_websocket(address), "restart", 1).await,
+    ];
+    let pause = Duration::from_millis(5);
+    for round in 0..2 {
+        let [a, b] = &mut typists;
+        tokio::join!(
+            a.type_many(100, pause, seed + round),
+            b.type_many(100, pause, seed + round + 10),
+            async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                // With a goodbye, and without one: then QUIC finds out by silence.
+                if round == 0 {
+                    tokio::task::block_in_place(|| server.stop());
+                } else {
+                    server.kill();
+                }
+                tokio::task::block_in_place(|| server.start_again());
+            }
+        );
+        let settled = tokio::join!(a.settle(limit), b.settle(limit));
+        eprintln!("round {round}: all acked after {settled:?}");
+        assert!(a.broken > 0 && b.broken > 0, "the connections did break");
+    }
+    until(PATIENCE, "the room", || async {
+        http::room(address, "text/restart").await.map(drop)
+    })
+    .await;
+    converge(address, "restart", &mut typists, limit).await;
+}
