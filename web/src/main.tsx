@@ -13,4 +13,4 @@ createRoot(root).render(
 );
 
 /** Old offline copies are cleared when the page has nothing better to do. */
-setTimeout(() => void import("./room/offline-copy").then(({ sweepCopies }) => sweepCopies(Date.now())), 5_000);
+setTimeout(() => void import("./room/offline-copy").then(({ sweepCopies }) => sweepCopies(Date.now())).catch(() => undefined), 5_000);

@@ -12,7 +12,7 @@ import { Backoff } from "./backoff.js";
 import { Emitter } from "./emitter.js";
 import { ClientError } from "./error.js";
 import type { Left, Welcome } from "./gen/well/v1/well_pb.js";
-import { CONNECT_MS, MISSED_HEARTBEATS, PRESENCE_AGAIN_MS, PRESENCE_BACKLOG_BYTES } from "./limits.js";
+import { CONNECT_MS, MISSED_HEARTBEATS, PRESENCE_AGAIN_MS, PRESENCE_BACKLOG_BYTES, PRESENCE_SETTLE_MS } from "./limits.js";
 import { Member, type Window } from "./member.js";
 import { MemoryQueue } from "./queue.js";
 import { Room, type JoinOptions } from "./room.js";
@@ -382,13 +382,20 @@ export class Client extends Emitter<ClientEvents> {
         else this.#arm(standing.untilMs);
       } else if (standing.at === "in") {
         say.push(...member.submits(standing.number, link.window));
-        if (!member.hasPresence) continue;
+        const due = member.presenceDue(now);
+        if (due === "no") {
+          this.#arm(member.settleMs);
+          continue;
+        }
         if (link.transport.backlog > PRESENCE_BACKLOG_BYTES) {
           this.#arm(now + PRESENCE_AGAIN_MS);
           continue;
         }
         const presence = member.presence(standing.number);
-        if (presence !== undefined && !link.transport.sendDatagram(encode(presence))) say.push(presence);
+        if (due === "now" && link.transport.sendDatagram(encode(presence))) {
+          member.settleMs = now + PRESENCE_SETTLE_MS;
+          this.#arm(member.settleMs);
+        } else say.push(presence);
       }
     }
     if (say.length > 0) link.transport.send(say.map(encode));

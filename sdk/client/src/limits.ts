@@ -22,6 +22,8 @@ export const MAX_MESSAGE_BYTES = 300 << 20;
 export const PRESENCE_BACKLOG_BYTES = 64 << 10;
 /** When presence that waited is looked at again. */
 export const PRESENCE_AGAIN_MS = 50;
+/** What was said on a datagram, which may be lost, is said on the stream too so much later. */
+export const PRESENCE_SETTLE_MS = 1_000;
 /** The largest presence clock that the protocol knows. */
 export const MAX_PRESENCE_CLOCK = 2 ** 52;
 /** How many replicas that have left are remembered, so that a late message does not bring them back. */

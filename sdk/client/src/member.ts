@@ -51,6 +51,8 @@ export class Member {
   readonly backoff = new Backoff();
   /** An operation was refused, and the membership ends for that. */
   refused = false;
+  /** When presence is to be said on the stream too: it went on a datagram, which may be lost. */
+  settleMs = Infinity;
 
   /** What waits for its ack, oldest first. */
   readonly #pending: Pending[];
@@ -131,6 +133,7 @@ export class Member {
     this.#sent = 0;
     this.#sentBytes = 0;
     this.#presenceSent = this.#presence === undefined;
+    this.settleMs = Infinity;
     this.#nextClock();
   }
 
@@ -181,10 +184,10 @@ export class Member {
     return say;
   }
 
-  /** The presence that was not said yet. */
-  presence(number: number): Say | undefined {
-    if (this.#presenceSent) return undefined;
+  /** Where this client is. */
+  presence(number: number): Say {
     this.#presenceSent = true;
+    this.settleMs = Infinity;
     const entry = {
       site: BigInt(this.queue.client),
       clock: BigInt(this.#presenceClock),
@@ -193,9 +196,10 @@ export class Member {
     return { case: "presence", value: { number, entries: [entry] } };
   }
 
-  /** Whether there is presence to be said. */
-  get hasPresence(): boolean {
-    return !this.#presenceSent;
+  /** Whether presence is to be said: not at all, at once, or on the stream because it may have been lost. */
+  presenceDue(now: number): "no" | "now" | "settle" {
+    if (!this.#presenceSent) return "now";
+    return now >= this.settleMs ? "settle" : "no";
   }
 
   joined(joined: Joined): void {

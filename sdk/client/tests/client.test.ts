@@ -394,6 +394,17 @@ describe("presence", () => {
     expect(last?.case === "presence" && last.value.entries[0]?.state).toBeUndefined();
   });
 
+  it("that went on a datagram, which may be lost, is said on the stream once more", async () => {
+    const fake = new Fake();
+    fake.losesDatagrams = true;
+    const room = await connect(fake).join({ room: "doc/a" });
+    for (const at of [1, 2, 3]) room.setPresence({ at });
+    const states = (): string[] => fake.lines.flatMap(({ said }) => said.flatMap((it) => (it.case === "presence" ? it.value.entries.map(({ state }) => text(state ?? bytes("gone"))) : [])));
+    await until("it is said", () => states().length > 0);
+    await new Promise((done) => setTimeout(done, 1_200));
+    expect(states()).toEqual(['{"at":3}']);
+  });
+
   it("the higher clock wins, with equal clocks the one that is gone, and a break forgets", async () => {
     const fake = new Fake();
     const room = await connect(fake).join({ room: "doc/a" });

@@ -66,6 +66,8 @@ export class Fake {
   window = { windowOperations: 4, windowBytes: 1_000 };
   /** Takes a message before the server does; true keeps it from it. */
   script: (line: Line, said: Said) => boolean = () => false;
+  /** Whether it takes datagrams: each is lost. */
+  losesDatagrams = false;
   /** What Hello is answered with. */
   refuse: Tell | undefined;
 
@@ -84,7 +86,7 @@ export class Fake {
           }, 0);
         }
       },
-      sendDatagram: () => false,
+      sendDatagram: () => this.losesDatagrams,
       close: () => {
         line.open = false;
       },

@@ -20,16 +20,20 @@ const others = StateField.define<readonly Cursor[]>({
   },
 });
 
+/** A name that begins so near to the right edge is written to the left, in CSS pixels. */
+const NAME_ROOM_PX = 150;
+
 /** A rectangle in somebody's colour. */
 class Tinted implements LayerMarker {
   constructor(
     private readonly rectangle: RectangleMarker,
     private readonly color: string,
     private readonly name: string | null,
+    private readonly side: "left" | "right" = "right",
   ) {}
 
   eq(other: LayerMarker): boolean {
-    return other instanceof Tinted && other.rectangle.eq(this.rectangle) && other.color === this.color && other.name === this.name;
+    return other instanceof Tinted && other.rectangle.eq(this.rectangle) && other.color === this.color && other.name === this.name && other.side === this.side;
   }
 
   draw(): HTMLElement {
@@ -39,6 +43,7 @@ class Tinted implements LayerMarker {
     element.dataset["testid"] = "remote-cursor";
     const label = document.createElement("span");
     label.className = "cm-other-name";
+    label.dataset["side"] = this.side;
     label.textContent = this.name;
     label.style.color = readableOn(this.color);
     element.append(label);
@@ -71,7 +76,9 @@ const cursors = layer({
   update: (update) => update.docChanged || update.startState.field(others) !== update.state.field(others),
   markers: (view) =>
     marks(view, ({ selection: { head }, user }, color) =>
-      RectangleMarker.forRange(view, "cm-other-cursor", EditorSelection.cursor(head)).map((it) => new Tinted(it, color, cleanName(user.name) ?? "Someone")),
+      RectangleMarker.forRange(view, "cm-other-cursor", EditorSelection.cursor(head)).map(
+        (it) => new Tinted(it, color, cleanName(user.name) ?? "Someone", it.left > view.scrollDOM.clientWidth - NAME_ROOM_PX ? "left" : "right"),
+      ),
     ),
 });
 
@@ -88,6 +95,7 @@ const theme = EditorView.baseTheme({
     font: "550 0.6875rem/1.45 var(--font)",
     whiteSpace: "nowrap",
   },
+  ".cm-other-name[data-side=left]": { left: "auto", right: "0", borderRadius: "5px 5px 0 5px" },
 });
 
 export const othersInText: Extension = [others, selections, cursors, theme];

@@ -46,6 +46,8 @@ export class TextSession {
     this.current = { connection: { at: "connecting" }, ack: writes ? "idle" : "watching", refusal: null, mayWrite: writes, loaded: false, keepsEdits: false, transport: null };
     this.client.on("connected", ({ transport }) => this.show({ transport }));
     this.client.on("disconnected", ({ reason }) => this.offline(reason));
+    // Others should not see somebody for longer than they are here.
+    window.addEventListener("pagehide", this.gone);
     void this.begin(role).catch((error: unknown) => {
       this.show({ connection: { at: "refused", code: 0, reason: String(error) } });
     });
@@ -72,6 +74,7 @@ export class TextSession {
     if (this.ended) return;
     this.ended = true;
     this.listeners.clear();
+    window.removeEventListener("pagehide", this.gone);
     this.room?.leave();
     this.client.close();
   }
@@ -107,6 +110,10 @@ export class TextSession {
     room.on("closed", ({ code, reason }) => this.show({ connection: { at: "refused", code, reason } }));
     this.look();
   }
+
+  private readonly gone = (event: PageTransitionEvent): void => {
+    if (!event.persisted) this.client.close();
+  };
 
   private offline(reason: string): void {
     if (this.current.connection.at === "refused") return;

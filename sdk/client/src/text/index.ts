@@ -5,4 +5,4 @@
  */
 
 export { anchorOfHex, hexOfAnchor } from "./anchor.js";
-export { difference, TextRoom, type Cursor, type TextChange, type TextRoomEvents, type User } from "./text-room.js";
+export { TextRoom, type Cursor, type TextChange, type TextRoomEvents, type User } from "./text-room.js";

@@ -6,7 +6,7 @@
  * its document does not.
  */
 
-import { Text, type Change } from "@thewell/text";
+import { Text, type Change, type TakenBack } from "@thewell/text";
 import type { Client } from "../client.js";
 import { Emitter } from "../emitter.js";
 import { randomClient } from "../queue.js";
@@ -192,15 +192,13 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     this.emit("cursors", undefined);
   }
 
-  #again(take: () => Uint8Array | undefined): Ticket | undefined {
+  #again(take: () => TakenBack | undefined): Ticket | undefined {
     this.room.check();
-    const before = this.text.toString();
-    const update = take();
     this.#editedMs = -Infinity;
-    if (update === undefined) return undefined;
-    const ticket = this.room.submit(update);
-    const change = difference(before, this.text.toString());
-    if (change !== undefined) this.emit("change", { changes: [change] });
+    const taken = take();
+    if (taken === undefined) return undefined;
+    const ticket = this.room.submit(taken.update);
+    if (taken.changes.length > 0) this.emit("change", { changes: taken.changes });
     return ticket;
   }
 
@@ -208,23 +206,6 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     const anchor = anchorOfHex(hex);
     return anchor === undefined ? undefined : this.text.positionOf(anchor);
   }
-}
-
-/** What makes one text of another, as one edit that cuts no character. */
-export function difference(before: string, after: string): Change | undefined {
-  const shorter = Math.min(before.length, after.length);
-  let start = 0;
-  while (start < shorter && before.charCodeAt(start) === after.charCodeAt(start)) start += 1;
-  if (isLow(before.charCodeAt(start)) || isLow(after.charCodeAt(start))) start = Math.max(0, start - 1);
-  let end = 0;
-  while (end < shorter - start && before.charCodeAt(before.length - 1 - end) === after.charCodeAt(after.length - 1 - end)) end += 1;
-  if (end > 0 && isLow(before.charCodeAt(before.length - end))) end -= 1;
-  const [deleted, inserted] = [before.length - end - start, after.slice(start, after.length - end)];
-  return deleted === 0 && inserted === "" ? undefined : { at: start, deleted, inserted };
-}
-
-function isLow(unit: number): boolean {
-  return unit >= 0xdc00 && unit < 0xe000;
 }
 
 /** What may be read of something that came over the network. */
