@@ -162,7 +162,13 @@ async fn proxy(server: SocketAddr, cuts: Arc<AtomicU64>, seed: u64) -> SocketAdd
     tokio::spawn(async move {
         loop {
             let (mut near, _) = listener.accept().await.expect("it listens");
-            let life = Duration::from_millis(random.random_range(5..250));
+            // Most live too short for much, on any machine; some long enough for one that is busy.
+            let life = if random.random_bool(0.8) {
+                random.random_range(1..30)
+            } else {
+                random.random_range(30..300)
+            };
+            let life = Duration::from_millis(life);
             let cuts = Arc::clone(&cuts);
             tokio::spawn(async move {
                 let passing = async {
