@@ -119,7 +119,7 @@ fn a_restore_merges_with_what_others_do_meanwhile() {
     for payload in [typed, edit.payload] {
         assert!(document.integrate(&[payload]).remove(0).unwrap().adds);
     }
-    assert_eq!(document.text().unwrap(), "héXXllo\r\nworld");
+    assert_eq!(document.text().unwrap(), "hélXXlo\r\nworld");
     let same = Wanted::Text(document.text().unwrap());
     assert_eq!(document.restore(&same, 5), Ok(None));
     // Back to an encoding; a client that has edited is no fresh one.
