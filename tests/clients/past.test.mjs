@@ -712,7 +712,7 @@ describe("play", { concurrency: true }, () => {
     assert.equal(told.seq, all.filter((line) => line.at <= (all[4]?.at ?? "")).length);
     await until("the new document is whole", () => socket.text() === text(told.seq));
     assert.match((await socket.say({ seek: "x" })).problem?.detail ?? "", /not a time/);
-    assert.match((await socket.say({ sek: 1 })).error ?? "", /sek/);
+    assert.match((await socket.say({ sek: 1 })).problem?.detail ?? "", /sek/);
     told = await socket.say({ paused: false, speed: 10_000 });
     assert.equal(told.speed, 10_000);
     await until("it comes to its end", () => socket.said.at(-1)?.end === true);
