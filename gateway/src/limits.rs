@@ -46,6 +46,8 @@ pub const ROOMS_PER_PAGE: usize = 100;
 /// The most rooms one page of a list may be asked to have.
 pub const ROOMS_PER_PAGE_MAX: usize = 1_000;
 
+/// How long a WebTransport session is left alone before it is told why it ends.
+pub const CLOSE_REST: Duration = Duration::from_millis(20);
 /// How long a WebTransport client may take for its handshake and request, and then to open its
 /// stream: enough for a network that delays everything by a second and loses some.
 pub const ACCEPT_TIME: Duration = Duration::from_secs(10);

@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use protocol::CloseCode;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 use web_transport_quinn::{Request, ServerError, Session, quinn};
 
 use super::duplex::Duplex;
 use crate::Gateway;
 use crate::connection::{Connection, Ended};
-use crate::limits::{ACCEPT_TIME, CLOSE_TIME};
+use crate::limits::{ACCEPT_TIME, CLOSE_REST, CLOSE_TIME};
 use crate::server::Place;
 use crate::stream::Lengths;
 use crate::talk::mount::{self, Mount, Refused};
@@ -154,6 +154,10 @@ async fn close(session: &Session, ended: Ended) {
         }
         code => (code, ended.reason),
     };
+    // The library writes the reason, and then that nothing more comes. If these reach Chromium in two
+    // packets its page hears "Connection lost" instead of the reason. While nothing else is on its way
+    // the connection's task is at rest, and takes both at once when it is woken.
+    sleep(CLOSE_REST).await;
     session.close(code.into(), reason.as_bytes());
     // The library waits for an answer, within a bound, and then closes the connection.
     let _ = timeout(CLOSE_TIME, session.closed()).await;
