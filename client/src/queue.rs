@@ -44,6 +44,12 @@ pub trait Queue: Send {
     /// # Errors
     /// If that cannot be noted; the operations may be sent again then.
     fn acked(&mut self, number: u64) -> io::Result<()>;
+
+    /// The operation with this number was refused for good.
+    ///
+    /// # Errors
+    /// If that cannot be noted; the operation may be sent again then.
+    fn rejected(&mut self, number: u64) -> io::Result<()>;
 }
 
 /// A client's id at random.
@@ -99,6 +105,10 @@ impl Queue for MemoryQueue {
     fn acked(&mut self, _number: u64) -> io::Result<()> {
         Ok(())
     }
+
+    fn rejected(&mut self, _number: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A queue in a file, which survives the program and a power cut.
@@ -108,6 +118,7 @@ impl Queue for MemoryQueue {
 /// entry  length u32 of what follows | CRC-32C of that, u32
 ///          | 0 u8, number u64, base u64, payload      an operation
 ///          | 1 u8, number u64                         everything up to it is dealt with
+///          | 2 u8, number u64                         this one was refused
 /// ```
 /// Integers are little-endian. An end that was torn is cut off. When nothing waits any more the file
 /// begins anew.
@@ -186,11 +197,12 @@ impl FileQueue {
         header.extend_from_slice(&self.client.get().to_le_bytes());
         header.extend_from_slice(&self.last.to_le_bytes());
         header.extend_from_slice(&crc32c::crc32c(&header).to_le_bytes());
-        // Entries are cut off first: a crash in between leaves the old header, of which the last
-        // number is too low, and no operation, so it is told by the server.
-        self.file.set_len(HEADER_BYTES as u64)?;
+        // The header first: a crash in between leaves operations that are sent once more, where the
+        // other way round their numbers would be given again.
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&header)?;
+        self.file.sync_data()?;
+        self.file.set_len(HEADER_BYTES as u64)?;
         self.file.sync_all()?;
         self.grown = 0;
         Ok(())
@@ -234,6 +246,10 @@ impl Queue for FileQueue {
                     let done = u64_at(&body, 1);
                     operations.retain(|operation: &Operation| operation.number > done);
                 }
+                Some(2) if body.len() == 9 => {
+                    let refused = u64_at(&body, 1);
+                    operations.retain(|operation: &Operation| operation.number != refused);
+                }
                 _ => break,
             }
             at = end;
@@ -266,6 +282,13 @@ impl Queue for FileQueue {
         }
         // Not synced: an operation that is sent once more is told where it is.
         let mut body = vec![1];
+        body.extend_from_slice(&number.to_le_bytes());
+        self.write(&body)
+    }
+
+    fn rejected(&mut self, number: u64) -> io::Result<()> {
+        self.waiting = self.waiting.saturating_sub(1);
+        let mut body = vec![2];
         body.extend_from_slice(&number.to_le_bytes());
         self.write(&body)
     }
@@ -312,6 +335,7 @@ mod tests {
             queue.push(&operation(number)).unwrap();
         }
         queue.acked(60).unwrap();
+        queue.rejected(99).unwrap();
         assert!(FileQueue::open(&path).is_err(), "it is in use");
         drop(queue);
 
@@ -322,11 +346,12 @@ mod tests {
             let mut queue = FileQueue::open(&path).unwrap();
             let (waiting, last) = queue.load().unwrap();
             assert_eq!((queue.client(), last), (client, 100));
-            assert_eq!(waiting, (61..=100).map(operation).collect::<VecDeque<_>>());
+            let left = (61..=100).filter(|number| *number != 99);
+            assert_eq!(waiting, left.map(operation).collect::<VecDeque<_>>());
             queue.push(&operation(101)).unwrap();
             drop(queue);
             let (waiting, last) = FileQueue::open(&path).unwrap().load().unwrap();
-            assert_eq!((waiting.len(), last), (41, 101));
+            assert_eq!((waiting.len(), last), (40, 101));
         }
     }
 

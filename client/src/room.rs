@@ -13,6 +13,8 @@ pub struct Room {
     pub(crate) client: ClientId,
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) events: mpsc::Receiver<Event>,
+    /// What was in the queue when the room was joined.
+    pub(crate) waiting: Vec<Bytes>,
 }
 
 /// Something happened in a room.
@@ -172,6 +174,12 @@ impl Room {
     #[must_use]
     pub const fn client(&self) -> ClientId {
         self.client
+    }
+
+    /// The operations that a former run of the program left in the queue, oldest first: they are sent,
+    /// and the application's document lacks them until it takes them from here. Empty the second time.
+    pub fn take_waiting(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.waiting)
     }
 
     /// Hands in an operation. When this returns it is in the queue and will be sent.

@@ -5,6 +5,7 @@ use crdt::text::{Anchor, Bias, Client as Author, EditError, FormatError, Measure
 use protocol::dialect::well::wire::DocumentKind;
 
 use crate::driver::{Client, Join};
+use crate::queue::random_client;
 use crate::room::{Event, Record, Room, RoomError, State, Ticket};
 
 /// A text that many edit at once.
@@ -12,6 +13,8 @@ use crate::room::{Event, Record, Room, RoomError, State, Ticket};
 pub struct TextRoom {
     room: Room,
     text: Text,
+    /// Edits of a former run that are on their way, until there is a text to apply them to.
+    waiting: Vec<Bytes>,
 }
 
 /// Why a text room does not do what it was asked.
@@ -37,9 +40,16 @@ impl TextRoom {
     /// # Errors
     /// [`TextError::Room`].
     pub async fn join(client: &Client, join: Join) -> Result<Self, TextError> {
-        let room = client.join(join.kind(DocumentKind::Text)).await?;
-        let text = Text::new(Author::new(room.client().get()));
-        Ok(Self { room, text })
+        let mut room = client.join(join.kind(DocumentKind::Text)).await?;
+        // Not the queue's client: what that one has written is not here yet, and its ticks are taken.
+        let author = random_client().map_err(RoomError::Queue)?;
+        let waiting = room.take_waiting();
+        let text = Text::new(Author::new(author.get()));
+        Ok(Self {
+            room,
+            text,
+            waiting,
+        })
     }
 
     /// The document as it is here.
@@ -92,11 +102,16 @@ impl TextRoom {
             return Ok(None);
         };
         match &event {
-            Event::Joined { state, .. } => match state {
-                State::Snapshot(snapshot) => self.replace_by(snapshot)?,
-                State::Difference(update) => self.apply(update, None)?,
-                State::Records(records) => self.follow(records)?,
-            },
+            Event::Joined { state, .. } => {
+                match state {
+                    State::Snapshot(snapshot) => self.replace_by(snapshot)?,
+                    State::Difference(update) => self.apply(update, None)?,
+                    State::Records(records) => self.follow(records)?,
+                }
+                for update in std::mem::take(&mut self.waiting) {
+                    self.apply(&update, None)?;
+                }
+            }
             Event::Reset { snapshot, .. } => self.replace_by(snapshot)?,
             Event::Records(records) => self.follow(records)?,
             _ => {}

@@ -672,6 +672,10 @@ impl Core {
                     self.place_again(item.session, id, seq);
                     return Ok(None);
                 }
+                // One that added nothing has never been in the log, and adds nothing now.
+                Known::Passed if self.document.adds_nothing(payload) == Ok(true) => {
+                    return Ok(None);
+                }
                 Known::Passed => {
                     let last = self.clients.get(id.client());
                     return Err(Some(Refusal::OutOfOrder {

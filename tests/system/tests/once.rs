@@ -15,11 +15,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use system_tests::command::well;
 use system_tests::server::Server;
-use system_tests::{seed, setting, within};
+use system_tests::{http, seed, setting, within};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use well_client::{Client, Join, Options};
+use well_client::{Client, Event, FileQueue, Join, Options, TextRoom};
 
 const ROOMS: u64 = 3;
 const CLIENTS: u64 = 12;
@@ -115,6 +115,68 @@ async fn an_operation_is_in_the_log_once_and_in_its_clients_order() {
         "{} operations of {CLIENTS} clients over {cuts} cut connections and {kills} kills: each once, in order, under the Seq that was told",
         operations * CLIENTS
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_that_a_former_run_left_in_a_queue_are_in_the_text() {
+    let mut server = Server::start();
+    let url = format!("ws://{}/well", server.address());
+    let queue = server.folder().join("queue");
+    let open = || Join::new("text/plan").queue(FileQueue::open(&queue).expect("a queue"));
+    let client = Client::connect(Options::new(&url));
+    let mut text = TextRoom::join(&client, open()).await.expect("a room");
+    let first = text.replace(0, 0, "one ").await.expect("it is kept");
+    within(Duration::from_secs(20), "it is acked", async {
+        let mut acked = std::pin::pin!(first.acked());
+        loop {
+            tokio::select! {
+                acked = &mut acked => break acked.expect("it is taken"),
+                event = text.next() => drop(event.expect("a text")),
+            }
+        }
+    })
+    .await;
+    server.kill();
+    text.replace(4, 0, "two ").await.expect("it is kept");
+    text.replace(8, 0, "three").await.expect("it is kept");
+    drop((text, client));
+
+    server.start_again();
+    let client = Client::connect(Options::new(&url));
+    let mut text = within(Duration::from_secs(20), "the queue is let go of", async {
+        loop {
+            // The former run's task ends by itself.
+            if let Ok(queue) = FileQueue::open(&queue) {
+                let join = Join::new("text/plan").queue(queue);
+                break TextRoom::join(&client, join).await.expect("a room");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    within(Duration::from_secs(20), "it has joined", async {
+        while !matches!(text.next().await, Ok(Some(Event::Joined { .. }))) {}
+    })
+    .await;
+    assert_eq!(
+        text.text().to_string(),
+        "one two three",
+        "what waits is there"
+    );
+    let last = text.replace(13, 0, "!").await.expect("it is kept");
+    within(Duration::from_secs(20), "all is acked", async {
+        let mut acked = std::pin::pin!(last.acked());
+        loop {
+            tokio::select! {
+                acked = &mut acked => break acked.expect("it is taken"),
+                event = text.next() => drop(event.expect("a text")),
+            }
+        }
+    })
+    .await;
+    let path = "/api/v1/rooms/text/plan/state?format=text";
+    let state = http::get(server.address(), path).await.expect("an answer");
+    assert_eq!(String::from_utf8_lossy(&state.body), "one two three!");
 }
 
 /// Writes operations through as many connections as it takes. Gives the room, the client and the Seq

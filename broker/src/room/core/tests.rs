@@ -304,6 +304,22 @@ fn operations_enter_the_log_in_their_client_s_order() {
 }
 
 #[test]
+fn an_operation_that_added_nothing_may_come_again_after_later_ones() {
+    // Yjs's own encodings of two map entries, of clients 1 and 2.
+    const FIRST: &[u8] = &[1, 1, 1, 0, 40, 1, 1, b'm', 1, b'k', 1, 119, 1, b'v', 0];
+    const SECOND: &[u8] = &[1, 1, 2, 0, 40, 1, 1, b'm', 1, b'l', 1, 119, 1, b'v', 0];
+    let mut bench = Bench::new(DocumentKind::Yjs);
+    bench.core.join(A, Role::Editor, None);
+    for (op, update) in [(1, FIRST), (2, FIRST), (3, SECOND), (2, FIRST), (3, SECOND)] {
+        bench.submit_op(A, update, Some(op));
+    }
+    bench.advance();
+    while bench.commit() {}
+    assert_eq!(bench.settled(A), 5, "none is refused");
+    assert_eq!(bench.records().len(), 2);
+}
+
+#[test]
 fn seqs_have_no_gaps_and_times_never_go_back() {
     let mut bench = Bench::new(DocumentKind::Opaque);
     bench.core.join(A, Role::Editor, None);

@@ -1,0 +1,425 @@
+//! A room, from the driver's side: what waits for its ack, what the client has, who is here.
+//!
+//! It does no IO but for its queue: it is given what the server says of the room, and gives what is to
+//! be said and the events for the application.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use bytes::Bytes;
+use protocol::ClientId;
+use protocol::dialect::well::wire;
+use protocol::limits::MAX_PRESENCE_CLOCK;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::Join;
+use crate::backoff::Backoff;
+use crate::limits::{EVENTS, PRESENCE_REPEAT, PRESENCE_REPLICAS, QUEUED_OPERATIONS, SUBMIT_BYTES};
+use crate::queue::{MemoryQueue, Operation, Queue};
+use crate::room::{Acked, Event, Record, Rejected, RoomError, State, Ticket};
+use crate::transport::Transport;
+use crate::wire::{Say, encode};
+
+/// How much may be on its way in one room.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Window {
+    pub(super) operations: usize,
+    pub(super) bytes: usize,
+}
+
+/// A room, from the driver's side.
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) kind: wire::DocumentKind,
+    pub(super) role: wire::Role,
+    pub(super) client: ClientId,
+    pub(super) queue: Box<dyn Queue>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) standing: Standing,
+    pub(super) backoff: Backoff,
+    /// What waits for its ack, oldest first.
+    pub(super) pending: VecDeque<Pending>,
+    /// How many of them, from the oldest, have been sent in this membership.
+    pub(super) sent: usize,
+    pub(super) sent_bytes: usize,
+    pub(super) last: u64,
+    /// The client has everything up to this Seq.
+    pub(super) since: Option<u64>,
+    /// Own records after that, each first Seq with the one after the last.
+    pub(super) own: BTreeMap<u64, u64>,
+    pub(super) version: Option<Bytes>,
+    pub(super) presence: Option<Bytes>,
+    pub(super) presence_clock: u64,
+    pub(super) presence_sent: bool,
+    /// When the stream is to repeat what a datagram has said.
+    pub(super) presence_repeat: Option<Instant>,
+    /// The newest clock of each replica's presence, and whether it is here: what comes late on a
+    /// datagram does not overwrite what is newer.
+    pub(super) replicas: BTreeMap<u64, (u64, bool)>,
+    /// An operation was refused, and the membership ends for that.
+    pub(super) refused: bool,
+}
+
+pub(super) struct Pending {
+    pub(super) operation: Operation,
+    pub(super) ticket: Option<oneshot::Sender<Result<Acked, Rejected>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// To be asked for, not before then.
+    Away(Instant),
+    Asked(u32),
+    In(u32),
+}
+
+impl Member {
+    pub(super) fn new(join: Join) -> io::Result<(Self, mpsc::Receiver<Event>)> {
+        let mut queue = match join.queue {
+            Some(queue) => queue,
+            None => Box::new(MemoryQueue::new()?),
+        };
+        let (waiting, last) = queue.load()?;
+        let waiting = waiting.into_iter().map(|operation| Pending {
+            operation,
+            ticket: None,
+        });
+        let (events, taken) = mpsc::channel(EVENTS);
+        let room = Self {
+            name: join.room,
+            kind: join.kind,
+            role: join.role,
+            client: queue.client(),
+            queue,
+            events,
+            standing: Standing::Away(Instant::now()),
+            backoff: Backoff::default(),
+            pending: waiting.collect(),
+            sent: 0,
+            sent_bytes: 0,
+            last,
+            since: join.since,
+            own: BTreeMap::new(),
+            version: join.version,
+            presence: None,
+            presence_clock: 0,
+            presence_sent: true,
+            presence_repeat: None,
+            replicas: BTreeMap::new(),
+            refused: false,
+        };
+        Ok((room, taken))
+    }
+
+    pub(super) fn away(&mut self, until: Instant) {
+        self.standing = Standing::Away(until);
+        self.sent = 0;
+        self.sent_bytes = 0;
+        self.presence_sent = self.presence.is_none();
+        // A replica that comes back with the clock it had is not heard by those who saw it leave.
+        self.presence_clock += 1;
+        self.presence_repeat = None;
+        self.replicas.clear();
+    }
+
+    pub(super) fn join(&self, request: u32) -> wire::Join {
+        wire::Join {
+            request,
+            room: self.name.clone(),
+            kind: self.kind.into(),
+            role: self.role.into(),
+            client: self.client.get(),
+            since: self.since,
+            version: self.version.clone(),
+        }
+    }
+
+    pub(super) fn submit(&mut self, payload: Bytes) -> Result<Ticket, RoomError> {
+        if self.pending.len() >= QUEUED_OPERATIONS {
+            return Err(RoomError::Full(self.pending.len()));
+        }
+        let operation = Operation {
+            number: self.last + 1,
+            base: self.since.unwrap_or(0),
+            payload,
+        };
+        self.queue.push(&operation)?;
+        self.last += 1;
+        let (ticket, acked) = oneshot::channel();
+        self.pending.push_back(Pending {
+            operation,
+            ticket: Some(ticket),
+        });
+        Ok(Ticket::new(self.last, acked))
+    }
+
+    /// Sends what waits, as far as the window goes.
+    pub(super) fn fill(&mut self, number: u32, window: Window, say: &mut Vec<Bytes>) {
+        while let Some(first) = self.pending.get(self.sent) {
+            let mut submit = wire::Submit {
+                number,
+                operation: first.operation.number,
+                base: first.operation.base,
+                payloads: Vec::new(),
+            };
+            let mut bytes = 0;
+            while let Some(Pending { operation, .. }) = self.pending.get(self.sent) {
+                let len = operation.payload.len();
+                let follows = operation.number == submit.operation + submit.payloads.len() as u64
+                    && operation.base == submit.base
+                    && (bytes == 0 || bytes + len <= SUBMIT_BYTES);
+                let fits = self.sent < window.operations
+                    && (self.sent_bytes == 0 || self.sent_bytes + len <= window.bytes);
+                if !follows || !fits {
+                    break;
+                }
+                submit.payloads.push(operation.payload.clone());
+                bytes += len;
+                self.sent += 1;
+                self.sent_bytes += len;
+            }
+            if submit.payloads.is_empty() {
+                break;
+            }
+            say.push(encode(Say::Submit(submit)));
+        }
+    }
+
+    /// Says where this client is: on a datagram if there are such, and then once more on the stream,
+    /// unless the server has been heard to know it.
+    pub(super) fn say_presence(
+        &mut self,
+        number: u32,
+        now: Instant,
+        say: &mut Vec<Bytes>,
+        transport: &Transport,
+    ) {
+        let repeats = self.presence_repeat.is_some_and(|at| at <= now);
+        if self.presence_sent && !repeats {
+            return;
+        }
+        let entry = wire::PresenceEntry {
+            site: self.client.get(),
+            clock: self.presence_clock,
+            state: self.presence.clone(),
+        };
+        let message = encode(Say::Presence(wire::SetPresence {
+            number,
+            entries: vec![entry],
+        }));
+        self.presence_sent = true;
+        if !repeats && transport.send_datagram(&message) {
+            self.presence_repeat.get_or_insert(now + PRESENCE_REPEAT);
+        } else {
+            self.presence_repeat = None;
+            say.push(message);
+        }
+    }
+
+    /// Takes presence, which may come twice and late. Gives what is new of it.
+    pub(super) fn hear_presence(
+        &mut self,
+        entries: Vec<wire::PresenceEntry>,
+    ) -> Vec<(u64, Option<Bytes>)> {
+        let mut news = Vec::new();
+        for entry in entries {
+            if entry.site == self.client.get() {
+                self.hear_of_itself(&entry);
+            }
+            let here = entry.state.is_some();
+            let known = self.replicas.get(&entry.site).copied();
+            let is_new = known.is_none_or(|(clock, was_here)| {
+                entry.clock > clock || (entry.clock == clock && was_here && !here)
+            });
+            if !is_new {
+                continue;
+            }
+            if self.replicas.len() >= PRESENCE_REPLICAS {
+                self.replicas.retain(|_, (_, here)| *here);
+            }
+            if self.replicas.len() < PRESENCE_REPLICAS || known.is_some() {
+                self.replicas.insert(entry.site, (entry.clock, here));
+                news.push((entry.site, entry.state));
+            }
+        }
+        news
+    }
+
+    /// What the server takes for this client's own presence: if it is an older one that is ahead, such
+    /// as that this client has left, the true one is said with a higher clock.
+    fn hear_of_itself(&mut self, entry: &wire::PresenceEntry) {
+        if entry.clock < self.presence_clock {
+            return;
+        }
+        if entry.state == self.presence {
+            self.presence_clock = entry.clock;
+            self.presence_repeat = None;
+        } else if entry.clock < MAX_PRESENCE_CLOCK {
+            self.presence_clock = entry.clock + 1;
+            self.presence_sent = false;
+        }
+    }
+
+    pub(super) fn joined(&mut self, joined: wire::Joined) -> Event {
+        self.standing = Standing::In(joined.number);
+        self.backoff.reset();
+        self.last = self.last.max(joined.last_operation);
+        let may_write = joined.role() != wire::Role::Viewer;
+        // From here on the Seq says it better.
+        self.version = None;
+        let state = match joined.content {
+            Some(wire::joined::Content::Records(list)) => State::Records(self.foreign(list.spans)),
+            Some(wire::joined::Content::Difference(bytes)) => State::Difference(bytes),
+            Some(wire::joined::Content::Snapshot(bytes)) => State::Snapshot(bytes),
+            None => State::Snapshot(Bytes::new()),
+        };
+        self.reach(joined.head);
+        Event::Joined {
+            state,
+            head: joined.head,
+            may_write,
+            session: joined.session,
+        }
+    }
+
+    pub(super) fn acked(&mut self, ack: &wire::Ack) -> Vec<Event> {
+        for placed in &ack.placed {
+            let end = placed.seq + placed.count;
+            let held = self.own.entry(placed.seq).or_insert(end);
+            *held = end.max(*held);
+        }
+        self.reach(0);
+        let mut events = Vec::new();
+        while let Some(pending) = self.pending.front()
+            && pending.operation.number <= ack.operation
+        {
+            let number = pending.operation.number;
+            let len = pending.operation.payload.len();
+            let placed = ack.placed.iter().find(|it| {
+                number
+                    .checked_sub(it.operation)
+                    .is_some_and(|n| n < it.count)
+            });
+            let acked = Acked {
+                seq: placed.map(|it| it.seq + number - it.operation),
+                at: placed.map_or(0, |it| it.at),
+                stale: placed.map_or(0, |it| it.stale),
+            };
+            if let Some(Pending {
+                ticket: Some(ticket),
+                ..
+            }) = self.pending.pop_front()
+            {
+                drop(ticket.send(Ok(acked)));
+            }
+            if self.sent > 0 {
+                self.sent -= 1;
+                self.sent_bytes -= len;
+            }
+            events.push(Event::Acked {
+                operation: number,
+                acked,
+            });
+        }
+        if let Err(error) = self.queue.acked(ack.operation) {
+            // It is sent once more after a restart, and told where it is.
+            tracing::warn!(%error, "the queue could not be told of an ack");
+        }
+        events
+    }
+
+    pub(super) fn rejected(&mut self, reject: wire::Reject) -> Option<Event> {
+        let code = reject.code();
+        self.refused = code != wire::RejectCode::ReadOnly;
+        if matches!(
+            code,
+            wire::RejectCode::Window | wire::RejectCode::Rate | wire::RejectCode::NotStored
+        ) {
+            return None;
+        }
+        let number = reject.operation;
+        let at = self
+            .pending
+            .iter()
+            .position(|it| it.operation.number == number)?;
+        let pending = self.pending.remove(at)?;
+        if let Err(error) = self.queue.rejected(number) {
+            // It is sent once more after a restart, and rejected again.
+            tracing::warn!(%error, "the queue could not be told of a rejection");
+        }
+        if at < self.sent {
+            self.sent -= 1;
+            self.sent_bytes -= pending.operation.payload.len();
+        }
+        let rejected = Rejected {
+            code: reject.code,
+            reason: reject.message,
+        };
+        if let Some(ticket) = pending.ticket {
+            drop(ticket.send(Err(rejected.clone())));
+        }
+        Some(Event::Rejected {
+            operation: number,
+            rejected,
+        })
+    }
+
+    pub(super) fn records(&mut self, records: wire::Records) -> Result<Option<Event>, String> {
+        if self.since.is_none_or(|since| records.after > since) {
+            return Err(format!(
+                "records after {} came, and there are none from {} on",
+                records.after,
+                self.since.unwrap_or(0)
+            ));
+        }
+        let foreign = self.foreign(records.spans);
+        self.reach(records.through);
+        Ok((!foreign.is_empty()).then_some(Event::Records(foreign)))
+    }
+
+    /// The records that this client neither wrote nor has.
+    fn foreign(&self, spans: Vec<wire::Span>) -> Vec<Record> {
+        let mut records = Vec::new();
+        for span in spans {
+            let mut at = span.at;
+            for (n, payload) in span.payloads.into_iter().enumerate() {
+                if let Some(later) = n.checked_sub(1).and_then(|n| span.later.get(n)) {
+                    at += u64::from(*later);
+                }
+                let seq = span.seq + n as u64;
+                let own = self.own.range(..=seq).next_back();
+                let is_own = own.is_some_and(|(_, end)| seq < *end);
+                if is_own || self.since.is_some_and(|since| seq <= since) {
+                    continue;
+                }
+                records.push(Record {
+                    seq,
+                    at,
+                    session: span.session,
+                    site: span.site,
+                    user: span.user.clone(),
+                    payload,
+                });
+            }
+        }
+        records
+    }
+
+    /// The client has everything up to `seq`, and as far beyond as what follows is its own.
+    fn reach(&mut self, seq: u64) {
+        let mut since = self.since.map_or(seq, |since| since.max(seq));
+        while let Some((first, end)) = self.own.first_key_value().map(|(a, b)| (*a, *b))
+            && first <= since + 1
+        {
+            self.own.remove(&first);
+            since = since.max(end - 1);
+        }
+        if self.since.is_some() || matches!(self.standing, Standing::In(_)) {
+            self.since = Some(since);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
