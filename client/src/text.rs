@@ -86,9 +86,9 @@ impl TextRoom {
     pub async fn set_cursor(&self, name: &str, at: usize) -> Result<(), TextError> {
         let anchor = self.text.anchor(Measure::Chars, at, Bias::Left)?;
         let state = format!(
-            "{{\"user\":{{\"name\":{}}},\"cursor\":{{\"head\":\"{}\"}}}}",
+            "{{\"user\":{{\"name\":{}}},\"cursor\":{{\"anchor\":\"{at}\",\"head\":\"{at}\"}}}}",
             quoted(name),
-            hex(&anchor)
+            at = hex(&anchor)
         );
         Ok(self.room.set_presence(Some(state.into())).await?)
     }

@@ -53,7 +53,11 @@ function OpenedText({ session }: { session: TextSession }) {
         </>
       }
     >
-      <p role="alert">{gone ? "It was deleted, or the address is not quite right." : "The server closed it, and gave the reason below."}</p>
+      <p role="alert">{gone
+          ? "It was deleted, or the address is not quite right."
+          : code === 0
+            ? "This page could not do it, for the reason below."
+            : "The server closed it, and gave the reason below."}</p>
     </Notice>
   );
 }
