@@ -197,6 +197,17 @@ impl Broker {
         self.ask(room, Input::Delete(reply), answer).await
     }
 
+    /// Unloads a room: what is on its way is settled, and members are closed with 1012, to come back.
+    /// Gives whether it was loaded.
+    pub fn evict(&self, room: &RoomName) -> bool {
+        let found = self.shared.rooms.get(room);
+        found.is_some_and(|room| {
+            let reason = "the room is loaded anew, come back soon";
+            room.inbox.push(Input::End(CloseCode::Restart, reason));
+            true
+        })
+    }
+
     /// What the log knows of a room, and what its owner counts, if it is loaded.
     ///
     /// # Errors

@@ -46,6 +46,13 @@ pub const ROOMS_PER_PAGE: usize = 100;
 /// The most rooms one page of a list may be asked to have.
 pub const ROOMS_PER_PAGE_MAX: usize = 1_000;
 
+/// How many rooms of the list one request looks at, to find those that its caller may see.
+pub const ROOMS_EXAMINED: usize = 10_000;
+/// For how long a token is valid that a room's creator makes, unless they say.
+pub const TOKEN_TIME: Duration = Duration::from_secs(7 * 86_400);
+/// The longest that one may be valid.
+pub const TOKEN_TIME_MAX: Duration = Duration::from_secs(366 * 86_400);
+
 /// How long a WebTransport session is left alone before it is told why it ends.
 pub const CLOSE_REST: Duration = Duration::from_millis(20);
 /// How long a WebTransport client may take for its handshake and request, and then to open its

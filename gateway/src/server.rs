@@ -65,6 +65,12 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
     requests.wait().await;
 }
 
+/// Looks keys up again when they are due, and ends sessions when their tokens expire. Never returns.
+pub async fn watch(gateway: Gateway) {
+    let now = || gateway.wall_time().micros() as f64 / 1e6;
+    gateway.keeper().watch(now).await;
+}
+
 /// Ends the server within `patience`: no more connections, every room settles what is on its way,
 /// connections are closed with 1012, the log is closed. Gives the rooms that did not end in time.
 pub async fn drain(gateway: &Gateway, patience: Duration) -> Vec<RoomName> {

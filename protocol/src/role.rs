@@ -11,8 +11,10 @@ pub enum Role {
     Viewer,
     /// Also writes.
     Editor,
-    /// Also deletes and restores.
+    /// Also deletes, restores and shares.
     Creator,
+    /// Also looks after rooms that are others'. A token's role: no session is one.
+    Admin,
 }
 
 impl Role {
@@ -21,7 +23,7 @@ impl Role {
     pub const fn can_write(self) -> bool {
         match self {
             Self::Viewer => false,
-            Self::Editor | Self::Creator => true,
+            Self::Editor | Self::Creator | Self::Admin => true,
         }
     }
 
@@ -32,6 +34,7 @@ impl Role {
             "viewer" => Self::Viewer,
             "editor" => Self::Editor,
             "creator" => Self::Creator,
+            "admin" => Self::Admin,
             _ => return None,
         })
     }
@@ -55,7 +58,8 @@ impl Role {
     fn from_parameter(parameter: &str) -> Option<Self> {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if key == "role" {
-            return Some(Self::parse(value).unwrap_or(Self::Viewer));
+            let session = Self::parse(value).filter(|role| *role <= Self::Creator);
+            return Some(session.unwrap_or(Self::Viewer));
         }
         let spaced = key.replace('+', " ");
         let decoded = percent_decode_str(&spaced).decode_utf8_lossy();
@@ -71,6 +75,7 @@ impl fmt::Display for Role {
             Self::Viewer => "viewer",
             Self::Editor => "editor",
             Self::Creator => "creator",
+            Self::Admin => "admin",
         })
     }
 }
@@ -131,6 +136,7 @@ mod tests {
             (Role::Viewer, false),
             (Role::Editor, true),
             (Role::Creator, true),
+            (Role::Admin, true),
         ] {
             assert_eq!(role.can_write(), writes);
             assert_eq!(Role::parse(&role.to_string()), Some(role));

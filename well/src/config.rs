@@ -12,11 +12,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use broker::{Limits, SnapshotRule};
 use clap::{Args, ValueEnum};
+use gateway::access::rule::Access;
 use serde::Deserialize;
 use storage::archive::Retention;
 
 /// How `well serve` is told what to do.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
     /// The address to listen on; port 0 picks a free one [default: 127.0.0.1:4000]
     #[arg(long, env = "WELL_LISTEN", value_name = "ADDRESS")]
@@ -55,7 +56,15 @@ pub(crate) struct ServeArgs {
     /// A configuration file; without one, well.toml is read if it is there
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Let anyone who can reach a listener that is not on loopback read and write every room
+    /// The secret that tokens are signed with (HS256), as `[auth] secret`
+    #[arg(
+        long,
+        env = "WELL_AUTH_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    auth_secret: Option<String>,
+    /// Serve open spaces on a listener that is not on loopback: anyone who reaches it is let in
     #[arg(
         long,
         env = "WELL_ALLOW_OPEN",
@@ -107,7 +116,46 @@ pub(crate) struct Config {
     pub(crate) webtransport: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) archive: Archive,
+    pub(crate) auth: AuthSettings,
     pub(crate) spaces: BTreeMap<String, Space>,
+}
+
+impl Config {
+    /// The spaces, as the gateway knows them.
+    pub(crate) fn gateway_spaces(&self) -> gateway::Spaces {
+        let spaces = self.spaces.iter().map(|(name, space)| {
+            let (kind, access) = (space.kind, space.access);
+            (name.clone(), gateway::Space { kind, access })
+        });
+        spaces.collect()
+    }
+}
+
+/// The keys that tokens are checked with, and who tokens must be for.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuthSettings {
+    /// HS256. Whoever has it can make tokens.
+    pub(crate) secret: Option<String>,
+    /// PEM files with a public key each: EdDSA or ES256.
+    pub(crate) public_keys: Vec<PathBuf>,
+    /// A JSON Web Key Set: a file, or an `https://` address.
+    pub(crate) jwks: Option<String>,
+    /// The private key in PEM that the server signs with; without one it signs with the secret.
+    pub(crate) signing_key: Option<PathBuf>,
+    pub(crate) audience: Option<String>,
+}
+
+impl std::fmt::Debug for AuthSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthSettings")
+            .field("secret", &self.secret.as_ref().map(|_| "…"))
+            .field("public_keys", &self.public_keys)
+            .field("jwks", &self.jwks)
+            .field("signing_key", &self.signing_key)
+            .field("audience", &self.audience)
+            .finish()
+    }
 }
 
 /// Where history goes.
@@ -130,6 +178,7 @@ pub(crate) struct Tls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Space {
     pub(crate) kind: replay::Kind,
+    pub(crate) access: Access,
     pub(crate) snapshots: SnapshotRule,
     pub(crate) retention: Retention,
 }
@@ -138,6 +187,7 @@ impl Space {
     const fn of_kind(kind: replay::Kind) -> Self {
         Self {
             kind,
+            access: Access::Open,
             snapshots: SnapshotRule {
                 records: None,
                 after: None,
@@ -165,6 +215,8 @@ struct File {
     #[serde(default)]
     archive: FileArchive,
     #[serde(default)]
+    auth: AuthSettings,
+    #[serde(default)]
     spaces: BTreeMap<String, FileSpace>,
 }
 
@@ -188,8 +240,9 @@ struct FileArchive {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileSpace {
-    #[serde(default)]
-    kind: FileKind,
+    /// As it was, or `yjs`.
+    kind: Option<FileKind>,
+    access: Option<Access>,
     snapshot_records: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     snapshot_after: Option<Duration>,
@@ -220,10 +273,9 @@ impl FileRetention {
     }
 }
 
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum FileKind {
-    #[default]
     Yjs,
     Opaque,
     Text,
@@ -256,12 +308,10 @@ impl ServeArgs {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
-        let open = self.allow_open.or(file.allow_open).unwrap_or(false);
-        if !listen.ip().is_loopback() && !open {
-            bail!(
-                "{listen} can be reached from other machines, and every room is open to whoever \
-                 reaches it; listen on a loopback address behind a proxy, or say --allow-open"
-            );
+        let spaces = read_spaces(file.spaces)?;
+        let told = self.allow_open.or(file.allow_open).unwrap_or(false);
+        if !listen.ip().is_loopback() && !told {
+            refuse_open(listen, &spaces)?;
         }
         let defaults = Limits::default();
         let limits = Limits {
@@ -285,7 +335,8 @@ impl ServeArgs {
                 MAX_IDLE_UNLOAD.as_secs()
             );
         }
-        let spaces = read_spaces(file.spaces)?;
+        let mut auth = file.auth;
+        auth.secret = self.auth_secret.or(auth.secret);
         Ok(Config {
             listen,
             data: self
@@ -306,9 +357,27 @@ impl ServeArgs {
                 url: self.archive.or(file.archive.url),
                 keep_local: file.archive.keep_local,
             },
+            auth,
             spaces,
         })
     }
+}
+
+/// An open space on a listener that others reach is a mistake more often than it is meant.
+fn refuse_open(listen: SocketAddr, spaces: &BTreeMap<String, Space>) -> anyhow::Result<()> {
+    let open = spaces
+        .iter()
+        .filter(|(_, space)| space.access == Access::Open);
+    let open: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{listen} can be reached from other machines, and anyone who reaches it may read and write \
+         the rooms of these spaces: {}. Say access = \"token\" or \"create-with-token\" in each, \
+         listen on a loopback address, or say --allow-open",
+        open.join(", ")
+    )
 }
 
 /// The spaces of a configuration file, for commands that only read.
@@ -326,8 +395,11 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
         protocol::RoomName::new(&space, "name")
             .with_context(|| format!("[spaces.{space}] in the configuration"))?;
         let retention = settings.retention.map(|retention| retention.read());
+        let known = spaces.get(&space).copied();
+        let known = known.unwrap_or_else(|| Space::of_kind(replay::Kind::Yjs));
         let read = Space {
-            kind: settings.kind.into(),
+            kind: settings.kind.map_or(known.kind, Into::into),
+            access: settings.access.unwrap_or(known.access),
             snapshots: SnapshotRule {
                 records: settings.snapshot_records,
                 after: settings.snapshot_after,
@@ -373,6 +445,7 @@ mod tests {
             snapshots: None,
             webtransport: None,
             config: None,
+            auth_secret: None,
             allow_open: None,
             log: None,
             log_format: None,

@@ -1,5 +1,6 @@
 //! `well`: the binary. Command line, configuration and wiring; everything else lives in the crates.
 
+mod auth;
 mod bases;
 mod commands;
 mod config;
@@ -28,6 +29,10 @@ struct Cli {
 enum Command {
     /// Serve rooms over WebSocket and HTTP.
     Serve(config::ServeArgs),
+    /// Make keys, and tokens with them.
+    Token(commands::token::TokenArgs),
+    /// Look after the configuration.
+    Config(commands::config::ConfigArgs),
     /// Write a room's document as it is, or was at any moment.
     State(commands::past::StateArgs),
     /// Write a room's records as JSON lines.
@@ -52,6 +57,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(args) => commands::serve::run(args),
+        Command::Token(args) => commands::token::run(args),
+        Command::Config(args) => commands::config::run(args),
         Command::State(args) => run(commands::past::state(args)),
         Command::Log(args) => run(commands::past::log(args)),
         Command::Tail(args) => run(commands::live::tail(args)),

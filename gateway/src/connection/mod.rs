@@ -500,7 +500,7 @@ mod tests {
         until(|| writer.next_event().and_then(joined)).await;
         let (socket, _never_read) = tokio::io::duplex(1);
         let member = join(&broker, 2);
-        let talk = Yjs::new(member, Instant::now());
+        let talk = Yjs::new(member, None, Instant::now());
         let mut connection = Connection::<_, Frames, _>::new(socket, &[], talk, Instant::now());
         let state = format!("\"{}\"", "x".repeat(16_000));
         for clock in 1..=100 {
@@ -529,7 +529,7 @@ mod tests {
     fn on_a_stream(broker: &Broker, session: u64) -> (DuplexStream, JoinHandle<Ended>) {
         let (client, server) = tokio::io::duplex(4096);
         let now = Instant::now();
-        let talk = Yjs::new(join(broker, session), now);
+        let talk = Yjs::new(join(broker, session), None, now);
         let connection = Connection::<_, Lengths, _>::new(server, &[], talk, now);
         (client, tokio::spawn(connection))
     }

@@ -5,7 +5,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker::{Restore, RoomError};
@@ -20,6 +20,8 @@ use super::past;
 use super::problem::Problem;
 use super::rooms::{RoomPath, free_pit};
 use crate::Gateway;
+use crate::access::caller::Caller;
+use crate::access::rule::Action;
 use crate::limits::FORK_PAGE_BYTES;
 
 #[derive(Debug, Default, Deserialize)]
@@ -128,6 +130,7 @@ pub(crate) fn fresh_replica(kind: replay::Kind) -> Result<u64, Problem> {
 /// `POST …/fork` with `{"seq"}` or `{"at"}`, and `{"to"}` unless any new name will do.
 pub(crate) async fn fork(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     path: RoomPath,
     query: RawQuery,
     bytes: Bytes,
@@ -145,6 +148,7 @@ pub(crate) async fn fork(
         None if room.space() == "pit" => free_pit(&gateway).await?,
         None => copy_name(&room)?,
     };
+    gateway.authorize(&caller, Action::Create, &target).await?;
     if history.kind_of(&target) != history.kind_of(&room) {
         return Err(Problem::bad_request(format!(
             "{target} would hold another kind of document than {room}"

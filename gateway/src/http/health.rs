@@ -1,13 +1,15 @@
 //! Is it alive, is it ready, and what does it count.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::Problem;
 use crate::Gateway;
+use crate::access::caller::{Caller, Refusal};
+use crate::access::rule;
 use crate::webtransport::Door;
 
 /// Who may read an answer into a page.
@@ -170,8 +172,16 @@ pub(crate) async fn webtransport(State(gateway): State<Gateway>) -> Response {
     Problem::no_webtransport(why).into_response()
 }
 
-/// Everything counted, in Prometheus' text format.
-pub(crate) async fn metrics(State(gateway): State<Gateway>) -> Response {
+/// Everything counted, in Prometheus' text format. Where not every space is open it takes an admin's
+/// token for `*/*`.
+pub(crate) async fn metrics(
+    State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    if !gateway.is_open() {
+        let grant = caller.grant().map_err(Refusal::from)?;
+        rule::admin(grant.map(AsRef::as_ref), true).map_err(Refusal::from)?;
+    }
     let stats = gateway.broker().log().stats();
     observatory::log_sizes(stats.disk_bytes, stats.unmoved_bytes);
     if let Some(archiver) = gateway.broker().snapshots().archiver() {
@@ -181,5 +191,5 @@ pub(crate) async fn metrics(State(gateway): State<Gateway>) -> Response {
         observatory::archive_unreached(gateway.age());
     }
     let content_type = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
-    ([content_type], gateway.exporter().render()).into_response()
+    Ok(([content_type], gateway.exporter().render()).into_response())
 }

@@ -1,6 +1,8 @@
 //! The HTTP side: pages, rooms, health and metrics, and the doors of the WebSocket dialects.
 
+pub mod admin;
 pub mod change;
+pub mod guard;
 pub mod health;
 pub mod pages;
 pub mod past;
@@ -8,6 +10,7 @@ pub mod play;
 pub mod problem;
 pub mod records;
 pub mod rooms;
+pub mod share;
 pub mod sockets;
 #[cfg(test)]
 mod tests;
@@ -16,34 +19,49 @@ pub mod text;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::http::{HeaderValue, Method, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 use crate::Gateway;
+use crate::access::rule::Action;
 use crate::limits::TEXT_BYTES;
 use problem::Problem;
 
-/// Every route of the server.
+/// Every route of the server. Beside each of a room stands what it takes to reach it.
 pub(crate) fn router(gateway: Gateway) -> Router {
+    use Action::{Delete, Read, Restore, Share, Write};
+    let to = |action, route| guard::guarded(&gateway, action, route);
+    let room = Router::new()
+        .route(
+            "/",
+            to(Read, get(rooms::show)).merge(to(Delete, delete(rooms::delete))),
+        )
+        .route("/snapshot", to(Read, get(rooms::snapshot)))
+        .route("/state", to(Read, get(past::state)))
+        .route("/records", to(Read, get(records::records)))
+        .route("/timeline", to(Read, get(past::timeline)))
+        .route("/diff", to(Read, get(past::diff)))
+        .route("/play", to(Read, get(play::play)))
+        // What it makes is another room, for which it asks itself.
+        .route("/fork", to(Read, post(change::fork)))
+        .route("/restore", to(Restore, post(change::restore)))
+        .route(
+            "/text",
+            to(
+                Write,
+                put(text::put).layer(DefaultBodyLimit::max(TEXT_BYTES)),
+            ),
+        )
+        .route("/tokens", to(Share, post(share::mint)))
+        .route("/tokens/{jti}", to(Share, delete(share::take_back)));
     let api = Router::new()
         .route("/pits", post(rooms::new_pit))
         .route("/rooms", get(rooms::list))
-        .route(
-            "/rooms/{space}/{name}",
-            get(rooms::show).delete(rooms::delete),
-        )
-        .route("/rooms/{space}/{name}/snapshot", get(rooms::snapshot))
-        .route("/rooms/{space}/{name}/state", get(past::state))
-        .route("/rooms/{space}/{name}/records", get(records::records))
-        .route("/rooms/{space}/{name}/timeline", get(past::timeline))
-        .route("/rooms/{space}/{name}/diff", get(past::diff))
-        .route("/rooms/{space}/{name}/play", get(play::play))
-        .route("/rooms/{space}/{name}/fork", post(change::fork))
-        .route("/rooms/{space}/{name}/restore", post(change::restore))
-        .route(
-            "/rooms/{space}/{name}/text",
-            put(text::put).layer(DefaultBodyLimit::max(TEXT_BYTES)),
-        )
+        .nest("/rooms/{space}/{name}", room)
+        .route("/admin/revoke", post(admin::revoke))
+        .route("/admin/evict", post(admin::evict))
+        .route("/admin/reload", post(admin::reload))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method);
     Router::new()
@@ -57,7 +75,11 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(pages::page)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::map_response(harden))
+        .layer(middleware::from_fn_with_state(
+            gateway.clone(),
+            guard::identify,
+        ))
+        .layer(middleware::map_response(harden))
         .with_state(gateway)
 }
 

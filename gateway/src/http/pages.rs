@@ -6,7 +6,7 @@
 //! `/yjs` with a problem document, a WebSocket with a close code.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -14,6 +14,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use super::problem::Problem;
 use super::sockets;
 use crate::Gateway;
+use crate::access::caller::Caller;
 use crate::websocket::handshake;
 
 #[derive(RustEmbed)]
@@ -22,9 +23,13 @@ use crate::websocket::handshake;
 struct Pages;
 
 /// Answers any address that no other route takes.
-pub(crate) async fn page(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+pub(crate) async fn page(
+    State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Response {
     if handshake::is_upgrade(request.headers()) {
-        return sockets::upgrade(gateway, request);
+        return sockets::upgrade(gateway, &caller, request).await;
     }
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
     let path = uri.path().trim_start_matches('/');

@@ -14,6 +14,11 @@ use serde::Serialize;
 use storage::ReadError;
 use storage::archive::ArchiveError;
 
+use crate::access::caller::Refusal;
+use crate::access::revoked::RevokeError;
+use crate::access::rule::Denied;
+use crate::access::token::{BadToken, SigningError};
+
 /// What went wrong, for a person and for a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -174,6 +179,68 @@ impl Problem {
         )
     }
 
+    /// 403: a token beyond the one it is made with.
+    #[must_use]
+    pub fn beyond(detail: String) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "That is not allowed",
+            detail,
+        )
+    }
+
+    /// 501: the server makes no tokens.
+    #[must_use]
+    pub fn no_signing_key() -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "no_signing_key",
+            "This server makes no tokens",
+            "[auth] names no secret and no signing_key; tokens are made where its keys are"
+                .to_owned(),
+        )
+    }
+
+    /// 500: the server's key does not sign.
+    #[must_use]
+    pub fn cannot_sign(error: &SigningError) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "cannot_sign",
+            "The token could not be made",
+            error.to_string(),
+        )
+    }
+
+    /// 503: a revocation does not stand.
+    #[must_use]
+    pub fn not_revoked(error: &RevokeError) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_revoked",
+            "The tokens are still good",
+            match error {
+                RevokeError::Full => error.to_string(),
+                // Where is the operator's business.
+                RevokeError::NotKept { error, .. } => {
+                    format!("the revocation could not be kept: {error}")
+                }
+            },
+        )
+    }
+
+    /// 422: the configuration is not what it must be; the one before stays.
+    #[must_use]
+    pub fn not_reloaded(why: String) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not_reloaded",
+            "The configuration could not be read again, and the one before stays",
+            why,
+        )
+    }
+
     /// 426: the address speaks WebSocket only.
     #[must_use]
     pub fn upgrade_required(detail: String) -> Self {
@@ -183,6 +250,41 @@ impl Problem {
             "This address speaks WebSocket",
             detail,
         )
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        let (status, code, title) = match &refusal {
+            Refusal::Token(BadToken::KeyPending) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "key_pending",
+                "The token's key is being looked up",
+            ),
+            Refusal::Token(bad) => {
+                let code = match bad {
+                    BadToken::Expired => "token_expired",
+                    BadToken::Revoked => "token_revoked",
+                    _ => "bad_token",
+                };
+                (StatusCode::UNAUTHORIZED, code, "The token is not believed")
+            }
+            Refusal::Denied(Denied::NoToken { .. } | Denied::NoAdminToken) => {
+                (StatusCode::UNAUTHORIZED, "no_token", "A token is needed")
+            }
+            Refusal::Denied(Denied::NoRoom { .. }) => {
+                (StatusCode::NOT_FOUND, "no_room", "There is no such room")
+            }
+            Refusal::Denied(_) => (StatusCode::FORBIDDEN, "forbidden", "That is not allowed"),
+            Refusal::NoSpace(space) => return Self::no_space(space),
+            Refusal::Unknown { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "log_unreadable",
+                "The log cannot be read",
+            ),
+        };
+        Self::new(status, code, title, detail)
     }
 }
 
@@ -334,10 +436,20 @@ impl From<RoomError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let code = self.code;
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3.
+            let challenge = match code {
+                "no_token" => "Bearer realm=\"well\"",
+                _ => "Bearer realm=\"well\", error=\"invalid_token\"",
+            };
+            let challenge = HeaderValue::from_static(challenge);
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

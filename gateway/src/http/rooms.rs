@@ -4,7 +4,7 @@
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::record::Kind;
@@ -14,7 +14,9 @@ use storage::RoomState;
 
 use super::problem::Problem;
 use crate::Gateway;
-use crate::limits::{ROOMS_PER_PAGE, ROOMS_PER_PAGE_MAX};
+use crate::access::caller::{Caller, Refusal};
+use crate::access::rule::Action;
+use crate::limits::{ROOMS_EXAMINED, ROOMS_PER_PAGE, ROOMS_PER_PAGE_MAX};
 
 /// A room as the API shows it.
 #[derive(Debug, Serialize)]
@@ -75,9 +77,11 @@ struct RoomsPage {
     next: Option<String>,
 }
 
-/// `GET /rooms?after=&limit=`: rooms by name.
+/// `GET /rooms?after=&limit=`: rooms by name, those that the caller may see. A page may have fewer than
+/// `limit` and not be the last: what goes on says `next`.
 pub(crate) async fn list(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(page) = page.map_err(|error| Problem::bad_request(error.body_text()))?;
@@ -87,17 +91,31 @@ pub(crate) async fn list(
             "limit is 1 to {ROOMS_PER_PAGE_MAX}, not {limit}"
         )));
     }
-    let after = page.after.as_deref().map(RoomName::parse).transpose()?;
+    let grant = caller.grant().map_err(Refusal::from)?;
+    let mut after = page.after.as_deref().map(RoomName::parse).transpose()?;
     let broker = gateway.broker();
-    let rows = broker.rooms(after.as_ref(), limit + 1).await?;
-    let more = rows.len() > limit;
-    let rooms: Vec<RoomView> = rows
-        .iter()
-        .take(limit)
-        .map(|row| RoomView::new(&row.room, &row.state, broker.info(&row.room)))
-        .collect();
+    let mut rooms = Vec::new();
+    let mut examined = 0;
+    let more = loop {
+        let wanted = limit - rooms.len();
+        let rows = broker.rooms(after.as_ref(), ROOMS_PER_PAGE_MAX).await?;
+        let all = rows.len() < ROOMS_PER_PAGE_MAX;
+        examined += rows.len();
+        let mut rows = rows.into_iter();
+        let seen = rows.by_ref().inspect(|row| after = Some(row.room.clone()));
+        let seen = seen.filter(|row| gateway.lists(grant, &row.room));
+        let seen = seen.map(|row| RoomView::new(&row.room, &row.state, broker.info(&row.room)));
+        rooms.extend(seen.take(wanted));
+        let left = rows.any(|row| gateway.lists(grant, &row.room));
+        if rooms.len() == limit && left {
+            break true;
+        }
+        if all || examined >= ROOMS_EXAMINED {
+            break !all;
+        }
+    };
     let next = more
-        .then(|| rooms.last().map(|room| room.room.clone()))
+        .then(|| after.map(|room| room.as_str().to_owned()))
         .flatten();
     Ok(Json(RoomsPage { rooms, next }).into_response())
 }
@@ -173,8 +191,12 @@ struct NewPit {
 }
 
 /// `POST /pits`: a new pit with a name of its own.
-pub(crate) async fn new_pit(State(gateway): State<Gateway>) -> Result<Response, Problem> {
+pub(crate) async fn new_pit(
+    State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
     let room = free_pit(&gateway).await?;
+    gateway.authorize(&caller, Action::Create, &room).await?;
     let created = vec![(Kind::Created, bytes::Bytes::new())];
     gateway.broker().write(&room, created).await?;
     let url = format!("/pit/{}", room.name());

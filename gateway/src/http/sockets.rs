@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -21,8 +21,11 @@ use tracing::{Instrument, Span};
 use super::pages;
 use super::problem::Problem;
 use crate::Gateway;
+use crate::access::caller::{Caller, Refusal};
 use crate::connection::Connection;
+use crate::connection::framing::Framing;
 use crate::server::Place;
+use crate::talk::Talk;
 use crate::talk::mount::{self, Joining, Refused};
 use crate::talk::well::Well;
 use crate::talk::yjs::Yjs;
@@ -31,24 +34,36 @@ use crate::websocket::handshake;
 use crate::websocket::packed::Packed;
 
 /// `/yjs/{space}/{name…}`.
-pub(crate) async fn yjs(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+pub(crate) async fn yjs(
+    State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Response {
     if !handshake::is_upgrade(request.headers()) {
         let detail = "connect with a y-websocket client, or read the room under /api/v1/rooms";
         return Problem::upgrade_required(detail.into()).into_response();
     }
-    upgrade(gateway, request)
+    upgrade(gateway, &caller, request).await
 }
 
 /// `/pit/{slug}`: the page, or the pit's socket.
-pub(crate) async fn pit(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+pub(crate) async fn pit(
+    State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Response {
     if !handshake::is_upgrade(request.headers()) {
         return pages::index(request.uri(), request.headers());
     }
-    upgrade(gateway, request)
+    upgrade(gateway, &caller, request).await
 }
 
 /// `/well`: the client names its rooms in messages.
-pub(crate) async fn well(State(gateway): State<Gateway>, request: Request<Body>) -> Response {
+pub(crate) async fn well(
+    State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Response {
     if !handshake::is_upgrade(request.headers()) {
         let detail = "connect with a client of the well protocol, over WebSocket";
         return Problem::upgrade_required(detail.into()).into_response();
@@ -56,10 +71,13 @@ pub(crate) async fn well(State(gateway): State<Gateway>, request: Request<Body>)
     let Ok(bits) = getrandom::u64() else {
         return Problem::bad_request("no randomness".to_owned()).into_response();
     };
+    if let Err(bad) = caller.grant() {
+        return refuse::<Packed, Well>(gateway, request, Refusal::from(bad).into());
+    }
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         let now = Instant::now();
-        let talk = Well::new(inner, bits, now);
+        let talk = Well::new(inner, caller, bits, now);
         let connection: Connection<TcpStream, Packed, Well> =
             Connection::new(socket, &early, talk, now);
         connection.map(|ended| ended.code)
@@ -67,13 +85,33 @@ pub(crate) async fn well(State(gateway): State<Gateway>, request: Request<Body>)
 }
 
 /// Carries the dialect of the request's address; one that names no room hears so on the socket.
-pub(crate) fn upgrade(gateway: Gateway, request: Request<Body>) -> Response {
+pub(crate) async fn upgrade(gateway: Gateway, caller: &Caller, request: Request<Body>) -> Response {
     let uri = request.uri();
-    let joining = mount::yjs(&gateway, uri.path(), uri.query().unwrap_or_default());
+    let query = uri.query().unwrap_or_default();
+    let joining = mount::yjs(&gateway, caller, uri.path(), query).await;
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         // The gateway is let go of once the session stands.
         connect(&inner, socket, &early, joining).map(|ended| ended.code)
+    })
+}
+
+/// Accepts the handshake, and closes the socket for this reason, in the words of its dialect.
+pub(crate) fn refuse<F, T>(
+    gateway: Gateway,
+    request: Request<Body>,
+    (code, reason): Refused,
+) -> Response
+where
+    F: Framing + Send + Unpin + 'static,
+    T: Talk<F> + Send + 'static,
+{
+    tracing::info!(code = code.code(), reason, "a socket was refused");
+    upgrade_to(gateway, request, move |socket, _early| {
+        let now = Instant::now();
+        let connection: Connection<TcpStream, F, T> =
+            Connection::refused(socket, code, &reason, now);
+        connection.map(|ended| ended.code)
     })
 }
 

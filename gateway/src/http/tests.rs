@@ -11,8 +11,10 @@ use storage::{SledLog, SledOptions};
 use tower::ServiceExt;
 
 use super::*;
-use crate::Spaces;
+use crate::access::revoked::Revocations;
+use crate::access::{Auth, Keeper};
 use crate::webtransport::Door;
+use crate::{Space, Spaces};
 
 /// A gateway on a log that keeps `min_free_bytes` of its disk free.
 fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
@@ -30,11 +32,13 @@ fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
     let history = History::new(stores, std::sync::Arc::new(kind_of));
     let broker = Broker::new(history, Snapshots::none(), Limits::default());
     let spaces = Spaces::from([
-        ("pit".to_owned(), Kind::Yjs),
-        ("blob".to_owned(), Kind::Opaque),
-        ("text".to_owned(), Kind::Text),
+        ("pit".to_owned(), Space::open(Kind::Yjs)),
+        ("blob".to_owned(), Space::open(Kind::Opaque)),
+        ("text".to_owned(), Space::open(Kind::Text)),
     ]);
-    Gateway::new(broker, crate::exporter_of_tests(), spaces, false, Door::Off)
+    let keeper = Keeper::new(Auth::none(), Revocations::in_memory());
+    let exporter = crate::exporter_of_tests();
+    Gateway::new(broker, exporter, keeper, spaces, false, Door::Off)
 }
 
 /// The status, the type and the body of an answer.

@@ -11,6 +11,8 @@ use tracing::Span;
 
 use super::yjs::Yjs;
 use crate::Gateway;
+use crate::access::caller::{Caller, Refusal};
+use crate::access::tickets::Ticket;
 
 /// Why a client is closed right after it was let in.
 pub(crate) type Refused = (CloseCode, String);
@@ -21,33 +23,47 @@ pub(crate) enum Mount {
     /// The `yjs` dialect, for one session of one room.
     Yjs(Joining),
     /// The `well` dialect: the client names its rooms in messages.
-    Well,
+    Well(Caller),
 }
 
-/// A session that is to join a room.
+/// A session that is to join a room, and may.
 #[derive(Debug)]
 pub(crate) struct Joining {
     room: RoomName,
     session: SessionId,
     role: Role,
+    ticket: Option<Ticket>,
 }
 
-/// What is spoken at `path`, for a client that says `query`:
+/// What is spoken at `path`, for `caller`, who says `query`:
 ///
 /// | path | dialect |
 /// | --- | --- |
 /// | `/yjs/{space}/{name…}` | `yjs`; everything after the space is the name |
 /// | `/pit/{slug}` | `yjs`, in the space `pit` |
 /// | `/well` | `well` |
-pub(crate) fn at(gateway: &Gateway, path: &str, query: &str) -> Result<Mount, Refused> {
+pub(crate) async fn at(
+    gateway: &Gateway,
+    caller: &Caller,
+    path: &str,
+    query: &str,
+) -> Result<Mount, Refused> {
     if path == "/well" {
-        return Ok(Mount::Well);
+        return match caller.grant() {
+            Ok(_) => Ok(Mount::Well(caller.clone())),
+            Err(bad) => Err(Refusal::from(bad).into()),
+        };
     }
-    yjs(gateway, path, query).map(Mount::Yjs)
+    yjs(gateway, caller, path, query).await.map(Mount::Yjs)
 }
 
 /// The room of a `yjs` address.
-pub(crate) fn yjs(gateway: &Gateway, path: &str, query: &str) -> Result<Joining, Refused> {
+pub(crate) async fn yjs(
+    gateway: &Gateway,
+    caller: &Caller,
+    path: &str,
+    query: &str,
+) -> Result<Joining, Refused> {
     let room = if let Some(rest) = path.strip_prefix("/yjs/") {
         let (space, name) = rest.split_once('/').unwrap_or((rest, ""));
         gateway.socket_room(space, name)?
@@ -58,11 +74,20 @@ pub(crate) fn yjs(gateway: &Gateway, path: &str, query: &str) -> Result<Joining,
             "this address names no room; connect to /yjs/{space}/{name}, /pit/{slug} or /well";
         return Err((CloseCode::NoRoom, reason.to_owned()));
     };
+    let wanted = Role::from_query(query);
+    let (role, ticket) = gateway.admit(caller, wanted, &room).await?;
     Ok(Joining {
         room,
         session: SessionId::new(random()?.max(1)),
-        role: Role::from_query(query),
+        role,
+        ticket,
     })
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        (refusal.close_code(), refusal.to_string())
+    }
 }
 
 /// A number that nobody guesses.
@@ -80,12 +105,14 @@ impl Joining {
             room,
             session,
             role,
+            ticket,
         } = self;
-        match gateway.broker().join(&room, session, role, None) {
+        let user = ticket.as_ref().and_then(Ticket::user);
+        match gateway.broker().join(&room, session, role, user) {
             Ok(member) => {
                 let span = tracing::debug_span!("session", %room, %session, %role);
                 tracing::debug!(parent: &span, "joined");
-                Ok((Yjs::new(member, now), span))
+                Ok((Yjs::new(member, ticket, now), span))
             }
             Err(error) => {
                 tracing::info!(%room, %session, %error, "a join was refused");

@@ -7,19 +7,22 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use broker::{Member, Update, Wire};
 use bytes::Bytes;
 use protocol::dialect::well::{self, Action, Output, Terms};
-use protocol::dialect::{Message, PresenceEntry};
+use protocol::dialect::{Command, Message, PresenceEntry};
 use protocol::{CloseCode, Role, RoomName, Seq, SessionId};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Talk;
-use super::mount::refusal_of;
+use super::mount::{Refused, refusal_of};
 use crate::Gateway;
+use crate::access::caller::{Caller, Refusal};
+use crate::access::tickets::Ticket;
+use crate::access::token::BadToken;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
 use crate::limits::{PRESENCE_REPEAT, WRITE_AHEAD_BYTES};
@@ -36,7 +39,12 @@ const RECORDS: Wire = Wire {
 pub struct Well {
     session: well::Session,
     gateway: Gateway,
+    caller: Caller,
+    /// Ends the connection with its token.
+    ticket: Option<Ticket>,
     rooms: BTreeMap<u32, Room>,
+    /// Rooms that the client has asked for, while it is found out whether it may.
+    asked: Vec<Asked>,
     connection: u64,
     output: Output,
     /// The room whose turn is next.
@@ -53,9 +61,23 @@ pub struct Well {
 
 type Waiting = Pin<Box<WaitForCancellationFutureOwned>>;
 
+/// A room that the client has asked for.
+struct Asked {
+    number: u32,
+    room: RoomName,
+    kind: Option<u8>,
+    /// What it wants of the room once it is in.
+    enter: Option<Command>,
+    admitted: Pin<Box<dyn Future<Output = Admitted> + Send>>,
+}
+
+type Admitted = Result<(Role, Option<Ticket>), Refusal>;
+
 /// A room that the client is in.
 struct Room {
     member: Member,
+    /// Ends the membership with the client's token.
+    ticket: Option<Ticket>,
     /// Up to where the client has been told.
     told: Seq,
     /// Whether presence is to go on the stream: always where there are no datagrams, and at first,
@@ -68,18 +90,22 @@ struct Room {
 }
 
 impl Well {
-    /// A client that has just come over a connection with this id.
+    /// A client that has just come over a connection with this id; `caller` is who sent the request
+    /// that began it.
     #[must_use]
-    pub fn new(gateway: Gateway, connection: u64, now: Instant) -> Self {
+    pub fn new(gateway: Gateway, caller: Caller, connection: u64, now: Instant) -> Self {
         let terms = Terms {
             session: connection,
             durability: gateway.broker().log().durability(),
         };
         let draining = Box::pin(gateway.draining().clone().cancelled_owned());
-        Self {
+        let mut well = Self {
             session: well::Session::new(terms, now),
             gateway,
+            ticket: None,
+            caller: Caller::ANYONE,
             rooms: BTreeMap::new(),
+            asked: Vec::new(),
             connection,
             output: Output::default(),
             turn: 0,
@@ -88,7 +114,33 @@ impl Well {
             draining,
             ending: None,
             waker: None,
+        };
+        well.become_caller(caller);
+        well
+    }
+
+    fn become_caller(&mut self, caller: Caller) {
+        if let Ok(Some(grant)) = caller.grant() {
+            let ticket = self.gateway.keeper().issue(grant, None);
+            if let Some(waker) = &self.waker {
+                ticket.register(waker);
+            }
+            self.ticket = Some(ticket);
         }
+        self.caller = caller;
+    }
+
+    /// Takes the token of the client's Hello, beside that of its request if it had one.
+    fn authenticate(&mut self, token: &str) -> Result<(), BadToken> {
+        let hello = self.gateway.identify([token.into()]);
+        let said = hello.grant()?;
+        if let Some(known) = self.caller.grant()?
+            && said != Some(known)
+        {
+            return Err(BadToken::Several);
+        }
+        self.become_caller(hello);
+        Ok(())
     }
 
     /// Does what the dialect says.
@@ -103,7 +155,7 @@ impl Well {
                     room,
                     kind,
                     role,
-                } => self.join(number, &room, kind, role),
+                } => self.ask(number, room, kind, role),
                 Action::Command(number, command) => {
                     // All that follows for the same room goes together.
                     let mut commands = vec![command];
@@ -114,9 +166,26 @@ impl Well {
                     }
                     if let Some(room) = self.rooms.get_mut(&number) {
                         room.member.send(commands);
+                    } else if let Some(asked) = self.asked.iter_mut().find(|it| it.number == number)
+                    {
+                        // A client that is not in can want nothing else.
+                        let mut commands = commands.into_iter();
+                        let enter = commands.find(|it| matches!(it, Command::Enter { .. }));
+                        asked.enter = enter.or(asked.enter.take());
+                    }
+                }
+                Action::Authenticate(token) => {
+                    if let Err(bad) = self.authenticate(&token) {
+                        let code = Refusal::from(bad.clone()).close_code();
+                        // Welcome is not for this client.
+                        self.output.messages.clear();
+                        self.session
+                            .end(code, &bad.to_string(), 0, &mut self.output);
+                        break;
                     }
                 }
                 Action::Leave { number, clean } => {
+                    self.asked.retain(|asked| asked.number != number);
                     if let Some(room) = self.rooms.remove(&number)
                         && clean
                     {
@@ -144,16 +213,62 @@ impl Well {
         }
     }
 
-    fn join(&mut self, number: u32, room: &RoomName, kind: Option<u8>, role: Role) {
-        match self.try_join(room, kind, role) {
-            Ok((mut member, kind)) => {
-                if let Some(waker) = &self.waker {
-                    member.register(waker);
+    /// Finds out whether the client may join a room; most often that is known at once.
+    fn ask(&mut self, number: u32, room: RoomName, kind: Option<u8>, wanted: Role) {
+        let (gateway, caller, name) = (self.gateway.clone(), self.caller.clone(), room.clone());
+        let admitted = async move { gateway.admit(&caller, wanted, &name).await };
+        let asked = Asked {
+            number,
+            room,
+            kind,
+            enter: None,
+            admitted: Box::pin(admitted),
+        };
+        self.asked.push(asked);
+        self.let_in();
+    }
+
+    /// Lets the client into the rooms of which it is known by now whether it may.
+    fn let_in(&mut self) {
+        let Some(waker) = self.waker.clone() else {
+            // Looked at once the connection runs.
+            return;
+        };
+        let cx = &mut Context::from_waker(&waker);
+        let mut at = 0;
+        while let Some(asked) = self.asked.get_mut(at) {
+            match asked.admitted.as_mut().poll(cx) {
+                Poll::Ready(admitted) => {
+                    let asked = self.asked.remove(at);
+                    self.join(asked, admitted, &waker);
+                }
+                Poll::Pending => at += 1,
+            }
+        }
+    }
+
+    fn join(&mut self, asked: Asked, admitted: Admitted, waker: &Waker) {
+        let Asked {
+            number,
+            room,
+            kind,
+            enter,
+            ..
+        } = asked;
+        let joined = admitted.map_err(Refused::from);
+        let joined = joined.and_then(|(role, ticket)| self.try_join(&room, kind, role, ticket));
+        match joined {
+            Ok((mut member, kind, ticket)) => {
+                member.register(waker);
+                if let Some(ticket) = &ticket {
+                    ticket.register(waker);
                 }
                 self.session
                     .accept_join(number, member.session().get(), kind);
+                member.send(enter.into_iter().collect());
                 let room = Room {
                     member,
+                    ticket,
                     told: Seq::ZERO,
                     on_stream: true,
                     sent: 0,
@@ -169,12 +284,26 @@ impl Well {
         }
     }
 
+    /// Ends memberships, or the connection, whose token is over.
+    fn end_with_token(&mut self) {
+        if let Some((code, reason)) = self.ticket.as_ref().and_then(Ticket::ended) {
+            self.ticket = None;
+            self.session.end(code, &reason, 0, &mut self.output);
+        }
+        for (number, room) in &self.rooms {
+            if let Some((code, reason)) = room.ticket.as_ref().and_then(Ticket::ended) {
+                self.session.expel(*number, code, &reason, &mut self.output);
+            }
+        }
+    }
+
     fn try_join(
         &self,
         room: &RoomName,
         kind: Option<u8>,
         role: Role,
-    ) -> Result<(Member, u8), (CloseCode, String)> {
+        ticket: Option<Ticket>,
+    ) -> Result<(Member, u8, Option<Ticket>), Refused> {
         let space = room.space();
         let there = self.gateway.kind_of(space).ok_or_else(|| {
             let reason = format!("the space {space:?} is not configured on this server");
@@ -190,10 +319,11 @@ impl Well {
             (CloseCode::Internal, reason)
         })?;
         let session = SessionId::new(bits.max(1));
-        let member = self.gateway.broker().join(room, session, role, None);
+        let user = ticket.as_ref().and_then(Ticket::user);
+        let member = self.gateway.broker().join(room, session, role, user);
         let member = member.map_err(|error| refusal_of(&error))?;
         tracing::debug!(%room, %session, %role, client = self.session.client_name(), "joined");
-        Ok((member, there.code()))
+        Ok((member, there.code(), ticket))
     }
 }
 
@@ -204,6 +334,12 @@ impl<F: Framing> Talk<F> for Well {
         }
         for room in self.rooms.values_mut() {
             room.member.register(waker);
+            if let Some(ticket) = &room.ticket {
+                ticket.register(waker);
+            }
+        }
+        if let Some(ticket) = &self.ticket {
+            ticket.register(waker);
         }
         let cx = &mut Context::from_waker(waker);
         if let Some((_, replaced)) = &mut self.resume
@@ -245,6 +381,8 @@ impl<F: Framing> Talk<F> for Well {
     }
 
     fn take_events(&mut self, _now: Instant, out: &mut OutQueue<F>) {
+        self.let_in();
+        self.end_with_token();
         for (number, room) in &mut self.rooms {
             while let Some(event) = room.member.next_event() {
                 room.told = room.told.max(room.member.cursor());

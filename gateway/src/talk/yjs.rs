@@ -9,6 +9,7 @@ use protocol::CloseCode;
 use protocol::dialect::{Command, Message, Output, PresenceEntry, yjs};
 
 use super::Talk;
+use crate::access::tickets::Ticket;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
 
@@ -17,6 +18,8 @@ use crate::connection::out::OutQueue;
 pub struct Yjs {
     session: yjs::Session,
     member: Member,
+    /// Ends the session with its token.
+    ticket: Option<Ticket>,
     /// What the dialect wants done since the last [`Yjs::apply`].
     output: Output,
 }
@@ -24,10 +27,11 @@ pub struct Yjs {
 impl Yjs {
     /// A client that has just come.
     #[must_use]
-    pub fn new(member: Member, now: Instant) -> Self {
+    pub fn new(member: Member, ticket: Option<Ticket>, now: Instant) -> Self {
         Self {
             session: yjs::Session::new(now),
             member,
+            ticket,
             output: Output::default(),
         }
     }
@@ -51,6 +55,9 @@ impl Yjs {
 impl<F: Framing> Talk<F> for Yjs {
     fn register(&mut self, waker: &Waker) {
         self.member.register(waker);
+        if let Some(ticket) = &self.ticket {
+            ticket.register(waker);
+        }
     }
 
     fn handle_message(&mut self, message: &Bytes, now: Instant, _out: &mut OutQueue<F>) {
@@ -62,6 +69,10 @@ impl<F: Framing> Talk<F> for Yjs {
     }
 
     fn take_events(&mut self, now: Instant, out: &mut OutQueue<F>) {
+        if let Some((code, reason)) = self.ticket.as_ref().and_then(Ticket::ended) {
+            self.session.end(code, reason, now, &mut self.output);
+            return self.apply(out);
+        }
         while let Some(event) = self.member.next_event() {
             self.session.handle_event(event, now, &mut self.output);
             self.apply(out);

@@ -16,6 +16,7 @@ use web_transport_quinn::{Request, ServerError, Session, quinn};
 
 use super::duplex::Duplex;
 use crate::Gateway;
+use crate::access::caller;
 use crate::connection::{Connection, Ended};
 use crate::limits::{ACCEPT_TIME, CLOSE_REST, CLOSE_TIME};
 use crate::server::Place;
@@ -54,11 +55,9 @@ async fn accept(
 ) -> Result<(Session, Result<Mount, Refused>), ServerError> {
     let connection = incoming.accept()?.await?;
     let request = Request::accept(connection).await?;
-    let mounted = mount::at(
-        gateway,
-        request.url.path(),
-        request.url.query().unwrap_or_default(),
-    );
+    let query = request.url.query().unwrap_or_default();
+    let caller = gateway.identify(caller::tokens_of(&request.headers, query));
+    let mounted = mount::at(gateway, &caller, request.url.path(), query).await;
     // A page learns why only from a session that was let in.
     Ok((request.ok().await?, mounted))
 }
@@ -104,9 +103,9 @@ async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refuse
                 Err(refused) => refuse(refused),
             }
         }
-        Mount::Well => match mount::random() {
+        Mount::Well(caller) => match mount::random() {
             Ok(number) => {
-                let well = Well::new(gateway, number, now);
+                let well = Well::new(gateway, caller, number, now);
                 let connection = Connection::<_, Lengths, _>::new(stream, &[], well, now);
                 tokio::select! {
                     ended = connection => ended,

@@ -23,7 +23,9 @@ use web_transport_quinn::{
 };
 
 use super::*;
-use crate::Spaces;
+use crate::access::revoked::Revocations;
+use crate::access::{Auth, Keeper};
+use crate::{Space, Spaces};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -49,14 +51,16 @@ impl Server {
         let history = History::new(stores, Arc::new(kind_of));
         let broker = Broker::new(history, Snapshots::none(), Limits::default());
         let spaces = Spaces::from([
-            ("doc".to_owned(), Kind::Yjs),
-            ("pit".to_owned(), Kind::Yjs),
-            ("blob".to_owned(), Kind::Opaque),
+            ("doc".to_owned(), Space::open(Kind::Yjs)),
+            ("pit".to_owned(), Space::open(Kind::Yjs)),
+            ("blob".to_owned(), Space::open(Kind::Opaque)),
         ]);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let door = WebTransport::open(address, source, SystemTime::now()).unwrap();
         let open = Door::Open(door.clone());
-        let gateway = Gateway::new(broker, crate::exporter_of_tests(), spaces, false, open);
+        let keeper = Keeper::new(Auth::none(), Revocations::in_memory());
+        let exporter = crate::exporter_of_tests();
+        let gateway = Gateway::new(broker, exporter, keeper, spaces, false, open);
         let serving = tokio::spawn(serve(gateway.clone()));
         Self {
             gateway,

@@ -84,6 +84,9 @@ pub enum Action {
         /// Whether the client said so.
         clean: bool,
     },
+    /// The client's token. If it is not believed, [`Session::end`]; what waits to be sent then is not
+    /// for this client.
+    Authenticate(String),
     /// Replace the connection that has this key, and be the one that has it.
     Resume([u8; 16]),
     /// A Ping was answered after so long.
@@ -252,6 +255,9 @@ impl Session {
                 hello.versions
             );
             return self.end(CloseCode::BadMessage, &reason, 0, out);
+        }
+        if !hello.token.is_empty() {
+            out.actions.push(Action::Authenticate(hello.token.clone()));
         }
         match <[u8; 16]>::try_from(&hello.resume_key[..]) {
             Ok(key) => out.actions.push(Action::Resume(key)),
@@ -500,7 +506,7 @@ impl Session {
     }
 
     /// Ends a membership from this side.
-    fn expel(&mut self, number: u32, code: CloseCode, reason: &str, out: &mut Output) {
+    pub fn expel(&mut self, number: u32, code: CloseCode, reason: &str, out: &mut Output) {
         if self.rooms.remove(&number).is_some() {
             let clean = false;
             out.actions.push(Action::Leave { number, clean });
@@ -561,7 +567,7 @@ impl Slot {
         let role = match self.role {
             Role::Viewer => wire::Role::Viewer,
             Role::Editor => wire::Role::Editor,
-            Role::Creator => wire::Role::Creator,
+            Role::Creator | Role::Admin => wire::Role::Creator,
         };
         wire::Joined {
             request: self.request,

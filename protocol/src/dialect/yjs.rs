@@ -305,6 +305,13 @@ impl Session {
         }
     }
 
+    /// Ends the session for a reason that lies outside of it, and says which.
+    pub fn end(&mut self, code: CloseCode, reason: String, now: Instant, out: &mut Output) {
+        if self.phase != Phase::Closed {
+            self.deny_and_close(code, reason, now, out);
+        }
+    }
+
     fn deny_and_close(&mut self, code: CloseCode, reason: String, now: Instant, out: &mut Output) {
         self.send(Message::whole(permission_denied(&reason)), now, out);
         self.close(code, reason, out);

@@ -44,11 +44,28 @@ pub async fn get(server: SocketAddr, path: &str) -> io::Result<Answer> {
 /// # Errors
 /// When the connection fails or the answer is no HTTP.
 pub async fn request(server: SocketAddr, method: &str, path: &str) -> io::Result<Answer> {
+    send(server, method, path, &[], "").await
+}
+
+/// A request with these header lines and this body.
+///
+/// # Errors
+/// When the connection fails or the answer is no HTTP.
+pub async fn send(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<Answer> {
     let exchange = async {
         let mut stream = TcpStream::connect(server).await?;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-        );
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
         stream.write_all(head.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;

@@ -244,6 +244,14 @@ impl Server {
         self.ends(STOP_TIME)
     }
 
+    /// SIGHUP: the configuration is to be read again.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).expect("it can be signalled");
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod archive;
+pub(crate) mod config;
 pub(crate) mod export;
 mod export_lines;
 pub(crate) mod import;
@@ -9,6 +10,7 @@ pub(crate) mod live;
 pub(crate) mod past;
 pub(crate) mod restore;
 pub(crate) mod serve;
+pub(crate) mod token;
 pub(crate) mod verify;
 
 use std::io::Write;

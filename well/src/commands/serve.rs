@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
 use crate::config::{Config, ServeArgs, Store};
-use crate::{logs, stores};
+use crate::{auth, logs, stores};
 
 /// How long a stop may take in all; a supervisor that kills after 30 s never has to.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
@@ -26,17 +26,17 @@ const PORT_TRIES: usize = 8;
 
 /// Runs until a signal or a poisoned log.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
-    let config = args.resolve()?;
+    let config = args.clone().resolve()?;
     logs::install(&config.log, config.log_format)?;
     raise_file_limit();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the async runtime could not be started")?
-        .block_on(serve(config))
+        .block_on(serve(config, args))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let exporter = Exporter::install()?;
     let log = open_log(&config)?;
     tracing::info!(
@@ -49,15 +49,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let kept = stores::open(&config, Arc::clone(&log), Arc::new(Observer)).await?;
     let (listener, door) = open_doors(&config)?;
     let address = listener.local_addr()?;
-    let broker = Broker::new(kept.history, kept.snapshots, config.limits);
+    let keeper = auth::keeper(&config)?;
+    let broker = Broker::new(kept.history, kept.snapshots, config.limits.clone());
     let has_archive = config.archive.url.is_some();
-    let kinds = config.spaces.iter();
-    let kinds = kinds.map(|(name, space)| (name.clone(), space.kind));
-    let gateway = Gateway::new(broker, exporter.clone(), kinds.collect(), has_archive, door);
+    let spaces = config.gateway_spaces();
+    let gateway = Gateway::new(broker, exporter.clone(), keeper, spaces, has_archive, door);
+    let reloaded = gateway.downgrade();
+    gateway.on_reload(move || {
+        let gateway = reloaded.upgrade().ok_or("the server has ended")?;
+        reload(&gateway, &config, args.clone()).map_err(|error| format!("{error:#}"))
+    });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let serving = tokio::spawn(gateway::server::serve(gateway.clone(), listener));
     let sessions = tokio::spawn(gateway::webtransport::serve(gateway.clone()));
+    let keeping = tokio::spawn(gateway::server::watch(gateway.clone()));
     // The one line on standard output: printed when connections are taken, not before.
     say(&format!("listening on http://{address}"))?;
 
@@ -66,6 +73,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
+            _ = hangup.recv() => match gateway.reload() {
+                Ok(()) => tracing::info!("the configuration has been read again"),
+                Err(error) => tracing::error!(error, "the configuration stays as it was"),
+            },
             _ = upkeep.tick() => exporter.upkeep(),
             why = log.until_poisoned() => {
                 // Nothing more is acked; what is on disk is found by recovery at the next start.
@@ -83,6 +94,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     serving.abort();
     sessions.abort();
+    keeping.abort();
     if let Some(why) = log.poisoned() {
         bail!("the log was poisoned while stopping: {why}");
     }
@@ -91,6 +103,23 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         bail!("these rooms did not end in time: {}", rooms.join(", "));
     }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads the configuration again, and goes on with what it says of tokens and of the spaces there are.
+fn reload(gateway: &Gateway, running: &Config, args: ServeArgs) -> anyhow::Result<()> {
+    let config = args.resolve()?;
+    let kinds = |config: &Config| {
+        let spaces = config.spaces.iter();
+        let kinds = spaces.map(|(name, space)| (name.clone(), space.kind));
+        kinds.collect::<Vec<_>>()
+    };
+    if kinds(&config) != kinds(running) {
+        bail!("spaces are added, removed and given another kind at a start only");
+    }
+    let auth = auth::open(&config)?;
+    gateway.keeper().reload(auth);
+    gateway.set_spaces(config.gateway_spaces());
     Ok(())
 }
 

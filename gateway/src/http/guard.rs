@@ -1,0 +1,70 @@
+//! Before a route: who asks, and whether they may.
+//!
+//! [`identify`] stands before every route and puts the request's [`Caller`] beside it, without the
+//! tokens. [`guarded`] puts an [`Action`] before a route of a room: the router shows at a glance what each
+//! takes, and no handler can forget to ask.
+
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::extract::{Extension, OriginalUri, Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
+
+use super::problem::Problem;
+use super::sockets;
+use crate::Gateway;
+use crate::access::caller::{self, Caller};
+use crate::access::rule::Action;
+use crate::talk::yjs::Yjs;
+use crate::websocket::frame::Frames;
+use crate::websocket::handshake;
+
+/// Finds out who asks, and takes the tokens out of the request.
+pub(super) async fn identify(
+    State(gateway): State<Gateway>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    let caller = gateway.identify(caller::tokens_of(request.headers(), query));
+    if let Some(bare) = caller::without_tokens(request.uri()) {
+        request.extensions_mut().insert(OriginalUri(bare.clone()));
+        *request.uri_mut() = bare;
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// Lets only those reach `route` who may do `action` to the room in its path.
+pub(super) fn guarded(
+    gateway: &Gateway,
+    action: Action,
+    route: MethodRouter<Gateway>,
+) -> MethodRouter<Gateway> {
+    let state = (gateway.clone(), action);
+    route.layer(middleware::from_fn_with_state(state, guard))
+}
+
+async fn guard(
+    State((gateway, action)): State<(Gateway, Action)>,
+    Extension(caller): Extension<Caller>,
+    Path(path): Path<HashMap<String, String>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let part = |name| path.get(name).map_or("", String::as_str);
+    let room = match gateway.room(part("space"), part("name")) {
+        Ok(room) => room,
+        Err(problem) => return problem.into_response(),
+    };
+    match gateway.authorize(&caller, action, &room).await {
+        Ok(()) => next.run(request).await,
+        Err(refusal) if handshake::is_upgrade(request.headers()) => {
+            // A browser hides the status of a refused handshake.
+            sockets::refuse::<Frames, Yjs>(gateway, request, refusal.into())
+        }
+        Err(refusal) => Problem::from(refusal).into_response(),
+    }
+}
