@@ -109,6 +109,12 @@ impl Member {
         self.session
     }
 
+    /// How many submissions have been handed over.
+    #[must_use]
+    pub const fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
     /// Wakes this task when there may be something new. To be called before looking.
     pub fn register(&mut self, waker: &Waker) {
         self.mailbox.waker.register(waker);

@@ -9,6 +9,7 @@
 //! | [`connection`] | the connection: bytes between a transport, a framing and a talk |
 //! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
 //! | [`limits`] | named bounds of connections |
+//! | [`quota`] | how much one connection and one address may do |
 //! | [`server`] | accepting connections, and ending |
 //! | [`stream`] | messages on a stream of bytes |
 //! | [`talk`] | dialects, each with the rooms that its client is in |
@@ -16,9 +17,11 @@
 //! | [`webtransport`] | sessions over QUIC, and their certificates |
 
 pub mod access;
+mod admission;
 pub mod connection;
 pub mod http;
 pub mod limits;
+pub mod quota;
 mod resumes;
 pub mod server;
 pub mod stream;
@@ -33,17 +36,17 @@ use std::time::{Duration, Instant};
 use broker::Broker;
 use observatory::Exporter;
 use protocol::dialect::yjs;
-use protocol::{CloseCode, Role, RoomName, Timestamp};
+use protocol::{CloseCode, RoomName, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use access::Keeper;
-use access::caller::{Caller, Refusal};
-use access::rule::{self, Access, Action};
-use access::tickets::Ticket;
-use access::token::{BadToken, Grant};
+use access::rule::Access;
 use http::problem::Problem;
+use ipnet::IpNet;
 use parking_lot::RwLock;
+use quota::SpaceLimits;
+use quota::visitors::Visitors;
 use resumes::Resumes;
 use server::Places;
 use talk::mount::Refused;
@@ -61,6 +64,8 @@ struct Inner {
     keeper: Keeper,
     spaces: RwLock<Arc<Spaces>>,
     reload: OnceLock<Reload>,
+    visitors: Arc<Visitors>,
+    proxies: RwLock<Arc<[IpNet]>>,
     has_archive: bool,
     webtransport: Door,
     places: Places,
@@ -74,8 +79,11 @@ impl Space {
     /// A space that anyone gets into.
     #[must_use]
     pub const fn open(kind: replay::Kind) -> Self {
-        let access = Access::Open;
-        Self { kind, access }
+        Self {
+            kind,
+            access: Access::Open,
+            limits: SpaceLimits::NONE,
+        }
     }
 }
 
@@ -91,6 +99,8 @@ pub struct Space {
     pub kind: replay::Kind,
     /// Who gets in without a token.
     pub access: Access,
+    /// How much there may be of what.
+    pub limits: SpaceLimits,
 }
 
 /// A gateway, as long as it is there.
@@ -138,6 +148,8 @@ impl Gateway {
             keeper,
             spaces: RwLock::new(Arc::new(spaces)),
             reload: OnceLock::new(),
+            visitors: Arc::default(),
+            proxies: RwLock::new([].into()),
             has_archive,
             webtransport,
             places: Places::new(),
@@ -207,6 +219,21 @@ impl Gateway {
         WeakGateway(Arc::downgrade(&self.inner))
     }
 
+    /// Goes on with other proxies that are trusted to say for whom they ask.
+    pub fn set_trusted_proxies(&self, proxies: Vec<IpNet>) {
+        *self.inner.proxies.write() = proxies.into();
+    }
+
+    /// The proxies that are trusted.
+    pub(crate) fn trusted_proxies(&self) -> Arc<[IpNet]> {
+        Arc::clone(&self.inner.proxies.read())
+    }
+
+    /// What the addresses do.
+    pub(crate) fn visitors(&self) -> &Arc<Visitors> {
+        &self.inner.visitors
+    }
+
     /// Who comes in.
     #[must_use]
     pub fn keeper(&self) -> &Keeper {
@@ -244,80 +271,6 @@ impl Gateway {
     /// Seconds since the Unix epoch, as tokens count them; whole ones.
     pub(crate) fn wall_seconds(&self) -> u64 {
         self.wall_time().micros() / 1_000_000
-    }
-
-    /// Who comes with these tokens.
-    pub(crate) fn identify<'a>(
-        &self,
-        tokens: impl IntoIterator<Item = std::borrow::Cow<'a, str>>,
-    ) -> Caller {
-        let now = self.wall_seconds();
-        Caller::of(tokens, |token| self.keeper().believe(token, now))
-    }
-
-    /// Whether somebody may do something to a room: the one place where that is asked, for every
-    /// dialect, transport and route.
-    pub(crate) async fn authorize(
-        &self,
-        caller: &Caller,
-        action: Action,
-        room: &RoomName,
-    ) -> Result<(), Refusal> {
-        let (access, exists) = self.examine(caller, room).await?;
-        let grant = caller.grant()?.map(AsRef::as_ref);
-        Ok(rule::decide(grant, action, room, access, exists)?)
-    }
-
-    /// Whether a room stands in the list for the holder of `grant`.
-    pub(crate) fn lists(&self, grant: Option<&Arc<Grant>>, room: &RoomName) -> bool {
-        let Some(space) = self.space(room.space()) else {
-            return false;
-        };
-        let revoked = grant.is_some_and(|grant| self.keeper().is_revoked(grant, room));
-        !revoked && rule::lists(grant.map(AsRef::as_ref), room, space.access)
-    }
-
-    /// What a session is in a room that it comes to as `wanted`; and the ticket that ends it with its
-    /// token.
-    pub(crate) async fn admit(
-        &self,
-        caller: &Caller,
-        wanted: Role,
-        room: &RoomName,
-    ) -> Result<(Role, Option<Ticket>), Refusal> {
-        let (access, exists) = self.examine(caller, room).await?;
-        let grant = caller.grant()?;
-        let role = rule::session_role(grant.map(AsRef::as_ref), wanted, room, access, exists)?;
-        let ticket = grant.map(|grant| self.keeper().issue(grant, Some(room.clone())));
-        // It may have been revoked since it was believed; from here on the ticket hears of that.
-        if grant.is_some_and(|grant| self.keeper().is_revoked(grant, room)) {
-            return Err(BadToken::Revoked.into());
-        }
-        Ok((role, ticket))
-    }
-
-    /// What the rule wants to know of a room: who gets into its space, and whether it exists, where
-    /// that matters.
-    async fn examine(&self, caller: &Caller, room: &RoomName) -> Result<(Access, bool), Refusal> {
-        let space = room.space();
-        let known = self.space(space);
-        let access = known
-            .ok_or_else(|| Refusal::NoSpace(space.to_owned()))?
-            .access;
-        match caller.grant()? {
-            Some(grant) if self.keeper().is_revoked(grant, room) => Err(BadToken::Revoked.into()),
-            None if access == Access::CreateWithToken => {
-                let span = self.broker().history().span(room).await;
-                let in_use = self.broker().info(room).sessions > 0;
-                let exists = span.map(|span| in_use || !span.is_empty());
-                let unknown = |error: replay::FoldError| Refusal::Unknown {
-                    room: room.clone(),
-                    why: error.to_string(),
-                };
-                Ok((access, exists.map_err(unknown)?))
-            }
-            _ => Ok((access, true)),
-        }
     }
 
     /// Microseconds since the Unix epoch, by this machine's clock.

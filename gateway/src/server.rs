@@ -1,7 +1,7 @@
 //! Accepting connections, and ending: the loop between a listener and the routes.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,10 +50,10 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
             accepted = accept(&listener, gateway.places()) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, peer, place)) => {
                 let routes = routes.clone();
                 let draining = gateway.draining().clone();
-                requests.spawn(connection(stream, routes, place, draining));
+                requests.spawn(connection(stream, routes, (peer, place), draining));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -125,15 +125,25 @@ impl Place {
     }
 }
 
-async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(TcpStream, Place)> {
+/// The other end of a request's connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(TcpStream, Peer, Place)> {
     let place = places.wait().await.map_err(io::Error::other)?;
-    let (stream, _peer) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, Peer(peer.ip()), place))
 }
 
-async fn connection(stream: TcpStream, routes: Router, place: Place, draining: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    routes: Router,
+    (peer, place): (Peer, Place),
+    draining: CancellationToken,
+) {
     let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         request.extensions_mut().insert(place.clone());
         routes.clone().oneshot(request)
     });

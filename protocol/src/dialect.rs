@@ -8,6 +8,8 @@
 //! Frames that are the same for every session of a dialect (updates, presence) are encoded once
 //! and shared; each dialect has plain functions for those.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::close::CloseCode;
@@ -167,6 +169,14 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// It came too fast.
+    #[error("too many {what} in a short time; try again in {} s", after.as_secs() + 1)]
+    TooFast {
+        /// Of what there are too many.
+        what: &'static str,
+        /// After how long it would have been taken.
+        after: Duration,
+    },
     /// The client's later operations are in the log already.
     #[error("operation {op} comes after {last} of the same client, which is in the log")]
     OutOfOrder {
@@ -181,6 +191,32 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A name for counting: few and fixed.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read_only",
+            Self::Malformed(_) => "malformed",
+            Self::TooLarge { .. } => "too_large",
+            Self::TooFast { .. } => "too_fast",
+            Self::OutOfOrder { .. } => "out_of_order",
+            Self::NotStored(_) => "not_stored",
+        }
+    }
+
+    /// When the same may be tried again, if that is known.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooFast { after, .. } => Some(*after),
+            Self::NotStored(_) => Some(Duration::from_secs(1)),
+            Self::ReadOnly
+            | Self::Malformed(_)
+            | Self::TooLarge { .. }
+            | Self::OutOfOrder { .. } => None,
+        }
+    }
+
     /// How the session goes on after this refusal: `None` stays open.
     #[must_use]
     pub const fn close_code(&self) -> Option<CloseCode> {
@@ -188,6 +224,7 @@ impl Refusal {
             Self::ReadOnly => None,
             Self::Malformed(_) => Some(CloseCode::BadMessage),
             Self::TooLarge { .. } => Some(CloseCode::TooLarge),
+            Self::TooFast { .. } => Some(CloseCode::OverQuota),
             Self::OutOfOrder { .. } => Some(CloseCode::Conflict),
             Self::NotStored(_) => Some(CloseCode::TryLater),
         }

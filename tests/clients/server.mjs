@@ -10,6 +10,16 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const START_MS = 30_000;
+/** For a well.toml: all tests come from one address, and none of them is to wait for another. */
+export const UNLIMITED_PITS = `[spaces.pit]
+updates_per_minute = "off"
+bytes_per_minute = "off"
+max_update = "16MiB"
+connections_per_ip = "off"
+joins_per_ip_per_minute = "off"
+new_rooms_per_ip_per_hour = "off"
+`;
+
 /** A stop may take 30 s; what is slower is a failure. */
 const STOP_MS = 30_000;
 
@@ -51,7 +61,7 @@ export class Server {
   /** Starts, or starts again: on the same port and the same folder. Resolves when it listens. */
   async start() {
     const config = join(this.#folder, "well.toml");
-    writeFileSync(config, this.#config);
+    writeFileSync(config, this.#config.includes("[spaces.pit]") ? this.#config : `${this.#config}\n${UNLIMITED_PITS}`);
     const data = join(this.#folder, "data");
     const listen = `127.0.0.1:${this.#port}`;
     const args = ["serve", "--listen", listen, "--data", data, "--store", this.#store, "--config", config];

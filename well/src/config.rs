@@ -6,13 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use broker::{Limits, SnapshotRule};
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use gateway::access::rule::Access;
+use gateway::quota::SpaceLimits;
+use ipnet::IpNet;
+use protocol::limits::MAX_PAYLOAD_BYTES;
 use serde::Deserialize;
 use storage::archive::Retention;
 
@@ -81,6 +86,40 @@ pub(crate) struct ServeArgs {
     /// How logs look [default: text]
     #[arg(long, env = "WELL_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
+    #[command(flatten)]
+    pits: PitArgs,
+}
+
+/// Limits of the space `pit` by the names they had first; they win over the file.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Limits of pits; 0 for none")]
+struct PitArgs {
+    /// As `[spaces.pit] new_rooms_per_ip_per_hour`
+    #[arg(long, env = "MAX_NEW_PITS_PER_IP_PER_HOUR", value_name = "N")]
+    max_new_pits_per_ip_per_hour: Option<u32>,
+    /// As `[spaces.pit] connections_per_ip`
+    #[arg(long, env = "MAX_CONNECTIONS_PER_IP", value_name = "N")]
+    max_connections_per_ip: Option<u32>,
+    /// As `[spaces.pit] bytes_per_minute`
+    #[arg(long, env = "MAX_UPDATE_BYTES_PER_MIN", value_name = "BYTES")]
+    max_update_bytes_per_min: Option<u32>,
+}
+
+impl PitArgs {
+    fn over(self, limits: &mut SpaceLimits) -> anyhow::Result<()> {
+        let set = |limit: &mut Option<NonZeroU32>, said: Option<u32>| {
+            if let Some(said) = said {
+                *limit = NonZeroU32::new(said);
+            }
+        };
+        set(
+            &mut limits.new_rooms_per_ip_per_hour,
+            self.max_new_pits_per_ip_per_hour,
+        );
+        set(&mut limits.connections_per_ip, self.max_connections_per_ip);
+        set(&mut limits.bytes_per_minute, self.max_update_bytes_per_min);
+        check_limits(limits)
+    }
 }
 
 /// Where records are kept.
@@ -117,6 +156,8 @@ pub(crate) struct Config {
     pub(crate) tls: Option<Tls>,
     pub(crate) archive: Archive,
     pub(crate) auth: AuthSettings,
+    /// Networks whose requests say for whom they ask.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) spaces: BTreeMap<String, Space>,
 }
 
@@ -124,8 +165,12 @@ impl Config {
     /// The spaces, as the gateway knows them.
     pub(crate) fn gateway_spaces(&self) -> gateway::Spaces {
         let spaces = self.spaces.iter().map(|(name, space)| {
-            let (kind, access) = (space.kind, space.access);
-            (name.clone(), gateway::Space { kind, access })
+            let space = gateway::Space {
+                kind: space.kind,
+                access: space.access,
+                limits: space.limits,
+            };
+            (name.clone(), space)
         });
         spaces.collect()
     }
@@ -179,15 +224,23 @@ pub(crate) struct Tls {
 pub(crate) struct Space {
     pub(crate) kind: replay::Kind,
     pub(crate) access: Access,
+    pub(crate) limits: SpaceLimits,
     pub(crate) snapshots: SnapshotRule,
     pub(crate) retention: Retention,
 }
 
 impl Space {
+    /// A whiteboard that anyone may begin: small, and with little for each address.
+    const PIT: Self = Self {
+        limits: SpaceLimits::PIT,
+        ..Self::of_kind(replay::Kind::Yjs)
+    };
+
     const fn of_kind(kind: replay::Kind) -> Self {
         Self {
             kind,
             access: Access::Open,
+            limits: SpaceLimits::NONE,
             snapshots: SnapshotRule {
                 records: None,
                 after: None,
@@ -217,6 +270,8 @@ struct File {
     #[serde(default)]
     auth: AuthSettings,
     #[serde(default)]
+    trusted_proxies: Vec<IpNet>,
+    #[serde(default)]
     spaces: BTreeMap<String, FileSpace>,
 }
 
@@ -243,10 +298,109 @@ struct FileSpace {
     /// As it was, or `yjs`.
     kind: Option<FileKind>,
     access: Option<Access>,
+    updates_per_minute: Option<Limit<u32>>,
+    bytes_per_minute: Option<Limit<ByteSize>>,
+    max_update: Option<ByteSize>,
+    connections_per_ip: Option<Limit<u32>>,
+    joins_per_ip_per_minute: Option<Limit<u32>>,
+    new_rooms_per_ip_per_hour: Option<Limit<u32>>,
     snapshot_records: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     snapshot_after: Option<Duration>,
     retention: Option<FileRetention>,
+}
+
+/// A limit, or `"off"`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Limit<T> {
+    Most(T),
+    Off(Off),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Off {
+    Off,
+}
+
+impl Limit<u32> {
+    fn read(self, name: &str) -> anyhow::Result<Option<NonZeroU32>> {
+        match self {
+            Self::Off(Off::Off) => Ok(None),
+            Self::Most(most) => match NonZeroU32::new(most) {
+                Some(most) => Ok(Some(most)),
+                None => bail!("{name} is 1 or more, or \"off\""),
+            },
+        }
+    }
+}
+
+/// Whether limits agree with each other, and with what a record can hold.
+fn check_limits(limits: &SpaceLimits) -> anyhow::Result<()> {
+    let largest = MAX_PAYLOAD_BYTES;
+    if !(1..=largest).contains(&limits.max_update) {
+        bail!("max_update is 1 to {largest} bytes");
+    }
+    if let Some(bytes) = limits.bytes_per_minute
+        && limits.max_update > bytes.get() as usize
+    {
+        bail!(
+            "max_update is {} bytes, and bytes_per_minute {bytes}: the largest update would \
+             never be taken",
+            limits.max_update
+        );
+    }
+    Ok(())
+}
+
+impl FileSpace {
+    /// What is said here over what is known.
+    fn limits(&self, known: SpaceLimits) -> anyhow::Result<SpaceLimits> {
+        let rate = |said: Option<Limit<u32>>, name, known| {
+            said.map_or(Ok(known), |limit| limit.read(name))
+        };
+        let bytes = self.bytes_per_minute.map(|said| match said {
+            Limit::Off(off) => Ok(Limit::Off(off)),
+            Limit::Most(most) => {
+                let most = u32::try_from(most.as_u64());
+                most.map(Limit::Most)
+                    .context("bytes_per_minute is less than 4 GiB")
+            }
+        });
+        let limits = SpaceLimits {
+            updates_per_minute: rate(
+                self.updates_per_minute,
+                "updates_per_minute",
+                known.updates_per_minute,
+            )?,
+            bytes_per_minute: rate(
+                bytes.transpose()?,
+                "bytes_per_minute",
+                known.bytes_per_minute,
+            )?,
+            max_update: self
+                .max_update
+                .map_or(known.max_update, |most| most.as_u64() as usize),
+            connections_per_ip: rate(
+                self.connections_per_ip,
+                "connections_per_ip",
+                known.connections_per_ip,
+            )?,
+            joins_per_ip_per_minute: rate(
+                self.joins_per_ip_per_minute,
+                "joins_per_ip_per_minute",
+                known.joins_per_ip_per_minute,
+            )?,
+            new_rooms_per_ip_per_hour: rate(
+                self.new_rooms_per_ip_per_hour,
+                "new_rooms_per_ip_per_hour",
+                known.new_rooms_per_ip_per_hour,
+            )?,
+        };
+        check_limits(&limits)?;
+        Ok(limits)
+    }
 }
 
 /// `"all"`, a duration, or a number of records.
@@ -308,7 +462,10 @@ impl ServeArgs {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
-        let spaces = read_spaces(file.spaces)?;
+        let mut spaces = read_spaces(file.spaces)?;
+        if let Some(pit) = spaces.get_mut("pit") {
+            self.pits.over(&mut pit.limits).context("limits of pits")?;
+        }
         let told = self.allow_open.or(file.allow_open).unwrap_or(false);
         if !listen.ip().is_loopback() && !told {
             refuse_open(listen, &spaces)?;
@@ -358,6 +515,7 @@ impl ServeArgs {
                 keep_local: file.archive.keep_local,
             },
             auth,
+            trusted_proxies: file.trusted_proxies,
             spaces,
         })
     }
@@ -387,19 +545,22 @@ pub(crate) fn spaces(path: Option<&Path>) -> anyhow::Result<BTreeMap<String, Spa
 
 fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<String, Space>> {
     let mut spaces = BTreeMap::from([
-        ("pit".to_owned(), Space::of_kind(replay::Kind::Yjs)),
+        ("pit".to_owned(), Space::PIT),
         ("doc".to_owned(), Space::of_kind(replay::Kind::Yjs)),
         ("text".to_owned(), Space::of_kind(replay::Kind::Text)),
     ]);
     for (space, settings) in file {
         protocol::RoomName::new(&space, "name")
             .with_context(|| format!("[spaces.{space}] in the configuration"))?;
-        let retention = settings.retention.map(|retention| retention.read());
+        let retention = settings.retention.as_ref().map(FileRetention::read);
         let known = spaces.get(&space).copied();
         let known = known.unwrap_or_else(|| Space::of_kind(replay::Kind::Yjs));
+        let limits = settings.limits(known.limits);
+        let limits = limits.with_context(|| format!("[spaces.{space}] in the configuration"))?;
         let read = Space {
             kind: settings.kind.map_or(known.kind, Into::into),
             access: settings.access.unwrap_or(known.access),
+            limits,
             snapshots: SnapshotRule {
                 records: settings.snapshot_records,
                 after: settings.snapshot_after,
@@ -447,6 +608,7 @@ mod tests {
             config: None,
             auth_secret: None,
             allow_open: None,
+            pits: PitArgs::default(),
             log: None,
             log_format: None,
         }
@@ -491,6 +653,61 @@ mod tests {
             resolve(args(), example).unwrap(),
             resolve(args(), "").unwrap()
         );
+    }
+
+    #[test]
+    fn limits_are_said_as_people_say_them() {
+        let limits = |file: &str| resolve(args(), file).map(|it| it.spaces["pit"].limits);
+        assert_eq!(limits("").unwrap(), SpaceLimits::PIT);
+        let file = "[spaces.pit]\nbytes_per_minute = '1 MiB'\nmax_update = '10KB'\n\
+                    updates_per_minute = 'off'\nconnections_per_ip = 3";
+        let read = limits(file).unwrap();
+        assert_eq!(read.bytes_per_minute, NonZeroU32::new(1 << 20));
+        assert_eq!(read.max_update, 10_000);
+        assert_eq!(read.updates_per_minute, None);
+        assert_eq!(read.connections_per_ip, NonZeroU32::new(3));
+        let rest = SpaceLimits::PIT.joins_per_ip_per_minute;
+        assert_eq!(read.joins_per_ip_per_minute, rest);
+        assert_eq!(
+            resolve(args(), file).unwrap().spaces["doc"].limits,
+            SpaceLimits::NONE
+        );
+        for wrong in [
+            "connections_per_ip = 0",
+            "updates_per_minute = -1",
+            "updates_per_minute = 'none'",
+            "bytes_per_minute = 'much'",
+            "bytes_per_minute = '10KB'",
+            "bytes_per_minute = '5GB'",
+            "max_update = '17MiB'",
+            "max_update = 0",
+        ] {
+            let error = limits(&format!("[spaces.pit]\n{wrong}")).unwrap_err();
+            let said = format!("{error:#}");
+            assert!(
+                said.contains("pit") || said.contains("TOML"),
+                "{wrong}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn limits_of_pits_have_the_names_they_had_first() {
+        let command = ServeArgs::augment_args(clap::Command::new("serve"));
+        let said = [
+            "serve",
+            "--max-connections-per-ip",
+            "7",
+            "--max-new-pits-per-ip-per-hour=0",
+        ];
+        let matches = command.get_matches_from(said);
+        let args = <ServeArgs as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        let limits = resolve(args, "[spaces.pit]\nconnections_per_ip = 3")
+            .unwrap()
+            .spaces["pit"]
+            .limits;
+        assert_eq!(limits.connections_per_ip, NonZeroU32::new(7));
+        assert_eq!(limits.new_rooms_per_ip_per_hour, None);
     }
 
     #[test]
@@ -550,6 +767,14 @@ mod tests {
         for arg in command.get_arguments() {
             let variable = format!("WELL_{}", arg.get_id().as_str().to_uppercase());
             let env = arg.get_env().and_then(|name| name.to_str());
+            if arg.get_help_heading().is_some() {
+                // Names that are older than the rule.
+                assert_eq!(
+                    env.map(str::to_lowercase).as_deref(),
+                    Some(arg.get_id().as_str())
+                );
+                continue;
+            }
             assert_eq!(env, Some(&*variable));
         }
         for (said, open) in [

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use protocol::dialect::{Command, Event, Refusal};
+use protocol::dialect::{Command, Event};
 use protocol::{CloseCode, Head, Record, Seq, SessionId, Timestamp};
 use replay::{FoldError, Folded, Span};
 use storage::archive::Snapshot;
@@ -400,7 +400,7 @@ impl Task {
                 Output::Answer(request, answer) => self.answer(request, answer),
                 Output::Checked(new) => observatory::checked(new, now.elapsed()),
                 Output::Refused(session, refusal) => {
-                    observatory::refused(refusal_name(&refusal));
+                    observatory::refused(refusal.name());
                     tracing::info!(room = %self.room.name, %session, %refusal, "a submission was refused");
                 }
                 Output::Stale(records) => observatory::staleness(records),
@@ -616,16 +616,5 @@ fn closed(code: CloseCode, reason: String) -> Mail {
     Mail {
         event: Event::Closed { code, reason },
         cursor: None,
-    }
-}
-
-/// The reason label of a refusal: few and fixed.
-const fn refusal_name(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::ReadOnly => "read_only",
-        Refusal::Malformed(_) => "malformed",
-        Refusal::TooLarge { .. } => "too_large",
-        Refusal::OutOfOrder { .. } => "out_of_order",
-        Refusal::NotStored(_) => "not_stored",
     }
 }

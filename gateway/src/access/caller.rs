@@ -3,6 +3,7 @@
 //! Tokens come in `Authorization: Bearer …` and in the query, `?token=…`; the `well` dialect carries one
 //! in its Hello. Each is taken off where it comes in, so that no address that is logged holds one.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, Uri, header};
@@ -11,12 +12,14 @@ use protocol::{CloseCode, RoomName};
 
 use super::rule::Denied;
 use super::token::{BadToken, Grant};
+use crate::quota::visitors::TooMany;
 
 /// Who sent a request: the holder of a token, somebody without one, or somebody with one that is not
 /// believed, who is nobody.
 #[derive(Debug, Clone)]
 pub struct Caller {
     grant: Result<Option<Arc<Grant>>, BadToken>,
+    address: Option<IpAddr>,
 }
 
 /// Why somebody may not do what they ask for.
@@ -31,6 +34,9 @@ pub enum Refusal {
     /// The space is not configured.
     #[error("the space {0:?} is not configured on this server")]
     NoSpace(String),
+    /// It is too much from their address.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// Whether the room exists cannot be said now.
     #[error("whether {room} exists cannot be said now: {why}")]
     Unknown {
@@ -50,13 +56,17 @@ impl Refusal {
             Self::Token(_) => CloseCode::Unauthenticated,
             Self::Denied(denied) => denied.close_code(),
             Self::NoSpace(_) => CloseCode::NoRoom,
+            Self::TooMany(_) => CloseCode::OverQuota,
         }
     }
 }
 
 impl Caller {
     /// Somebody without a token.
-    pub const ANYONE: Self = Self { grant: Ok(None) };
+    pub const ANYONE: Self = Self {
+        grant: Ok(None),
+        address: None,
+    };
 
     /// The holder of these tokens, which are the same if they are several; `believe` says what each is
     /// worth.
@@ -70,7 +80,20 @@ impl Caller {
             Some(first) if tokens.all(|token| token == first) => believe(&first).map(Some),
             Some(_) => Err(BadToken::Several),
         };
-        Self { grant }
+        let address = None;
+        Self { grant, address }
+    }
+
+    /// The same, from this address.
+    #[must_use]
+    pub fn at(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
+    }
+
+    /// The address by which they are counted, if it is known.
+    #[must_use]
+    pub const fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// What they hold; nothing for somebody without a token.
@@ -149,7 +172,7 @@ mod tests {
             headers.append(header::AUTHORIZATION, value.parse().unwrap());
         }
         tokens_of(&headers, query)
-            .map(|token| token.into_owned())
+            .map(std::borrow::Cow::into_owned)
             .collect()
     }
 

@@ -1,4 +1,4 @@
-//! Signatures of tokens, by ring: HS256, ES256 and EdDSA (Ed25519), and nothing else.
+//! Signatures of tokens, by ring: HS256, ES256 and EdDSA (on Ed25519), and nothing else.
 //!
 //! The JWT library leaves cryptography to a provider. Those that come with it bring RSA and the other
 //! algorithms along; this one knows three, so that no setting and no header can choose a fourth. Each

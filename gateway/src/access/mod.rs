@@ -176,9 +176,9 @@ impl Keeper {
     ///
     /// # Errors
     /// [`RevokeError`] says why the revocation does not stand.
-    pub fn revoke(&self, revocation: Revocation) -> Result<usize, RevokeError> {
+    pub fn revoke(&self, revocation: &Revocation) -> Result<usize, RevokeError> {
         self.revocations.add(revocation.clone())?;
-        Ok(self.tickets.revoke(&revocation))
+        Ok(self.tickets.revoke(revocation))
     }
 
     /// What signs the tokens that the server makes.

@@ -114,7 +114,7 @@ fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
 }
 
-/// The public half as a SubjectPublicKeyInfo.
+/// The public half as X.509 writes it.
 trait PublicKeyDer {
     fn public_key_der_for_tests(&self) -> Vec<u8>;
 }

@@ -344,8 +344,10 @@ where
         Poll::Ready(())
     }
 
-    /// What is due by the clock, and the next time to look.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) {
+    /// What is due by the clock, and the next time to look. Gives whether something was due: the talk
+    /// may want to be read again.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut due = false;
         if self.out.bytes() >= UNREAD_BYTES {
             // It is not read from now, so its silence says nothing; the stall limit holds instead.
             self.heard = now;
@@ -354,16 +356,16 @@ where
             let mut next = match self.phase {
                 Phase::Open => self.heard + DEAD_AFTER,
                 Phase::Closing { until, .. } => until,
-                Phase::Over(_) => return,
+                Phase::Over(_) => return due,
             };
             if next <= now {
                 self.give_up();
-                return;
+                return due;
             }
             if let Some(stalled) = self.out.stalled {
                 if stalled + WRITE_STALL <= now {
                     self.phase = Phase::Over(1006);
-                    return;
+                    return due;
                 }
                 next = next.min(stalled + WRITE_STALL);
             }
@@ -382,6 +384,7 @@ where
                 if let Some(timeout) = self.talk.as_ref().and_then(Talk::poll_timeout) {
                     if timeout <= now {
                         self.with_talk(now, |talk, out| talk.handle_timeout(now, out));
+                        due = true;
                         continue;
                     }
                     next = next.min(timeout);
@@ -394,7 +397,7 @@ where
                 self.timer.as_mut().reset(TokioInstant::from_std(next));
             }
             if self.timer.as_mut().poll(cx).is_pending() {
-                return;
+                return due;
             }
         }
     }
@@ -435,7 +438,7 @@ where
                 this.out.stalled = Some(now);
             }
             let more_input = this.poll_read(cx, now).is_ready();
-            this.poll_timer(cx, now);
+            let due = this.poll_timer(cx, now);
             if let Phase::Over(code) = this.phase {
                 // Best effort: the peer is told that nothing more comes.
                 let _ = Pin::new(&mut this.socket).poll_shutdown(cx);
@@ -443,7 +446,7 @@ where
                 return Poll::Ready(Ended { code, reason });
             }
             let more_output = drained && (more_feed || !this.out.is_empty());
-            if !more_input && !more_output && !more_datagrams {
+            if !more_input && !more_output && !more_datagrams && !due {
                 return Poll::Pending;
             }
             turns += 1;
@@ -468,6 +471,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::admission::Admission;
     use crate::stream::Lengths;
     use crate::talk::yjs::{Yjs, encode_presence};
     use crate::websocket::frame::Frames;
@@ -500,7 +504,7 @@ mod tests {
         until(|| writer.next_event().and_then(joined)).await;
         let (socket, _never_read) = tokio::io::duplex(1);
         let member = join(&broker, 2);
-        let talk = Yjs::new(member, None, Instant::now());
+        let talk = Yjs::new(member, Admission::of_tests(), Instant::now());
         let mut connection = Connection::<_, Frames, _>::new(socket, &[], talk, Instant::now());
         let state = format!("\"{}\"", "x".repeat(16_000));
         for clock in 1..=100 {
@@ -529,7 +533,7 @@ mod tests {
     fn on_a_stream(broker: &Broker, session: u64) -> (DuplexStream, JoinHandle<Ended>) {
         let (client, server) = tokio::io::duplex(4096);
         let now = Instant::now();
-        let talk = Yjs::new(join(broker, session), None, now);
+        let talk = Yjs::new(join(broker, session), Admission::of_tests(), now);
         let connection = Connection::<_, Lengths, _>::new(server, &[], talk, now);
         (client, tokio::spawn(connection))
     }

@@ -57,7 +57,7 @@ pub(crate) async fn revoke(
 pub(super) async fn revoked(gateway: &Gateway, revocation: Revocation) -> Result<usize, Problem> {
     tracing::info!(what = ?revocation.what, within = ?revocation.within, "tokens are revoked");
     let keeper = gateway.clone();
-    let revoking = tokio::task::spawn_blocking(move || keeper.keeper().revoke(revocation));
+    let revoking = tokio::task::spawn_blocking(move || keeper.keeper().revoke(&revocation));
     let revoked = revoking.await.map_err(|_| Problem::restarting())?;
     revoked.map_err(|error| Problem::not_revoked(&error))
 }

@@ -149,6 +149,7 @@ pub(crate) async fn fork(
         None => copy_name(&room)?,
     };
     gateway.authorize(&caller, Action::Create, &target).await?;
+    gateway.count_new_room(&caller, &target).await?;
     if history.kind_of(&target) != history.kind_of(&room) {
         return Err(Problem::bad_request(format!(
             "{target} would hold another kind of document than {room}"

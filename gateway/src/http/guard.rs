@@ -17,6 +17,8 @@ use super::sockets;
 use crate::Gateway;
 use crate::access::caller::{self, Caller};
 use crate::access::rule::Action;
+use crate::quota::address;
+use crate::server::Peer;
 use crate::talk::yjs::Yjs;
 use crate::websocket::frame::Frames;
 use crate::websocket::handshake;
@@ -29,6 +31,12 @@ pub(super) async fn identify(
 ) -> Response {
     let query = request.uri().query().unwrap_or_default();
     let caller = gateway.identify(caller::tokens_of(request.headers(), query));
+    let peer = request.extensions().get::<Peer>();
+    let address = peer.map(|Peer(peer)| {
+        let proxies = gateway.trusted_proxies();
+        address::client(*peer, request.headers(), &proxies)
+    });
+    let caller = caller.at(address);
     if let Some(bare) = caller::without_tokens(request.uri()) {
         request.extensions_mut().insert(OriginalUri(bare.clone()));
         *request.uri_mut() = bare;

@@ -6,7 +6,7 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::{Head, RoomName, Seq};
@@ -20,6 +20,7 @@ use storage::archive::Who;
 use super::problem::Problem;
 use super::rooms::{RoomPath, matches_etag, room_of};
 use crate::Gateway;
+use crate::access::caller::Caller;
 
 /// Answers about a moment that lies behind the log's end never change.
 const FOR_EVER: &str = "private, max-age=31536000, immutable";
@@ -101,6 +102,7 @@ pub(crate) async fn open(gateway: &Gateway, path: RoomPath) -> Result<(RoomName,
 /// `GET …/state?seq=|at=&format=`: the document as it was.
 pub(crate) async fn state(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     path: RoomPath,
     query: Result<Query<StateQuery>, QueryRejection>,
     headers: HeaderMap,
@@ -110,6 +112,10 @@ pub(crate) async fn state(
     let (seq, at) = (query.seq, query.at);
     let moment = MomentQuery { seq, at }.moment()?;
     let (room, span) = open(&gateway, path).await?;
+    if moment == Moment::Now {
+        // A moment of the past is a step of a scrubber, which takes many.
+        gateway.count_download(&caller, &room)?;
+    }
     let history = gateway.broker().history();
     let head = history.resolve(&room, &span, moment).await?;
     let etag = etag(head, format.name());

@@ -18,6 +18,7 @@ use crate::access::caller::Refusal;
 use crate::access::revoked::RevokeError;
 use crate::access::rule::Denied;
 use crate::access::token::{BadToken, SigningError};
+use crate::quota::visitors::seconds_up;
 
 /// What went wrong, for a person and for a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +30,9 @@ pub struct Problem {
     status: u16,
     detail: String,
     code: &'static str,
+    /// In seconds, as the header of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -39,6 +43,7 @@ impl Problem {
             status: status.as_u16(),
             detail,
             code,
+            retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }
     }
 
@@ -278,6 +283,16 @@ impl From<Refusal> for Problem {
             }
             Refusal::Denied(_) => (StatusCode::FORBIDDEN, "forbidden", "That is not allowed"),
             Refusal::NoSpace(space) => return Self::no_space(space),
+            Refusal::TooMany(many) => {
+                let mut problem = Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many",
+                    "Too much from this address",
+                    detail,
+                );
+                problem.retry_after = many.after.map(seconds_up);
+                return problem;
+            }
             Refusal::Unknown { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "log_unreadable",
@@ -436,7 +451,7 @@ impl From<RoomError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let code = self.code;
+        let (code, retry_after) = (self.code, self.retry_after);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         let problem = HeaderValue::from_static("application/problem+json");
@@ -450,8 +465,8 @@ impl IntoResponse for Problem {
             let challenge = HeaderValue::from_static(challenge);
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -134,10 +134,12 @@ pub(crate) async fn show(
 /// `GET /rooms/{space}/{name}/snapshot`: the document as one binary update.
 pub(crate) async fn snapshot(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     path: RoomPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let room = room_of(&gateway, path)?;
+    gateway.count_download(&caller, &room)?;
     let (state, _) = gateway.broker().room(&room).await?;
     exists(&room, &state)?;
     // The chain hash proves the whole prefix, so it names what a snapshot holds.
@@ -197,6 +199,7 @@ pub(crate) async fn new_pit(
 ) -> Result<Response, Problem> {
     let room = free_pit(&gateway).await?;
     gateway.authorize(&caller, Action::Create, &room).await?;
+    gateway.count_new_room(&caller, &room).await?;
     let created = vec![(Kind::Created, bytes::Bytes::new())];
     gateway.broker().write(&room, created).await?;
     let url = format!("/pit/{}", room.name());

@@ -7,7 +7,7 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use broker::{Restore, RoomError};
@@ -20,11 +20,13 @@ use super::past;
 use super::problem::Problem;
 use super::rooms::{RoomPath, room_of};
 use crate::Gateway;
+use crate::access::caller::Caller;
 use crate::limits::TEXT_BYTES;
 
 /// `PUT …/text` with the whole text as `text/plain`, UTF-8.
 pub(crate) async fn put(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     path: RoomPath,
     query: RawQuery,
     headers: HeaderMap,
@@ -49,6 +51,7 @@ pub(crate) async fn put(
         let at = error.utf8_error().valid_up_to();
         Problem::bad_request(format!("the body is not UTF-8 from byte {at} on"))
     })?;
+    gateway.count_new_room(&caller, &room).await?;
     let restore = Restore {
         wanted: Wanted::Text(text),
         details: None,

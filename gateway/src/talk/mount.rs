@@ -13,6 +13,7 @@ use super::yjs::Yjs;
 use crate::Gateway;
 use crate::access::caller::{Caller, Refusal};
 use crate::access::tickets::Ticket;
+use crate::admission::Admission;
 
 /// Why a client is closed right after it was let in.
 pub(crate) type Refused = (CloseCode, String);
@@ -31,8 +32,7 @@ pub(crate) enum Mount {
 pub(crate) struct Joining {
     room: RoomName,
     session: SessionId,
-    role: Role,
-    ticket: Option<Ticket>,
+    admission: Admission,
 }
 
 /// What is spoken at `path`, for `caller`, who says `query`:
@@ -75,12 +75,11 @@ pub(crate) async fn yjs(
         return Err((CloseCode::NoRoom, reason.to_owned()));
     };
     let wanted = Role::from_query(query);
-    let (role, ticket) = gateway.admit(caller, wanted, &room).await?;
+    let admission = gateway.admit(caller, wanted, &room, false).await?;
     Ok(Joining {
         room,
         session: SessionId::new(random()?.max(1)),
-        role,
-        ticket,
+        admission,
     })
 }
 
@@ -104,15 +103,15 @@ impl Joining {
         let Self {
             room,
             session,
-            role,
-            ticket,
+            admission,
         } = self;
-        let user = ticket.as_ref().and_then(Ticket::user);
+        let role = admission.role;
+        let user = admission.ticket.as_ref().and_then(Ticket::user);
         match gateway.broker().join(&room, session, role, user) {
             Ok(member) => {
                 let span = tracing::debug_span!("session", %room, %session, %role);
                 tracing::debug!(parent: &span, "joined");
-                Ok((Yjs::new(member, ticket, now), span))
+                Ok((Yjs::new(member, admission, now), span))
             }
             Err(error) => {
                 tracing::info!(%room, %session, %error, "a join was refused");

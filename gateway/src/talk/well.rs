@@ -13,7 +13,7 @@ use std::time::Instant;
 use broker::{Member, Update, Wire};
 use bytes::Bytes;
 use protocol::dialect::well::{self, Action, Output, Terms};
-use protocol::dialect::{Command, Message, PresenceEntry};
+use protocol::dialect::{Command, Event, Message, PresenceEntry};
 use protocol::{CloseCode, Role, RoomName, Seq, SessionId};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -23,9 +23,12 @@ use crate::Gateway;
 use crate::access::caller::{Caller, Refusal};
 use crate::access::tickets::Ticket;
 use crate::access::token::BadToken;
+use crate::admission::Admission;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
 use crate::limits::{PRESENCE_REPEAT, WRITE_AHEAD_BYTES};
+use crate::quota::meter::Meter;
+use crate::quota::visitors::Visit;
 use crate::resumes::Resume;
 
 /// Records for every session of this dialect, whatever the framing: what stands before them is the
@@ -43,6 +46,8 @@ pub struct Well {
     /// Ends the connection with its token.
     ticket: Option<Ticket>,
     rooms: BTreeMap<u32, Room>,
+    /// What the connection may still do in each space, and that it is counted there.
+    spaces: BTreeMap<String, (Meter, Option<Visit>)>,
     /// Rooms that the client has asked for, while it is found out whether it may.
     asked: Vec<Asked>,
     connection: u64,
@@ -71,7 +76,7 @@ struct Asked {
     admitted: Pin<Box<dyn Future<Output = Admitted> + Send>>,
 }
 
-type Admitted = Result<(Role, Option<Ticket>), Refusal>;
+type Admitted = Result<Admission, Refusal>;
 
 /// A room that the client is in.
 struct Room {
@@ -105,6 +110,7 @@ impl Well {
             ticket: None,
             caller: Caller::ANYONE,
             rooms: BTreeMap::new(),
+            spaces: BTreeMap::new(),
             asked: Vec::new(),
             connection,
             output: Output::default(),
@@ -133,6 +139,7 @@ impl Well {
     /// Takes the token of the client's Hello, beside that of its request if it had one.
     fn authenticate(&mut self, token: &str) -> Result<(), BadToken> {
         let hello = self.gateway.identify([token.into()]);
+        let hello = hello.at(self.caller.address());
         let said = hello.grant()?;
         if let Some(known) = self.caller.grant()?
             && said != Some(known)
@@ -164,8 +171,8 @@ impl Well {
                     {
                         commands.push(command);
                     }
-                    if let Some(room) = self.rooms.get_mut(&number) {
-                        room.member.send(commands);
+                    if self.rooms.contains_key(&number) {
+                        self.send(number, commands);
                     } else if let Some(asked) = self.asked.iter_mut().find(|it| it.number == number)
                     {
                         // A client that is not in can want nothing else.
@@ -213,10 +220,31 @@ impl Well {
         }
     }
 
+    /// Hands commands to a room, as far as the client may.
+    fn send(&mut self, number: u32, mut commands: Vec<Command>) {
+        let Some(room) = self.rooms.get_mut(&number) else {
+            return;
+        };
+        let submitted = room.member.submitted();
+        let meter = self.spaces.get_mut(room.member.room().space());
+        let refused = meter.and_then(|(meter, _)| meter.count(&mut commands));
+        room.member.send(commands);
+        if let Some((update, refusal)) = refused {
+            observatory::refused(refusal.name());
+            let submission = submitted + update;
+            let event = Event::Refused {
+                submission,
+                refusal,
+            };
+            self.session.handle_event(number, event, &mut self.output);
+        }
+    }
+
     /// Finds out whether the client may join a room; most often that is known at once.
     fn ask(&mut self, number: u32, room: RoomName, kind: Option<u8>, wanted: Role) {
         let (gateway, caller, name) = (self.gateway.clone(), self.caller.clone(), room.clone());
-        let admitted = async move { gateway.admit(&caller, wanted, &name).await };
+        let counted = self.spaces.contains_key(room.space());
+        let admitted = async move { gateway.admit(&caller, wanted, &name, counted).await };
         let asked = Asked {
             number,
             room,
@@ -256,8 +284,7 @@ impl Well {
             ..
         } = asked;
         let joined = admitted.map_err(Refused::from);
-        let joined = joined.and_then(|(role, ticket)| self.try_join(&room, kind, role, ticket));
-        match joined {
+        match joined.and_then(|admission| self.try_join(&room, kind, admission)) {
             Ok((mut member, kind, ticket)) => {
                 member.register(waker);
                 if let Some(ticket) = &ticket {
@@ -298,11 +325,10 @@ impl Well {
     }
 
     fn try_join(
-        &self,
+        &mut self,
         room: &RoomName,
         kind: Option<u8>,
-        role: Role,
-        ticket: Option<Ticket>,
+        admission: Admission,
     ) -> Result<(Member, u8, Option<Ticket>), Refused> {
         let space = room.space();
         let there = self.gateway.kind_of(space).ok_or_else(|| {
@@ -319,11 +345,17 @@ impl Well {
             (CloseCode::Internal, reason)
         })?;
         let session = SessionId::new(bits.max(1));
-        let user = ticket.as_ref().and_then(Ticket::user);
+        let role = admission.role;
+        let user = admission.ticket.as_ref().and_then(Ticket::user);
         let member = self.gateway.broker().join(room, session, role, user);
         let member = member.map_err(|error| refusal_of(&error))?;
         tracing::debug!(%room, %session, %role, client = self.session.client_name(), "joined");
-        Ok((member, there.code(), ticket))
+        let meter = admission.meter();
+        let visit = admission.visit;
+        // Of two rooms that were asked for at once both were counted; one is counted off again.
+        let space = self.spaces.entry(space.to_owned());
+        space.or_insert((meter, visit));
+        Ok((member, there.code(), admission.ticket))
     }
 }
 
@@ -428,13 +460,15 @@ impl<F: Framing> Talk<F> for Well {
     }
 
     fn is_full(&mut self) -> bool {
-        self.rooms.values_mut().any(|room| room.member.is_full())
+        let slow = self.spaces.values_mut().any(|(meter, _)| meter.is_slow());
+        slow || self.rooms.values_mut().any(|room| room.member.is_full())
     }
 
     fn note_sent(&mut self, _now: Instant) {}
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let dialect = self.session.poll_timeout();
+        let slow = self.spaces.values().filter_map(|(meter, _)| meter.until());
+        let dialect = self.session.poll_timeout().into_iter().chain(slow).min();
         if !self.datagrams {
             return dialect;
         }

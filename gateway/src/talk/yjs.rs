@@ -6,12 +6,15 @@ use std::time::Instant;
 use broker::{Member, Update, Wire};
 use bytes::Bytes;
 use protocol::CloseCode;
-use protocol::dialect::{Command, Message, Output, PresenceEntry, yjs};
+use protocol::dialect::{Command, Event, Message, Output, PresenceEntry, yjs};
 
 use super::Talk;
 use crate::access::tickets::Ticket;
+use crate::admission::Admission;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
+use crate::quota::meter::Meter;
+use crate::quota::visitors::Visit;
 
 /// A y-websocket client and its room.
 #[derive(Debug)]
@@ -20,29 +23,49 @@ pub struct Yjs {
     member: Member,
     /// Ends the session with its token.
     ticket: Option<Ticket>,
+    meter: Meter,
+    /// Counts the connection while it lasts.
+    _visit: Option<Visit>,
     /// What the dialect wants done since the last [`Yjs::apply`].
     output: Output,
 }
 
 impl Yjs {
-    /// A client that has just come.
+    /// A client that has just come, and may.
     #[must_use]
-    pub fn new(member: Member, ticket: Option<Ticket>, now: Instant) -> Self {
+    pub(crate) fn new(member: Member, admission: Admission, now: Instant) -> Self {
         Self {
             session: yjs::Session::new(now),
             member,
-            ticket,
+            meter: admission.meter(),
+            ticket: admission.ticket,
+            _visit: admission.visit,
             output: Output::default(),
         }
     }
 
     /// Does what the dialect says: commands to the room, messages to the client.
     fn apply<F: Framing>(&mut self, out: &mut OutQueue<F>) {
-        let output = std::mem::take(&mut self.output);
+        let mut output = std::mem::take(&mut self.output);
         if output.commands.contains(&Command::QueryPresence) {
             self.member.forget_presence();
         }
+        let submitted = self.member.submitted();
+        let refused = self.meter.count(&mut output.commands);
         self.member.send(output.commands);
+        if let Some((update, refusal)) = refused {
+            observatory::refused(refusal.name());
+            // What came before it stands; nothing after it does, and the session says so itself.
+            let submission = submitted + update;
+            let event = Event::Refused {
+                submission,
+                refusal,
+            };
+            let mut said = Output::default();
+            self.session.handle_event(event, Instant::now(), &mut said);
+            output.messages.append(&mut said.messages);
+            output.close = said.close.or(output.close);
+        }
         for message in &output.messages {
             out.push_message(message);
         }
@@ -92,7 +115,7 @@ impl<F: Framing> Talk<F> for Yjs {
     }
 
     fn is_full(&mut self) -> bool {
-        self.member.is_full() || self.session.is_full()
+        self.member.is_full() || self.session.is_full() || self.meter.is_slow()
     }
 
     fn note_sent(&mut self, now: Instant) {
@@ -100,7 +123,8 @@ impl<F: Framing> Talk<F> for Yjs {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.session.poll_timeout()
+        let dialect = self.session.poll_timeout();
+        dialect.into_iter().chain(self.meter.until()).min()
     }
 
     fn handle_timeout(&mut self, now: Instant, out: &mut OutQueue<F>) {

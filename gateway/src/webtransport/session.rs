@@ -56,7 +56,9 @@ async fn accept(
     let connection = incoming.accept()?.await?;
     let request = Request::accept(connection).await?;
     let query = request.url.query().unwrap_or_default();
+    let peer = request.conn().remote_address().ip().to_canonical();
     let caller = gateway.identify(caller::tokens_of(&request.headers, query));
+    let caller = caller.at(Some(peer));
     let mounted = mount::at(gateway, &caller, request.url.path(), query).await;
     // A page learns why only from a session that was let in.
     Ok((request.ok().await?, mounted))

@@ -404,7 +404,8 @@ impl Session {
             None
         };
         if let Some((code, close, text)) = refused {
-            reject(submit.number, submit.operation, code, &text, out);
+            let after = u32::from(code == RejectCode::Window) * 1_000;
+            reject(submit.number, submit.operation, code, &text, after, out);
             return self.expel(submit.number, close, &text, out);
         }
         let base = Some(Seq::new(submit.base));
@@ -488,9 +489,11 @@ impl Session {
                 let at = submission.saturating_sub(slot.settled + 1) as usize;
                 let operation = slot.sent.get(at).map_or(0, |(op, _)| *op);
                 let text = refusal.to_string();
-                reject(number, operation, reject_code(&refusal), &text, out);
+                let after = refusal.retry_after().map_or(0, |it| it.as_millis() as u32);
+                reject(number, operation, reject_code(&refusal), &text, after, out);
                 if let Some(code) = refusal.close_code() {
-                    self.expel(number, code, &text, out);
+                    let after = after.max(retry_after(code));
+                    self.expel_for(number, code, &text, after, out);
                 }
             }
             Event::Closed { code, reason } => {
@@ -507,10 +510,21 @@ impl Session {
 
     /// Ends a membership from this side.
     pub fn expel(&mut self, number: u32, code: CloseCode, reason: &str, out: &mut Output) {
+        self.expel_for(number, code, reason, retry_after(code), out);
+    }
+
+    fn expel_for(
+        &mut self,
+        number: u32,
+        code: CloseCode,
+        reason: &str,
+        retry_after_ms: u32,
+        out: &mut Output,
+    ) {
         if self.rooms.remove(&number).is_some() {
             let clean = false;
             out.actions.push(Action::Leave { number, clean });
-            left(number, 0, code, reason, retry_after(code), out);
+            left(number, 0, code, reason, retry_after_ms, out);
         }
     }
 
@@ -670,16 +684,20 @@ const fn reject_code(refusal: &Refusal) -> RejectCode {
         Refusal::ReadOnly => RejectCode::ReadOnly,
         Refusal::Malformed(_) => RejectCode::Malformed,
         Refusal::TooLarge { .. } => RejectCode::TooLarge,
+        Refusal::TooFast { .. } => RejectCode::Rate,
         Refusal::OutOfOrder { .. } => RejectCode::OutOfOrder,
         Refusal::NotStored(_) => RejectCode::NotStored,
     }
 }
 
-fn reject(number: u32, operation: u64, code: RejectCode, text: &str, out: &mut Output) {
-    let retry_after_ms = match code {
-        RejectCode::Window | RejectCode::Rate | RejectCode::NotStored => 1_000,
-        _ => 0,
-    };
+fn reject(
+    number: u32,
+    operation: u64,
+    code: RejectCode,
+    text: &str,
+    retry_after_ms: u32,
+    out: &mut Output,
+) {
     let reject = wire::Reject {
         number,
         operation,

@@ -592,7 +592,8 @@ async fn keys_and_spaces_change_without_a_dropped_session() {
     let folder = tempfile::tempdir().expect("a folder");
     let key = folder.path().join("key.pem");
     let key = key.to_str().expect("a path");
-    well(&["token", "key", "--alg", "EdDSA", "--out", key]).ok();
+    let made = well(&["token", "key", "--alg", "EdDSA", "--out", key]).ok();
+    assert!(made.contains("public half"), "{made}");
     let mint = [
         "token", "mint", "--key", key, "--role", "editor", "--room", "shut/*",
     ];

@@ -54,6 +54,7 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let has_archive = config.archive.url.is_some();
     let spaces = config.gateway_spaces();
     let gateway = Gateway::new(broker, exporter.clone(), keeper, spaces, has_archive, door);
+    gateway.set_trusted_proxies(config.trusted_proxies.clone());
     let reloaded = gateway.downgrade();
     gateway.on_reload(move || {
         let gateway = reloaded.upgrade().ok_or("the server has ended")?;
@@ -120,6 +121,7 @@ fn reload(gateway: &Gateway, running: &Config, args: ServeArgs) -> anyhow::Resul
     let auth = auth::open(&config)?;
     gateway.keeper().reload(auth);
     gateway.set_spaces(config.gateway_spaces());
+    gateway.set_trusted_proxies(config.trusted_proxies);
     Ok(())
 }
 

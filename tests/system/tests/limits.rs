@@ -1,0 +1,327 @@
+//! Every limit of a space, reached by a client over its socket, and what it is told.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use system_tests::http;
+use system_tests::server::Server;
+use system_tests::socket::Socket;
+use system_tests::wire::{self, Message};
+use system_tests::within;
+use well_client::{Client, Event, Join, Options};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const OFF: &str = "
+[spaces.pit]
+updates_per_minute = 'off'
+bytes_per_minute = 'off'
+max_update = '1MB'
+connections_per_ip = 'off'
+joins_per_ip_per_minute = 'off'
+new_rooms_per_ip_per_hour = 'off'
+";
+
+/// A server whose pits have these limits and no others.
+fn server(limit: &str) -> (Server, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
+    let key = |line: &str| line.split(' ').next().map(str::to_owned);
+    let said: Vec<_> = limit.lines().filter_map(key).collect();
+    let rest = OFF
+        .lines()
+        .filter(|line| key(line).is_none_or(|key| !said.contains(&key)));
+    let rest: Vec<_> = rest.chain([limit]).collect();
+    std::fs::write(&file, rest.join("\n")).expect("it can be written");
+    let mut server = Server::new("memory");
+    server.set_arguments(["--config".as_ref(), file.path()]);
+    server.start_again();
+    (server, file)
+}
+
+async fn pit(server: SocketAddr, name: &str) -> Socket {
+    Socket::connect(server, &format!("/pit/{name}"))
+        .await
+        .expect("a handshake")
+}
+
+/// Whether a client gets in, or how it is closed.
+async fn comes_in(socket: &mut Socket) -> Result<(), (u16, String)> {
+    match socket.sync().await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let said = error.to_string();
+            let code = said
+                .split(['(', ','])
+                .nth(1)
+                .and_then(|code| code.parse().ok());
+            Err((code.unwrap_or(0), said))
+        }
+    }
+}
+
+async fn send(socket: &mut Socket, client: u64, clock: u64, bytes: usize) {
+    let update = wire::update_message(&wire::update(client, clock, bytes));
+    socket.send(&update).await.expect("it is sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_updates_is_refused_and_a_client_beside_it_is_not_harmed() {
+    let (server, _file) = server("updates_per_minute = 60");
+    let address = server.address();
+    let mut flood = pit(address, "a").await;
+    let mut beside = pit(address, "a").await;
+    flood.sync().await.expect("it is in");
+    beside.sync().await.expect("it is in");
+    // Seventy strokes' worth: a minute's, and ten seconds ahead.
+    let whole = 70 * 32;
+    let began = Instant::now();
+    for clock in 0..2 * whole {
+        let update = wire::update_message(&wire::update(1, clock, 1));
+        // It may have been closed by then.
+        if flood.send(&update).await.is_err() {
+            break;
+        }
+    }
+    let _ = flood.send(&wire::ack_request(9)).await;
+    let mut acked = false;
+    let (code, reason, denied) = loop {
+        use system_tests::socket::Heard;
+        match within(PATIENCE, "the end of the flood", flood.hear()).await {
+            Ok(Heard::Message(Message::Ack(9))) => acked = true,
+            Ok(Heard::Message(Message::Denied(why))) => {
+                let (code, reason, _) = flood.closing().await;
+                break (code, reason, why);
+            }
+            Ok(Heard::Message(_)) => {}
+            end => panic!("no denial: {end:?}"),
+        }
+    };
+    assert!(!acked, "nothing is acked after a refusal");
+    assert_eq!(code, 4429, "{reason}");
+    assert!(
+        reason.contains("too many updates") && reason.contains("try again in"),
+        "{reason}"
+    );
+    assert!(denied.contains("too many updates"), "{denied}");
+    send(&mut beside, 2, 0, 1).await;
+    within(PATIENCE, "an ack beside the flood", beside.settle(1))
+        .await
+        .expect("it goes on");
+    let room = http::room(address, "pit/a").await.expect("a room");
+    let taken = room["seq"].as_u64().expect("a number");
+    // And a stroke for each second that has passed.
+    let leaked = 32 * (began.elapsed().as_secs() + 1);
+    assert!(
+        (whole..=whole + leaked + 1).contains(&taken),
+        "{taken} were taken"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_its_minute_a_connection_is_slowed_and_loses_nothing() {
+    let (server, _file) = server("bytes_per_minute = '60KB'\nmax_update = '10KB'");
+    let mut socket = pit(server.address(), "a").await;
+    socket.sync().await.expect("it is in");
+    let bytes = wire::update(1, 0, 1000).len();
+    let updates = 60_000 / bytes as u64 + 3;
+    let began = Instant::now();
+    for clock in 0..updates {
+        send(&mut socket, 1, clock, 1000).await;
+    }
+    within(PATIENCE, "an ack", socket.settle(1))
+        .await
+        .expect("all is taken");
+    // What comes now is read when the debt is paid: a thousandth of a second for each byte.
+    within(PATIENCE, "an ack", socket.settle(2))
+        .await
+        .expect("it goes on");
+    let owed = updates * bytes as u64 - 60_000;
+    assert!(
+        began.elapsed().as_millis() >= owed.into(),
+        "{:?}, owed {owed} ms",
+        began.elapsed()
+    );
+    let room = http::room(server.address(), "pit/a").await.expect("a room");
+    assert!(room["seq"].as_u64().is_some_and(|seq| seq >= 1), "{room}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_and_large_updates_are_refused_in_both_dialects() {
+    let (server, _file) = server("bytes_per_minute = '20KB'\nmax_update = '10KB'");
+    let address = server.address();
+    let mut socket = pit(address, "a").await;
+    socket.sync().await.expect("it is in");
+    for clock in 0..3 {
+        send(&mut socket, 1, clock, 9_000).await;
+    }
+    let (code, reason, _) = socket.closing().await;
+    assert_eq!(code, 4429, "{reason}");
+    assert!(reason.contains("too many bytes"), "{reason}");
+    let mut socket = pit(address, "a").await;
+    socket.sync().await.expect("the limit is its connection's");
+    send(&mut socket, 2, 0, 11_000).await;
+    let (code, reason, denied) = socket.closing().await;
+    assert_eq!(code, 4413, "{reason}");
+    assert!(denied[0].contains("limit of 10000"), "{denied:?}");
+
+    for url in [
+        format!("ws://{address}/well"),
+        format!("https://{address}/well"),
+    ] {
+        let options = Options::new(url);
+        let published = format!("http://{address}/webtransport.json");
+        let client = Client::connect(options.published_certificates(published));
+        let mut room = client.join(Join::new("pit/a")).await.expect("a room");
+        let large = wire::update(rand::random::<u32>().into(), 0, 11_000);
+        let _ticket = room.submit(Bytes::from(large)).await.expect("a ticket");
+        let why = within(PATIENCE, "a refusal", async {
+            loop {
+                match room.next().await {
+                    Some(Event::Rejected { rejected, .. }) => return rejected.to_string(),
+                    Some(_) => {}
+                    None => return "the room has ended".to_owned(),
+                }
+            }
+        })
+        .await;
+        assert!(why.contains("limit of 10000"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_connections_over_all_transports() {
+    let (server, _file) = server("connections_per_ip = 3");
+    let address = server.address();
+    let mut first = pit(address, "a").await;
+    let mut second = pit(address, "b").await;
+    comes_in(&mut first).await.expect("it is in");
+    comes_in(&mut second).await.expect("it is in");
+    // One connection in two rooms is one.
+    let quic = Options::new(format!("https://{address}/well"))
+        .published_certificates(format!("http://{address}/webtransport.json"));
+    let client = Client::connect(quic);
+    let mut rooms = Vec::new();
+    for name in ["pit/a", "pit/b"] {
+        let mut room = client.join(Join::new(name)).await.expect("a room");
+        within(PATIENCE, "a join", async {
+            while !matches!(room.next().await, Some(Event::Joined { .. })) {}
+        })
+        .await;
+        rooms.push(room);
+    }
+    let mut fourth = pit(address, "a").await;
+    let (code, reason) = comes_in(&mut fourth).await.unwrap_err();
+    assert_eq!(code, 4429, "{reason}");
+    assert!(reason.contains("too many connections"), "{reason}");
+    // Other spaces count for themselves.
+    let mut other = Socket::connect(address, "/yjs/doc/a")
+        .await
+        .expect("a handshake");
+    comes_in(&mut other).await.expect("it is in");
+    drop(first);
+    system_tests::until(PATIENCE, "a place", || async {
+        comes_in(&mut pit(address, "a").await).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_joins_and_downloads_so_often() {
+    let (server, _file) = server("joins_per_ip_per_minute = 5");
+    let address = server.address();
+    let mut writer = pit(address, "a").await;
+    writer.sync().await.expect("it is in");
+    send(&mut writer, 1, 0, 1).await;
+    writer.settle(1).await.expect("it is stored");
+    for _ in 0..2 {
+        comes_in(&mut pit(address, "a").await)
+            .await
+            .expect("it is in");
+        let answer = http::get(address, "/api/v1/rooms/pit/a/snapshot")
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    let (code, reason) = comes_in(&mut pit(address, "a").await).await.unwrap_err();
+    assert_eq!(code, 4429, "{reason}");
+    assert!(reason.contains("5 a minute; try again in"), "{reason}");
+    for path in ["snapshot", "state", "state?at=now"] {
+        let answer = http::get(address, &format!("/api/v1/rooms/pit/a/{path}"))
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 429, "{path}");
+        let problem = answer.json();
+        assert_eq!(problem["code"], "too_many");
+        let after = problem["retry_after"].as_u64().expect("a time");
+        assert!((1..=12).contains(&after), "{problem}");
+        assert!(
+            answer.head.contains(&format!("retry-after: {after}")),
+            "{}",
+            answer.head
+        );
+    }
+    // Who is in stays, and a scrubber's steps are no downloads.
+    writer.settle(2).await.expect("it goes on");
+    let answer = http::get(address, "/api/v1/rooms/pit/a/state?seq=1")
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_begins_so_many_rooms_and_a_proxy_speaks_for_others() {
+    let (server, _file) = server("new_rooms_per_ip_per_hour = 2\n");
+    let address = server.address();
+    let begin = async |headers: &[(&str, &str)]| {
+        http::send(address, "POST", "/api/v1/pits", headers, "")
+            .await
+            .expect("an answer")
+    };
+    assert_eq!(begin(&[]).await.status, 201);
+    comes_in(&mut pit(address, "mine").await)
+        .await
+        .expect("it is in");
+    let refused = begin(&[]).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(
+        refused.json()["retry_after"].as_u64() > Some(1000),
+        "{refused:?}"
+    );
+    let (code, reason) = comes_in(&mut pit(address, "another").await)
+        .await
+        .unwrap_err();
+    assert_eq!(code, 4429, "{reason}");
+    assert!(reason.contains("new rooms"), "{reason}");
+    let made = begin(&[("x-forwarded-for", "203.0.113.1")]).await;
+    assert_eq!(
+        made.status, 429,
+        "who is not trusted speaks for themselves: {made:?}"
+    );
+
+    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
+    let config = "trusted_proxies = ['127.0.0.0/8']\n[spaces.pit]\nnew_rooms_per_ip_per_hour = 1\n";
+    std::fs::write(&file, config).expect("it can be written");
+    let mut proxied = Server::new("memory");
+    proxied.set_arguments(["--config".as_ref(), file.path()]);
+    proxied.start_again();
+    let address = proxied.address();
+    let begin = async |client: &str| {
+        let headers = [("x-forwarded-for", client)];
+        let answer = http::send(address, "POST", "/api/v1/pits", &headers, "").await;
+        answer.expect("an answer").status
+    };
+    assert_eq!(begin("203.0.113.1").await, 201);
+    assert_eq!(begin("203.0.113.1").await, 429);
+    assert_eq!(
+        begin("1.2.3.4, 203.0.113.1").await,
+        429,
+        "what a client writes does not count"
+    );
+    assert_eq!(begin("203.0.113.2").await, 201);
+    assert_eq!(begin("2001:db8::1").await, 201);
+    assert_eq!(
+        begin("2001:db8::2").await,
+        429,
+        "one network of IPv6 is one address"
+    );
+}
