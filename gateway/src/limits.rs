@@ -65,6 +65,9 @@ pub const HANDSHAKES: usize = 512;
 pub const QUIC_IDLE: Duration = Duration::from_secs(30);
 /// After how long a silence a QUIC peer is asked whether it lives.
 pub const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long there is between two resets of QUIC connections that are not known. Each is smaller than
+/// the packet that it answers.
+pub const QUIC_RESET_PAUSE: Duration = Duration::from_millis(1);
 /// How many bytes of one QUIC stream may be on their way to us.
 pub const QUIC_STREAM_WINDOW_BYTES: u32 = 64 << 10;
 /// How many bytes of all streams of a QUIC connection may be on their way to us.

@@ -377,3 +377,38 @@ async fn a_restarted_server_has_what_it_acked_and_takes_the_rest_once() {
     .await;
     converge(address, "restart", &mut typists, limit).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_servers_quic_clients_are_back_without_waiting_for_silence() {
+    let (mut server, _file) = server();
+    let address = server.address();
+    let client = over_webtransport(address, address);
+    let mut room = client.join(Join::new("blob/killed")).await.unwrap();
+    joined(&mut room).await;
+    // One that writes at once, and one that says nothing until it is asked whether it is there.
+    for writes in [true, false] {
+        tokio::task::block_in_place(|| {
+            server.kill();
+            server.start_again();
+        });
+        if writes {
+            let ticket = room.submit(Bytes::from_static(b"on")).await.unwrap();
+            let acked = within(SOONER_THAN_SILENCE, "an ack", ticket.acked());
+            assert!(acked.await.unwrap().seq.is_some());
+        }
+        let back = within(SOONER_THAN_SILENCE, "to be back", async {
+            let mut broke = false;
+            loop {
+                match room.next().await.expect("the room goes on") {
+                    Event::Disconnected { .. } => broke = true,
+                    Event::Joined { .. } => return broke,
+                    _ => {}
+                }
+            }
+        });
+        assert!(back.await, "it was the former connection that broke");
+    }
+}
+
+/// QUIC gives a connection up after 30 s of silence.
+const SOONER_THAN_SILENCE: Duration = Duration::from_secs(15);
