@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use system_tests::command::{well, well_with_input};
 use system_tests::server::Server;
 use system_tests::udp::{Link, Weather};
 use system_tests::{http, seed, setting, until, within};
@@ -412,3 +413,39 @@ async fn a_killed_servers_quic_clients_are_back_without_waiting_for_silence() {
 
 /// QUIC gives a connection up after 30 s of silence.
 const SOONER_THAN_SILENCE: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_speaks_webtransport_by_a_certificates_hash() {
+    let (server, _file) = server();
+    let address = server.address();
+    let published = http::get(address, "/webtransport.json").await;
+    let published = published.expect("an answer").json();
+    let hash = published["certificateHashes"][0]["value"].as_str();
+    let hash = hash.expect("a hash").to_owned();
+    let url = format!("https://{address}/well");
+    let lines = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(lines.path(), "one\ntwo\n").expect("it can be written");
+    tokio::task::block_in_place(|| {
+        let to = ["--server", &url, "--certificate-hash"];
+        let send = [&["send", "blob/line"], &to[..], &[&hash]].concat();
+        assert_eq!(well_with_input(&send, lines.path()).ok(), "1\n2\n");
+        let tail = ["tail", "blob/line", "--since", "0", "-n", "2"];
+        let said = well(&[&tail, &to[..], &[&hash]].concat()).ok();
+        assert!(
+            said.contains("\"payload\":\"b25l\"") && said.contains("\"dHdv\""),
+            "{said}"
+        );
+
+        // Of another certificate, and none at all.
+        let other = "A".repeat(43) + "=";
+        let send = ["send", "blob/line", "--patience", "3s"];
+        let send = [&send, &to[..], &[&other]].concat();
+        let said = well_with_input(&send, lines.path()).fails();
+        assert!(said.contains("has not become durable"), "{said}");
+        let wrong = well(&[&tail, &to[..], &["c2hvcnQ="]].concat());
+        assert!(
+            wrong.code == Some(2) && wrong.stderr.contains("32 bytes"),
+            "{wrong}"
+        );
+    });
+}
