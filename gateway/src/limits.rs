@@ -45,6 +45,12 @@ pub const TEXT_BYTES: usize = 8 << 20;
 pub const ROOMS_PER_PAGE: usize = 100;
 /// The most rooms one page of a list may be asked to have.
 pub const ROOMS_PER_PAGE_MAX: usize = 1_000;
+/// How many clients one page of a room's table has.
+pub const CLIENTS_PER_PAGE: usize = 100;
+/// The most clients one page may be asked to have.
+pub const CLIENTS_PER_PAGE_MAX: usize = 1_000;
+/// How much of a present replica's name is told.
+pub const PRESENT_NAME_CHARS: usize = 64;
 
 /// How many rooms of the list one request looks at, to find those that its caller may see.
 pub const ROOMS_EXAMINED: usize = 10_000;
