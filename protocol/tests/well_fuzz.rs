@@ -81,7 +81,9 @@ fn attack(random: &mut StdRng, counts: &mut Counts) {
     let honest = random.random_bool(0.9);
     let opening = [hello(), join(1, "doc/a"), join(2, "text/b")];
     let opening = opening.into_iter().filter(|_| honest);
-    let said: Vec<Bytes> = opening.map(encoded).collect();
+    let said: Vec<Bytes> = opening
+        .map(|message| message.encode_to_vec().into())
+        .collect();
     for n in 0..MESSAGES_PER_SESSION {
         let message = match said.get(n as usize) {
             Some(message) => message.clone(),
@@ -296,10 +298,6 @@ fn said(message: Client) -> ClientMessage {
     ClientMessage {
         message: Some(message),
     }
-}
-
-fn encoded(message: ClientMessage) -> Bytes {
-    message.encode_to_vec().into()
 }
 
 fn hello() -> ClientMessage {
