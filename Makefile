@@ -111,4 +111,5 @@ fuzz: ## fuzz the text CRDT, each target TIME= seconds (nightly Rust; crashes go
 soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, bad weather, long fuzzing
 	$(CARGO) build --release -p well
 	$(CARGO) run --release -p powercut -- --rounds 300
+	FUZZ_MESSAGES=10000000 $(CARGO) test --release -p protocol --test well_fuzz -- --nocapture
 	WELL_BIN=$(TARGET)/release/well CRASH_ROUNDS=50 CROWD=10000 HOSTILE_CASES=100000 WEATHER_EDITS=1200 WEATHER_DELAY_MS=1000 WEATHER_CUT_MS=60000 ONCE_OPERATIONS=100000 ONCE_KILLS=20 $(CARGO) test --release -p system-tests -- --nocapture

@@ -29,6 +29,7 @@ use crate::committer::Committer;
 use crate::followers::{Follower, Followers};
 use crate::limits::Limits;
 use crate::member::{Mailbox, Member};
+use crate::presence::Present;
 use crate::room::inbox::{Edited, Input, Restore, RoomError};
 use crate::room::{Room, RoomInfo, State, task};
 use crate::snapshotter::Snapshots;
@@ -222,6 +223,15 @@ impl Broker {
     pub fn info(&self, room: &RoomName) -> RoomInfo {
         let found = self.shared.rooms.get(room);
         found.map(|room| room.info()).unwrap_or_default()
+    }
+
+    /// Who is in a room, by replica; nobody in one that is not loaded.
+    #[must_use]
+    pub fn present(&self, room: &RoomName) -> Vec<Present> {
+        let found = self.shared.rooms.get(room);
+        found
+            .map(|room| room.presence.everyone())
+            .unwrap_or_default()
     }
 
     /// Rooms of the log by name, after `after`.

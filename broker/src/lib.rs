@@ -33,7 +33,7 @@ pub use feed::{Update, Wire};
 pub use followers::Follower;
 pub use limits::Limits;
 pub use member::Member;
-pub use presence::EncodePresence;
+pub use presence::{EncodePresence, Present};
 pub use room::inbox::{Edited, Restore, RoomError};
 pub use room::{RoomInfo, State};
 pub use snapshotter::{Awaited, SnapshotRule, Snapshots};

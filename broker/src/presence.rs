@@ -23,6 +23,17 @@ use protocol::{Role, SessionId, Site};
 
 use crate::limits::{PRESENCE_ENTRIES, PRESENCE_GRACE};
 
+/// A replica that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Present {
+    /// The replica.
+    pub site: Site,
+    /// The session that announced it; `None` while that has vanished and may come back.
+    pub session: Option<SessionId>,
+    /// What it says of itself, as JSON.
+    pub state: Bytes,
+}
+
 /// Encodes entries as one message of a wire format.
 pub type EncodePresence = fn(entries: &[PresenceEntry], out: &mut Vec<u8>);
 
@@ -172,6 +183,22 @@ impl Presence {
         let message = Bytes::from(message);
         inner.shared = Some((version, encode as usize, message.clone()));
         Some((message, now))
+    }
+
+    /// Everyone who is here, by replica.
+    #[must_use]
+    pub fn everyone(&self) -> Vec<Present> {
+        let inner = self.inner.lock();
+        let here = inner.entries.iter().filter_map(|(site, held)| {
+            Some(Present {
+                site: *site,
+                session: held.owner,
+                state: held.entry.state.clone()?,
+            })
+        });
+        let mut here: Vec<Present> = here.collect();
+        here.sort_unstable_by_key(|present| present.site);
+        here
     }
 
     /// How many replicas are here.

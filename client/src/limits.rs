@@ -33,6 +33,9 @@ pub const ADDRESS_TIME: Duration = Duration::from_secs(4);
 pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// How long nothing may come from a server over QUIC before it is taken for gone.
 pub const QUIC_IDLE: Duration = Duration::from_secs(30);
+/// After how long a silence a server is asked over QUIC whether it is there. One that was started anew
+/// answers that it does not know this client.
+pub const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How many bytes of datagrams wait in a QUIC connection, in each direction.
 pub const DATAGRAM_BUFFER_BYTES: usize = 64 << 10;
 /// How many bytes one read from a QUIC stream takes at the most.

@@ -45,6 +45,12 @@ pub const TEXT_BYTES: usize = 8 << 20;
 pub const ROOMS_PER_PAGE: usize = 100;
 /// The most rooms one page of a list may be asked to have.
 pub const ROOMS_PER_PAGE_MAX: usize = 1_000;
+/// How many clients one page of a room's table has.
+pub const CLIENTS_PER_PAGE: usize = 100;
+/// The most clients one page may be asked to have.
+pub const CLIENTS_PER_PAGE_MAX: usize = 1_000;
+/// How much of a present replica's name is told.
+pub const PRESENT_NAME_CHARS: usize = 64;
 
 /// How many rooms of the list one request looks at, to find those that its caller may see.
 pub const ROOMS_EXAMINED: usize = 10_000;
@@ -65,6 +71,9 @@ pub const HANDSHAKES: usize = 512;
 pub const QUIC_IDLE: Duration = Duration::from_secs(30);
 /// After how long a silence a QUIC peer is asked whether it lives.
 pub const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long there is between two resets of QUIC connections that are not known. Each is smaller than
+/// the packet that it answers.
+pub const QUIC_RESET_PAUSE: Duration = Duration::from_millis(1);
 /// How many bytes of one QUIC stream may be on their way to us.
 pub const QUIC_STREAM_WINDOW_BYTES: u32 = 64 << 10;
 /// How many bytes of all streams of a QUIC connection may be on their way to us.

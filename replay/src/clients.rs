@@ -131,6 +131,13 @@ impl Clients {
         self.map.iter().map(|(id, client)| (*id, client))
     }
 
+    /// Whether every client of the room is here; else some were forgotten, or are before the first
+    /// record that is to be had.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// What the log holds of an operation.
     #[must_use]
     pub fn find(&self, id: OpId) -> Known {

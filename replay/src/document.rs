@@ -187,6 +187,24 @@ pub trait Remembers {
     /// # Errors
     /// As [`Remembers::json_at`].
     fn changes_between(&self, from: Seq, to: Seq) -> Result<Value, DocumentError>;
+
+    /// Where the sticky position of these bytes ([formats](../../docs/formats.md#text-anchor)) was
+    /// after the record `seq`. `None` if its character had not come.
+    ///
+    /// # Errors
+    /// [`DocumentError::Malformed`] if the bytes are no sticky position; as [`Remembers::json_at`].
+    fn position_at(&self, anchor: &[u8], seq: Seq) -> Result<Option<Position>, DocumentError>;
+}
+
+/// A sticky position at some moment; everything counts from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// How many UTF-16 units stand before it.
+    pub index: usize,
+    /// How many line feeds stand before it.
+    pub line: usize,
+    /// How many UTF-16 units of its line stand before it.
+    pub column: usize,
 }
 
 /// What a document is to show.

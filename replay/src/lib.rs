@@ -33,7 +33,9 @@ mod whole;
 pub mod yjs;
 
 pub use clients::{Client, Clients, Known};
-pub use document::{Checked, Document, DocumentError, Edit, EditSize, Kind, Remembers, Wanted};
+pub use document::{
+    Checked, Document, DocumentError, Edit, EditSize, Kind, Position, Remembers, Wanted,
+};
 pub use fold::{Base, FoldError, Folded, RoomFacts};
 pub use history::{History, KindOf, Span, Stores, StretchError};
 pub use moment::{Moment, MomentError};

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use protocol::Seq;
 use serde_json::Value;
 
-use crate::document::{Document, DocumentError};
+use crate::document::{Document, DocumentError, Position};
 
 /// A document at a moment.
 pub struct Shown(At);
@@ -58,6 +58,21 @@ impl Shown {
             At::Folded(document) => document.text(),
             At::Remembered(document, seq) => match document.lock().remembers() {
                 Some(document) => document.text_at(*seq),
+                None => Err(forgot()),
+            },
+        }
+    }
+
+    /// As [`Remembers::position_at`](crate::Remembers::position_at); of a document that remembers
+    /// nothing there are no such positions.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn position(&self, anchor: &[u8]) -> Result<Option<Position>, DocumentError> {
+        match &self.0 {
+            At::Folded(_) => Err(forgot()),
+            At::Remembered(document, seq) => match document.lock().remembers() {
+                Some(document) => document.position_at(anchor, *seq),
                 None => Err(forgot()),
             },
         }

@@ -18,7 +18,9 @@ use crdt::text::{
 use protocol::{Seq, Site};
 use serde_json::Value;
 
-use crate::document::{Checked, Document, DocumentError, Edit, EditSize, Remembers, Wanted};
+use crate::document::{
+    Checked, Document, DocumentError, Edit, EditSize, Position, Remembers, Wanted,
+};
 
 mod edit;
 pub mod shown;
@@ -27,17 +29,6 @@ pub mod shown;
 #[derive(Debug, Clone)]
 pub struct TextDocument {
     text: Text,
-}
-
-/// A sticky position at some moment; everything counts from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// How many UTF-16 units stand before it.
-    pub index: usize,
-    /// How many line feeds stand before it.
-    pub line: usize,
-    /// How many UTF-16 units of its line stand before it.
-    pub column: usize,
 }
 
 /// The client of a server's own replica, which never edits.
@@ -65,21 +56,6 @@ impl TextDocument {
     pub fn load(encoding: &Bytes) -> Result<Self, DocumentError> {
         let text = Text::load(NOBODY, encoding).map_err(malformed)?;
         Ok(Self { text })
-    }
-
-    /// Where the sticky position of these bytes ([formats](../../docs/formats.md)) was after the
-    /// record `seq`, or is now if that is the last one. `None` if its character had not come.
-    ///
-    /// # Errors
-    /// [`DocumentError::Malformed`] if the bytes are no sticky position.
-    pub fn position(&self, anchor: &[u8], seq: Seq) -> Result<Option<Position>, DocumentError> {
-        let anchor = Anchor::decode(anchor).map_err(malformed)?;
-        let found = self.text.place_at(&anchor, Measure::Units, self.known(seq));
-        Ok(found?.map(|(index, place)| Position {
-            index,
-            line: place.line,
-            column: place.column,
-        }))
     }
 
     /// A Seq that is later than all updates means the last of them: events change no text.
@@ -207,6 +183,16 @@ impl Remembers for TextDocument {
     fn changes_between(&self, from: Seq, to: Seq) -> Result<Value, DocumentError> {
         let pieces = self.text.compare(self.known(from), self.known(to))?;
         Ok(shown::changes(&pieces))
+    }
+
+    fn position_at(&self, anchor: &[u8], seq: Seq) -> Result<Option<Position>, DocumentError> {
+        let anchor = Anchor::decode(anchor).map_err(malformed)?;
+        let found = self.text.place_at(&anchor, Measure::Units, self.known(seq));
+        Ok(found?.map(|(index, place)| Position {
+            index,
+            line: place.line,
+            column: place.column,
+        }))
     }
 }
 

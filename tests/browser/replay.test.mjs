@@ -410,6 +410,90 @@ it("a text, a tree, and names with slashes", async () => {
   await context.close();
 });
 
+/** Sets a text room to a text, as a new author. @param {string} name @param {string} text @returns {Promise<number>} the record */
+async function put(name, text) {
+  const response = await server.request(`/api/v1/rooms/text/${name}/text`, { method: "PUT", body: text, headers: { "content-type": "text/plain" } });
+  assert.equal(response.status, 200);
+  return (await response.json()).seq;
+}
+
+/** The lines that are in the page, without their numbers; what went and what came is marked. @param {Page} page */
+async function linesShown(page) {
+  return page.getByTestId("text").evaluate((shown) =>
+    [...shown.children].map((row) =>
+      [...row.children]
+        .filter((piece) => piece.getAttribute("aria-hidden") !== "true")
+        .map(({ tagName, textContent }) => ({ INS: `+${textContent}+`, DEL: `-${textContent}-` })[tagName] ?? textContent)
+        .join(""),
+    ),
+  );
+}
+
+/** @param {Page} page @param {number} seq @param {number | ""} [since] */
+async function textAt(page, seq, since = "") {
+  await page.locator(`[data-testid=text-view][data-seq="${seq}"][data-since="${since}"]`).waitFor({ timeout: 20_000 });
+}
+
+it("a text room: any moment, its authors' colours, and what changed between two", async () => {
+  const { page, context, mishaps } = await person(browser);
+  const texts = ["one\ntwo\nthree", "one\ntwo and more\nthree", "zero\none\nthree"];
+  for (const [index, text] of texts.entries()) assert.equal(await put("moments", text), index + 1);
+  await open(page, "/replay/text/moments");
+  await textAt(page, 3);
+  assert.deepEqual(await linesShown(page), texts[2]?.split("\n"));
+  const colours = await page.getByTestId("text").evaluate((shown) => [...shown.children].map((row) => [...row.querySelectorAll("span[title]")].map((it) => `${it.getAttribute("title")} ${it.getAttribute("style")}`)));
+  const [zero, one, three] = colours;
+  assert.notDeepEqual(zero, one, "another author, another colour");
+  assert.deepEqual(one, three, "the same author, the same colour");
+  for (const seq of [1, 2, 3, 1]) {
+    await page.getByTestId("jump").fill(String(seq));
+    await page.keyboard.press("Enter");
+    await textAt(page, seq);
+    const state = await server.request(`/api/v1/rooms/text/moments/state?format=text&seq=${seq}`);
+    assert.deepEqual(await linesShown(page), (await state.text()).split("\n"));
+  }
+  await page.getByTestId("jump").fill("3");
+  await page.keyboard.press("Enter");
+  await page.getByTestId("compare").check();
+  await page.getByTestId("since").fill("1");
+  await textAt(page, 3, 1);
+  assert.deepEqual(await linesShown(page), ["+zero¶+", "one", "-two¶-", "three"]);
+  await picture(page, "replay-text-compare");
+  assert.deepEqual(mishaps, []);
+  await context.close();
+});
+
+it("a text of 100,000 lines: only what is in sight is in the page, and everything can be reached", async () => {
+  const { page, context, mishaps } = await person(browser);
+  const lines = Array.from({ length: 100_000 }, (_, index) => `This is line ${index + 1}`);
+  await put("long", lines.join("\n"));
+  const later = [...lines.slice(0, 50_000), "Somebody wrote between", ...lines.slice(50_000)];
+  await put("long", later.join("\n"));
+  await open(page, "/replay/text/long");
+  await textAt(page, 2);
+  const region = page.getByTestId("document");
+  assert.equal(await region.getAttribute("data-lines"), "100001");
+  /** @param {number} share from 0 to 1 */
+  const scrolled = async (share) => {
+    await region.evaluate((it, share) => (it.scrollTop = (it.scrollHeight - it.clientHeight) * share), share);
+    const first = share === 0 ? later[0] : share === 1 ? later.at(-1) : "Somebody wrote between";
+    await page.getByTestId("text").getByText(String(first), { exact: true }).waitFor();
+    const shown = await linesShown(page);
+    assert.ok(shown.length < 200, `${shown.length} lines are in the page`);
+    const at = later.indexOf(shown[0] ?? "");
+    assert.deepEqual(shown, later.slice(at, at + shown.length));
+  };
+  for (const share of [0, 0.5, 1, 0.5]) await scrolled(share);
+  await picture(page, "replay-text-long");
+  await page.getByTestId("jump").fill("1");
+  await page.keyboard.press("Enter");
+  await textAt(page, 1);
+  assert.equal(await region.getAttribute("data-lines"), "100000");
+  assert.equal(await page.getByText("Somebody wrote between").count(), 0);
+  assert.deepEqual(mishaps, []);
+  await context.close();
+});
+
 it("says what is not there", async () => {
   const { page, context } = await person(browser);
   const response = await page.goto(`${server.http}/replay/pit/222222`);

@@ -16,7 +16,7 @@ use super::Broken;
 use super::certificates::Trust;
 use crate::limits::{
     ADDRESS_TIME, CLOSE_TIME, CONNECT_TIME, DATAGRAM_BUFFER_BYTES, MESSAGE_BYTES, QUIC_IDLE,
-    READ_BYTES,
+    QUIC_KEEP_ALIVE, READ_BYTES,
 };
 
 /// An open session and its stream.
@@ -42,6 +42,7 @@ impl WebTransport {
         let mut transport = TransportConfig::default();
         transport
             .max_idle_timeout(quinn::IdleTimeout::try_from(QUIC_IDLE).ok())
+            .keep_alive_interval(Some(QUIC_KEEP_ALIVE))
             .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
             .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES);
         let mut config = quinn::ClientConfig::new(trust.crypto().await?);

@@ -2,11 +2,13 @@
 
 pub mod admin;
 pub mod change;
+pub mod clients;
 pub mod guard;
 pub mod health;
 pub mod pages;
 pub mod past;
 pub mod play;
+pub mod presence;
 pub mod problem;
 pub mod records;
 pub mod rooms;
@@ -43,6 +45,8 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/timeline", to(Read, get(past::timeline)))
         .route("/diff", to(Read, get(past::diff)))
         .route("/play", to(Read, get(play::play)))
+        .route("/presence", to(Read, get(presence::presence)))
+        .route("/clients", to(Read, get(clients::clients)))
         // What it makes is another room, for which it asks itself.
         .route("/fork", to(Read, post(change::fork)))
         .route("/restore", to(Restore, post(change::restore)))

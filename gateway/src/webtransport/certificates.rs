@@ -132,6 +132,14 @@ impl Certificates {
         }
     }
 
+    /// Bytes that nobody else knows, and that are the same after a restart.
+    pub(super) fn secret(&self) -> Vec<u8> {
+        match &self.served {
+            Served::Files { pair, .. } => pair.key.secret_der().to_vec(),
+            Served::SelfSigned(own) => own.secret(),
+        }
+    }
+
     /// The SHA-256 of the certificates that pages may meet, in base64: this one and the next.
     pub(super) fn hashes(&self) -> Vec<String> {
         match &self.served {

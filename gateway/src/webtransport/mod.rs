@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `certificates` | where the certificate comes from, and what is served and published now |
 //! | `self_signed` | certificates of our own: made, kept, and followed by the next |
+//! | `resets` | what tells clients of a killed server that it is gone |
 //! | `session` | one session, from its request to its close |
 //! | `duplex` | a session's stream as a transport |
 //!
@@ -18,13 +19,14 @@
 
 mod certificates;
 mod duplex;
+mod resets;
 mod self_signed;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +38,7 @@ use web_transport_quinn::quinn;
 
 use certificates::Certificates;
 pub use certificates::{CertificateError, Source};
+use resets::Secret;
 
 use crate::Gateway;
 use crate::limits::{
@@ -107,7 +110,11 @@ impl WebTransport {
         let certificates = Certificates::open(source, now)?;
         let config = server_config(&certificates)?;
         let bind = |source| OpenError::Bind { address, source };
-        let endpoint = quinn::Endpoint::server(config, address).map_err(bind)?;
+        let socket = UdpSocket::bind(address).map_err(bind)?;
+        let runtime =
+            quinn::default_runtime().ok_or_else(|| bind(io::Error::other("no runtime")))?;
+        let resets = Secret::of(&certificates.secret()).endpoint();
+        let endpoint = quinn::Endpoint::new(resets, Some(config), socket, runtime).map_err(bind)?;
         let address = endpoint.local_addr().map_err(bind)?;
         Ok(Self {
             endpoint,

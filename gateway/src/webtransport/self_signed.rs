@@ -14,7 +14,7 @@
 //!
 //! The half days let in clients whose clocks are wrong by as much. Each certificate is a file in the
 //! folder, its key and itself in PEM, named after the second in which it begins; what is over, or
-//! cannot be read, is replaced.
+//! cannot be read, is replaced. A secret that outlives them lies beside them.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -35,6 +35,9 @@ use super::certificates::{CertificateError, Pair};
 const VALID: Duration = Duration::from_secs(13 * 86_400);
 /// For how long two that follow each other are both valid. The second one is served from the middle.
 const OVERLAP: Duration = Duration::from_secs(86_400);
+/// The file of the secret.
+const SECRET: &str = "secret";
+const SECRET_BYTES: usize = 32;
 /// Larger files than this are none of ours.
 const FILE_BYTES: u64 = 64 << 10;
 
@@ -103,6 +106,25 @@ impl SelfSigned {
 
     pub(super) fn hashes(&self) -> Vec<String> {
         vec![self.current.hash(), self.next.hash()]
+    }
+
+    /// Random bytes, kept in the folder; others each time where they cannot be.
+    pub(super) fn secret(&self) -> Vec<u8> {
+        let path = self.folder.as_ref().map(|folder| folder.join(SECRET));
+        let kept = path.as_ref().and_then(|path| fs::read(path).ok());
+        if let Some(kept) = kept.filter(|kept| kept.len() == SECRET_BYTES) {
+            return kept;
+        }
+        let mut fresh = vec![0; SECRET_BYTES];
+        if let Err(error) = getrandom::fill(&mut fresh) {
+            // Then it is not to be guessed from what is known of this server either.
+            tracing::warn!(%error, "no randomness; resets follow from the certificate's key");
+            return self.current.pair.key.secret_der().to_vec();
+        }
+        if let Some(Err(error)) = path.map(|path| write_secret(&path, &fresh)) {
+            tracing::warn!(%error, "after a kill, QUIC clients will notice by silence alone");
+        }
+        fresh
     }
 
     pub(super) fn describe(&self) -> String {

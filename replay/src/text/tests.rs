@@ -135,7 +135,7 @@ fn a_sticky_position_has_a_line_and_a_column() {
     let document = world();
     // Before the second l, which ada's tick 3 inserted.
     let anchor = [3, 7, 3];
-    let before = |seq| document.position(&anchor, Seq::new(seq)).unwrap();
+    let before = |seq| document.position_at(&anchor, Seq::new(seq)).unwrap();
     assert_eq!(before(1), None);
     assert_eq!(
         before(9),
@@ -145,7 +145,7 @@ fn a_sticky_position_has_a_line_and_a_column() {
             column: 3
         })
     );
-    let end = document.position(&[1], Seq::new(4)).unwrap();
+    let end = document.position_at(&[1], Seq::new(4)).unwrap();
     assert_eq!(
         end,
         Some(Position {
@@ -154,7 +154,7 @@ fn a_sticky_position_has_a_line_and_a_column() {
             column: 0
         })
     );
-    assert!(document.position(&[7], Seq::new(4)).is_err());
+    assert!(document.position_at(&[7], Seq::new(4)).is_err());
 }
 
 #[test]

@@ -8,6 +8,8 @@
 //! system call or two per wake-up and no allocation, which keeps the load tool far below the
 //! servers it measures on the same cores.
 //!
+//! Every byte of a connection is counted, so that what an update costs on the wire can be told.
+//!
 //! The tool trusts no server: a broken frame, a malformed message or an unexpected close
 //! is recorded as a failure of that connection and the others go on. It does not check
 //! `Sec-WebSocket-Accept`, since it talks to servers that it was told are WebSocket servers.
@@ -53,6 +55,15 @@ impl Load for Silence {
 
 /// A connection's number: 0, 1, 2 … in the order of [`Crowd::connect`].
 pub(crate) type ConnId = usize;
+
+/// Bytes in a connection's TCP stream, the upgrade included; what TCP and IP add is not seen.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    /// To the server.
+    pub(crate) sent: u64,
+    /// From it.
+    pub(crate) received: u64,
+}
 
 /// The clients and their event loop.
 pub(crate) struct Crowd {
@@ -104,6 +115,7 @@ impl Crowd {
             speech: target.speech,
             room: target.room.clone(),
             joined: false,
+            traffic: Traffic::default(),
         });
         self.out.outs.push(Out::default());
         upgrade_request(&mut self.out.outs[id].bytes, target);
@@ -187,6 +199,11 @@ impl Crowd {
             .count()
     }
 
+    /// What has gone over a connection so far.
+    pub(crate) fn traffic(&self, id: ConnId) -> Traffic {
+        self.conns[id].traffic
+    }
+
     /// What has gone wrong so far: each reason and how often.
     pub(crate) fn failures(&self) -> &BTreeMap<String, u64> {
         &self.out.failures
@@ -265,6 +282,7 @@ impl Crowd {
                 }
                 Ok(n) => {
                     let now = Instant::now();
+                    self.conns[id].traffic.received += n as u64;
                     if let Err(why) = self.take(id, &scratch[..n], now, load) {
                         self.fail(id, why);
                         break;
@@ -338,6 +356,9 @@ impl Crowd {
         let fed = conn.reader.feed(bytes, |event| match event {
             FrameEvent::Message { head, len } if is_well && head.len() as u64 == len => {
                 let heard = speech::read(head, &mut |message| {
+                    if let Incoming::Ping(sent) = message {
+                        return out.send(id, |out| speech::write_pong(out, sent));
+                    }
                     if matches!(message, Incoming::Step2(_)) && !conn.joined {
                         conn.joined = true;
                         *joining -= 1;
@@ -405,7 +426,10 @@ impl Crowd {
         let out = &mut self.out.outs[id];
         while !out.is_empty() {
             match self.conns[id].stream.write(&out.bytes[out.sent..]) {
-                Ok(n) => out.sent += n,
+                Ok(n) => {
+                    out.sent += n;
+                    self.conns[id].traffic.sent += n as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return self.fail(id, format!("write: {error}")),
@@ -518,6 +542,7 @@ struct Conn {
     /// The room's name, until it has been said.
     room: String,
     joined: bool,
+    traffic: Traffic,
 }
 
 enum State {

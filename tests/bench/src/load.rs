@@ -309,6 +309,11 @@ impl Latency {
         self.0.saturating_record(nanos);
     }
 
+    /// Adds those of another.
+    pub(crate) fn merge(&mut self, other: &Self) -> anyhow::Result<()> {
+        Ok(self.0.add(&other.0)?)
+    }
+
     /// A quantile in microseconds; not a number if there is nothing.
     pub(crate) fn micros(&self, quantile: f64) -> f64 {
         if self.0.is_empty() {

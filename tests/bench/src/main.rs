@@ -9,11 +9,15 @@
 //! carries thousands of connections, [`load`] the writers and readers on it; [`story`] is what they
 //! write, as the real Yjs updates that [`update`] encodes; [`wire`] and [`frame`] pack them;
 //! [`server`] starts and watches processes, [`meter`] counts what they use, [`relay`] is one of
-//! them, [`disk`] another reference; [`report`] prints.
+//! them, [`disk`] another reference; [`link`] is a network that loses packets; [`report`] prints.
+//!
+//! Where WebTransport is measured, both it and WebSocket are spoken by `well-client`, so that only the
+//! transport differs.
 
 mod client;
 mod disk;
 mod frame;
+mod link;
 mod load;
 mod meter;
 mod relay;
@@ -39,7 +43,8 @@ use clap::{Args, Parser, Subcommand};
 use load::{Ack, AckEvery};
 use report::Report;
 use scenario::{
-    Bench, Pace, archive, fanout::FanOut, idle, inflight, join, store, throughput::Throughput,
+    Bench, Pace, archive, bytes, fanout::FanOut, idle, inflight, join, presence, store,
+    throughput::Throughput, transports,
 };
 use server::{Launcher, Peer};
 use story::Hand;
@@ -112,11 +117,14 @@ enum Command {
     },
     /// Durable acks by updates in flight and rooms, beside what the disk can do
     Inflight,
-    /// One writer to many readers at a steady pace
+    /// One writer to many readers at a steady pace, in one room or in many
     Fanout {
+        /// Rooms, each with a writer and its readers
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+        rooms: u32,
         #[arg(long, value_delimiter = ',')]
         readers: Vec<usize>,
-        /// Updates a second
+        /// Updates a second in each room
         #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
         rates: Vec<u32>,
     },
@@ -130,6 +138,14 @@ enum Command {
     Join,
     /// What snapshots and the archive cost those who write
     Archive,
+    /// Durable acks over WebTransport beside WebSocket
+    Transports,
+    /// The same through a link that loses 2 % of its packets; needs root, `ip` and Python
+    Loss,
+    /// What 1,000 members who all move cost the acks of one who writes
+    Presence,
+    /// Bytes on the wire for each typed character
+    Bytes,
     /// The store alone: runs its own bench
     Store {
         /// Passed on to it
@@ -192,10 +208,18 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
         }
         .run(&mut bench),
         Command::Inflight => inflight::run(&mut bench),
-        Command::Fanout { readers, rates } => fan_out(&bench, readers, rates).run(&mut bench),
+        Command::Fanout {
+            rooms,
+            readers,
+            rates,
+        } => fan_out(&bench, rooms as usize, readers, rates).run(&mut bench),
         Command::Idle { presence } => idle::run(&mut bench, open_files, presence),
         Command::Join => join::run(&mut bench),
         Command::Archive => archive::run(&mut bench),
+        Command::Transports => transports::run(&mut bench),
+        Command::Loss => transports::through_loss(&mut bench),
+        Command::Presence => presence::run(&mut bench),
+        Command::Bytes => bytes::run(&mut bench),
         Command::Store { args } => store::run(&store_bench, &args),
         Command::All => all(&mut bench, open_files, &store_bench),
     }
@@ -205,7 +229,7 @@ type Scenario<'a> = &'a dyn Fn(&mut Bench) -> anyhow::Result<()>;
 
 /// Every scenario; one that fails does not keep the others from running.
 fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result<()> {
-    let scenarios: [(&'static str, Scenario<'_>); 6] = [
+    let scenarios: [(&'static str, Scenario<'_>); 11] = [
         ("throughput", &|bench| {
             Throughput {
                 rooms: 50,
@@ -216,8 +240,15 @@ fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result
         }),
         ("inflight", &inflight::run),
         ("fanout", &|bench| {
-            fan_out(bench, Vec::new(), Vec::new()).run(bench)
+            fan_out(bench, 1, Vec::new(), Vec::new()).run(bench)
         }),
+        ("fanout in many rooms", &|bench| {
+            fan_out(bench, 100, vec![9], vec![20]).run(bench)
+        }),
+        ("transports", &transports::run),
+        ("loss", &transports::through_loss),
+        ("presence", &presence::run),
+        ("bytes", &bytes::run),
         ("idle", &|bench| idle::run(bench, open_files, false)),
         ("join", &join::run),
         ("archive", &archive::run),
@@ -247,9 +278,10 @@ fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result
     Ok(())
 }
 
-fn fan_out(bench: &Bench, readers: Vec<usize>, rates: Vec<u32>) -> FanOut {
+fn fan_out(bench: &Bench, rooms: usize, readers: Vec<usize>, rates: Vec<u32>) -> FanOut {
     let or = |given: Vec<_>, usual| if given.is_empty() { usual } else { given };
     FanOut {
+        rooms,
         readers: if readers.is_empty() {
             bench.pick(vec![10, 100, 1_000], vec![1_000])
         } else {

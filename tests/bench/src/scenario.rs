@@ -10,12 +10,15 @@ use crate::{
 };
 
 pub(crate) mod archive;
+pub(crate) mod bytes;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod inflight;
 pub(crate) mod join;
+pub(crate) mod presence;
 pub(crate) mod store;
 pub(crate) mod throughput;
+pub(crate) mod transports;
 
 /// One run of the tool.
 pub(crate) struct Bench {

@@ -22,7 +22,9 @@ use anyhow::{Context, bail};
 use rustix::process::Signal;
 
 use crate::{
-    client, meter,
+    client,
+    link::{self, Link},
+    meter,
     speech::{Kind, Speech},
 };
 
@@ -181,6 +183,20 @@ impl Launcher {
 
     /// Starts a server on data in `dir` and waits until it is ready.
     pub(crate) fn start(&self, peer: &Peer, dir: &Path) -> anyhow::Result<Server> {
+        self.launch(peer, dir, None)
+    }
+
+    /// The same, for the Well at the far end of a link.
+    pub(crate) fn start_behind(
+        &self,
+        link: &Link,
+        peer: &Peer,
+        dir: &Path,
+    ) -> anyhow::Result<Server> {
+        self.launch(peer, dir, Some(link))
+    }
+
+    fn launch(&self, peer: &Peer, dir: &Path, link: Option<&Link>) -> anyhow::Result<Server> {
         let this = std::env::current_exe().context("find this program")?;
         let mut command = Command::new(&this);
         command.arg("tied");
@@ -191,13 +207,17 @@ impl Launcher {
             | Peer::WellYjs
             | Peer::WellText
             | Peer::WellOpaque => {
+                if let Some(link) = link {
+                    command.args(["ip", "netns", "exec", link.namespace()]);
+                }
+                let listen = link.map_or("127.0.0.1:0", |_| link::FAR);
                 let serve = command.arg(&self.well);
                 // One room that takes everything for seconds has a larger document than rooms may.
                 let config = dir.join("well.toml");
-                let text =
-                    "[limits]\ndocument_bytes = 8589934592\n[spaces.blob]\nkind = \"opaque\"\n";
+                let text = "allow_open = true\n[limits]\ndocument_bytes = 8589934592\n\
+                            [spaces.blob]\nkind = \"opaque\"\n";
                 fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
-                let serve = serve.args(["serve", "--listen", "127.0.0.1:0", "--config"]);
+                let serve = serve.args(["serve", "--listen", listen, "--config"]);
                 serve.arg(config).arg("--data").arg(dir.join("well"));
                 if *peer == Peer::WellBare {
                     serve.arg("--snapshots=false");
@@ -300,6 +320,11 @@ pub(crate) struct Target {
 }
 
 impl Server {
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Where to connect for a room.
     pub(crate) fn target(&self, room: &str) -> Target {
         let name = match self.peer.speech() {

@@ -130,6 +130,9 @@ impl Pieces {
             (_, pieces) => {
                 let mut submit = vec![0x08, 1, 0x10];
                 write_var_uint(&mut submit, first + 1);
+                // The base: as if everything before had been acked.
+                submit.push(0x18);
+                write_var_uint(&mut submit, first);
                 for _ in 0..n {
                     let piece = pieces.next();
                     submit.push(0x22);
@@ -178,6 +181,44 @@ pub(crate) fn write_hello(out: &mut Vec<u8>, room: &str, kind: Kind, client: u64
     write_message(out, 2, &join);
 }
 
+/// Appends the state of the replica `site` in the room of the connection. Clocks grow from 1.
+pub(crate) fn write_presence(out: &mut Vec<u8>, site: u64, clock: u64, state: &[u8]) {
+    let mut entry = vec![0x08];
+    write_var_uint(&mut entry, site);
+    entry.push(0x10);
+    write_var_uint(&mut entry, clock);
+    entry.push(0x1a);
+    write_var_uint(&mut entry, state.len() as u64);
+    entry.extend_from_slice(state);
+    let mut presence = vec![0x08, 1, 0x12];
+    write_var_uint(&mut presence, entry.len() as u64);
+    presence.extend_from_slice(&entry);
+    write_message(out, 5, &presence);
+}
+
+/// Appends the answer to a Ping.
+pub(crate) fn write_pong(out: &mut Vec<u8>, sent: u64) {
+    let mut pong = vec![0x08];
+    write_var_uint(&mut pong, sent);
+    write_message(out, 7, &pong);
+}
+
+/// Calls `on` with each state in a `Presence`.
+pub(crate) fn states<'a>(
+    presence: &'a [u8],
+    on: &mut impl FnMut(&'a [u8]),
+) -> Result<(), Malformed> {
+    fields(presence, &mut |field, entry| match field {
+        2 => fields(entry, &mut |field, state| {
+            if field == 3 {
+                on(state);
+            }
+            Ok(())
+        }),
+        _ => Ok(()),
+    })
+}
+
 /// Reads a frame of the well protocol, and calls `on` for each thing that matters to a load; a Joined
 /// is a Step2.
 pub(crate) fn read<'a>(
@@ -208,6 +249,14 @@ pub(crate) fn read<'a>(
                 }),
                 _ => Ok(()),
             }),
+            8 => {
+                on(Incoming::Presence(body));
+                Ok(())
+            }
+            9 => {
+                on(Incoming::Ping(number(body, 1)?));
+                Ok(())
+            }
             3 | 5 | 11 | 12 => Err(Malformed("the server refused something")),
             _ => Ok(()),
         })?;
@@ -279,6 +328,24 @@ mod tests {
             "a Reject"
         );
         assert!(read(&[0, 0, 0, 9, 1], &mut |_| {}).is_err());
+    }
+
+    #[test]
+    fn a_state_is_heard_as_it_was_said() {
+        let mut framed = Vec::new();
+        write_presence(&mut framed, 300, 7, b"{}");
+        let message = frame::message_of(&framed).unwrap();
+        // Both sides have the same body, in fields of their own.
+        let mut presence = None;
+        fields(&message[4..], &mut |field, body| {
+            presence = Some((field, body));
+            Ok(())
+        })
+        .unwrap();
+        let (field, body) = presence.unwrap();
+        let mut heard = Vec::new();
+        states(body, &mut |state| heard.push(state)).unwrap();
+        assert_eq!((field, heard), (5, vec![&b"{}"[..]]));
     }
 
     #[test]

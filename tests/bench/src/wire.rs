@@ -19,6 +19,10 @@ pub(crate) enum Incoming<'a> {
     Update(&'a [u8]),
     /// Everything the connection sent before its ack request with this number is durable.
     Ack(u64),
+    /// Who is here has changed: a `Presence` of the well protocol.
+    Presence(&'a [u8]),
+    /// The server asks whether this client is there: the well protocol's Ping, with its time.
+    Ping(u64),
     /// Awareness, auth and message types this client does not know.
     Other,
 }

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use system_tests::command::{well, well_with_input};
 use system_tests::server::Server;
 use system_tests::udp::{Link, Weather};
 use system_tests::{http, seed, setting, until, within};
 use well_client::{Client, Event, Join, Options, Room, TextRoom, Ticket};
+use yrs::{Doc, ReadTxn, Text, Transact};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -122,6 +124,34 @@ async fn both_transports_meet_in_rooms() {
     })
     .await;
     assert_eq!(head, 1);
+
+    // A Yjs room: the real engine's updates from one side, its state vector from the other.
+    let mut a = quic.join(Join::new("doc/meeting")).await.unwrap();
+    let mut b = tcp.join(Join::new("doc/meeting")).await.unwrap();
+    joined(&mut a).await;
+    joined(&mut b).await;
+    let doc = Doc::new();
+    let text = doc.get_or_insert_text("text");
+    let mut written = Vec::new();
+    for (room, word) in [(&a, "over QUIC"), (&b, " and TCP")] {
+        let before = doc.transact().state_vector();
+        text.push(&mut doc.transact_mut(), word);
+        let update = doc.transact().encode_state_as_update_v1(&before);
+        let ticket = room.submit(update.clone().into()).await.unwrap();
+        let acked = within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
+        written.push((acked.seq, update));
+    }
+    for (room, (seq, update)) in [(&mut b, &written[0]), (&mut a, &written[1])] {
+        let record = event(room, "the other's update", |event| match event {
+            Event::Records(records) => Some(records[0].clone()),
+            _ => None,
+        })
+        .await;
+        assert_eq!((Some(record.seq), &record.payload[..]), (*seq, &update[..]));
+    }
+    let path = "/api/v1/rooms/doc/meeting/state?format=text";
+    let answer = http::get(address, path).await.expect("an answer");
+    assert_eq!(answer.body, b"over QUIC and TCP");
 
     // Presence, of which much is on datagrams: the latest counts, in both directions.
     let states = |n: u32| Some(Bytes::from(format!("{{\"at\":{n}}}")));
@@ -376,4 +406,194 @@ async fn a_restarted_server_has_what_it_acked_and_takes_the_rest_once() {
     })
     .await;
     converge(address, "restart", &mut typists, limit).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_servers_quic_clients_are_back_without_waiting_for_silence() {
+    let (mut server, _file) = server();
+    let address = server.address();
+    let client = over_webtransport(address, address);
+    let mut room = client.join(Join::new("blob/killed")).await.unwrap();
+    joined(&mut room).await;
+    // One that writes at once, and one that says nothing until it is asked whether it is there.
+    for writes in [true, false] {
+        tokio::task::block_in_place(|| {
+            server.kill();
+            server.start_again();
+        });
+        if writes {
+            let ticket = room.submit(Bytes::from_static(b"on")).await.unwrap();
+            let acked = within(SOONER_THAN_SILENCE, "an ack", ticket.acked());
+            assert!(acked.await.unwrap().seq.is_some());
+        }
+        let back = within(SOONER_THAN_SILENCE, "to be back", async {
+            let mut broke = false;
+            loop {
+                match room.next().await.expect("the room goes on") {
+                    Event::Disconnected { .. } => broke = true,
+                    Event::Joined { .. } => return broke,
+                    _ => {}
+                }
+            }
+        });
+        assert!(back.await, "it was the former connection that broke");
+    }
+}
+
+/// QUIC gives a connection up after 30 s of silence.
+const SOONER_THAN_SILENCE: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_says_who_is_where_in_a_text() {
+    let (server, _file) = server();
+    let address = server.address();
+    let get = async |path: &str| {
+        let path = format!("/api/v1/rooms/{path}");
+        http::get(address, &path).await.expect("an answer")
+    };
+    assert_eq!(get("text/where/presence").await.status, 404);
+
+    let client = over_websocket(address);
+    let mut room = TextRoom::join(&client, Join::new("text/where"))
+        .await
+        .unwrap();
+    for (at, text) in [
+        (0, "first\n"),
+        (6, "se\u{1f30a}cond\nthird"),
+        (0, "zeroth\n"),
+    ] {
+        let ticket = room.replace(at, 0, text).await.unwrap();
+        within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
+    }
+    // Between "se\u{1f30a}" and "cond"; the emoji is one character and two UTF-16 units.
+    room.set_cursor("Ada", 16).await.unwrap();
+    let site = room.room().client().get();
+    let present = until(PATIENCE, "a cursor", || async {
+        let answer = get("text/where/presence").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let view = answer.json();
+        (view["present"][0]["cursor"].is_object()).then_some(view)
+    })
+    .await;
+    let place = |index: u64, line: u64, column: u64| serde_json::json!({ "index": index, "line": line, "column": column });
+    assert_eq!(present["seq"], 3);
+    assert_eq!(present["present"].as_array().unwrap().len(), 1);
+    let ada = &present["present"][0];
+    assert_eq!((&ada["site"], &ada["name"]), (&site.into(), &"Ada".into()));
+    assert!(ada["session"].as_str().is_some_and(|it| it.len() == 16));
+    assert_eq!(ada["cursor"]["head"], place(17, 2, 4));
+    assert_eq!(ada["cursor"]["anchor"], place(17, 2, 4));
+    // Before the last edit the line stood one higher; before the second, the place had not come.
+    let at = async |seq: u64| {
+        let view = get(&format!("text/where/presence?seq={seq}")).await.json();
+        assert_eq!(view["seq"], seq);
+        view["present"][0]["cursor"].clone()
+    };
+    assert_eq!(at(2).await["head"], place(10, 1, 4));
+    assert!(at(1).await.is_null());
+    assert_eq!(get("text/where/presence?seq=x").await.status, 400);
+    assert_eq!(get("text/where/presence?limit=1").await.status, 400);
+
+    // Where there is no text there are no cursors, and what cannot be read is left out.
+    let mut blob = client.join(Join::new("blob/where")).await.unwrap();
+    joined(&mut blob).await;
+    let state = Bytes::from_static(b"{\"user\":7,\"cursor\":{\"anchor\":\"zz\"}}");
+    blob.set_presence(Some(state)).await.unwrap();
+    let view = until(PATIENCE, "presence", || async {
+        let view = get("blob/where/presence").await.json();
+        view["present"][0].is_object().then_some(view)
+    })
+    .await;
+    let there = &view["present"][0];
+    assert!(
+        there["name"].is_null() && there.get("cursor").is_none(),
+        "{view}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_says_what_its_clients_know() {
+    let (server, _file) = server();
+    let address = server.address();
+    let get = async |path: &str| {
+        let path = format!("/api/v1/rooms/{path}");
+        http::get(address, &path).await.expect("an answer")
+    };
+    assert_eq!(get("blob/known/clients").await.status, 404);
+    let client = over_websocket(address);
+    let mut rooms = Vec::new();
+    for _ in 0..2 {
+        let mut room = client.join(Join::new("blob/known")).await.unwrap();
+        joined(&mut room).await;
+        rooms.push(room);
+    }
+    // The first has seen nothing of the others' when it writes, the second one what it wrote.
+    for (n, room) in [(0, 0), (1, 0), (2, 1)] {
+        if n == 2 {
+            event(&mut rooms[1], "the others'", |event| {
+                matches!(event, Event::Records(records) if records.iter().any(|it| it.seq == 2))
+                    .then_some(())
+            })
+            .await;
+        }
+        let ticket = rooms[room].submit(Bytes::from(vec![n])).await.unwrap();
+        within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
+    }
+    let view = get("blob/known/clients").await.json();
+    assert_eq!((&view["seq"], &view["complete"]), (&3.into(), &true.into()));
+    let of = |room: &Room| {
+        let clients = view["clients"].as_array().expect("a list");
+        let id = room.client().get();
+        let found = clients.iter().find(|it| it["client"] == id);
+        let found = found.expect("it has written");
+        ["operation", "seq", "base"].map(|key| found[key].as_u64().expect("a number"))
+    };
+    assert_eq!(of(&rooms[0]), [2, 2, 1]);
+    assert_eq!(of(&rooms[1]), [1, 3, 2]);
+    // Page by page.
+    let first = get("blob/known/clients?limit=1").await.json();
+    let next = first["next"].as_u64().expect("there is more");
+    assert_eq!(first["clients"][0]["client"], next);
+    let second = get(&format!("blob/known/clients?limit=1&after={next}"))
+        .await
+        .json();
+    assert!(second["clients"][0]["client"].as_u64() > Some(next));
+    assert!(second["next"].is_null());
+    assert_eq!(get("blob/known/clients?limit=0").await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_speaks_webtransport_by_a_certificates_hash() {
+    let (server, _file) = server();
+    let address = server.address();
+    let published = http::get(address, "/webtransport.json").await;
+    let published = published.expect("an answer").json();
+    let hash = published["certificateHashes"][0]["value"].as_str();
+    let hash = hash.expect("a hash").to_owned();
+    let url = format!("https://{address}/well");
+    let lines = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(lines.path(), "one\ntwo\n").expect("it can be written");
+    tokio::task::block_in_place(|| {
+        let to = ["--server", &url, "--certificate-hash"];
+        let send = [&["send", "blob/line"], &to[..], &[&hash]].concat();
+        assert_eq!(well_with_input(&send, lines.path()).ok(), "1\n2\n");
+        let tail = ["tail", "blob/line", "--since", "0", "-n", "2"];
+        let said = well(&[&tail, &to[..], &[&hash]].concat()).ok();
+        assert!(
+            said.contains("\"payload\":\"b25l\"") && said.contains("\"dHdv\""),
+            "{said}"
+        );
+
+        // Of another certificate, and none at all.
+        let other = "A".repeat(43) + "=";
+        let send = ["send", "blob/line", "--patience", "3s"];
+        let send = [&send, &to[..], &[&other]].concat();
+        let said = well_with_input(&send, lines.path()).fails();
+        assert!(said.contains("has not become durable"), "{said}");
+        let wrong = well(&[&tail, &to[..], &["c2hvcnQ="]].concat());
+        assert!(
+            wrong.code == Some(2) && wrong.stderr.contains("32 bytes"),
+            "{wrong}"
+        );
+    });
 }

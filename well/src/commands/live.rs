@@ -20,9 +20,14 @@ const AHEAD: usize = 512;
 /// Which server.
 #[derive(Debug, Args)]
 struct Server {
-    /// The server's address of the well protocol
+    /// The server's address of the well protocol: ws://, wss://, or https:// for WebTransport
     #[arg(long, env = "WELL_SERVER", default_value = "ws://127.0.0.1:4000/well")]
     server: String,
+    /// Over WebTransport, takes the certificate with this SHA-256 hash, in base64 as the server's
+    /// /webtransport.json has it; may be given more than once, or with commas. Without, the
+    /// authorities of this system are asked
+    #[arg(long, env = "WELL_CERTIFICATE_HASH", value_name = "BASE64", value_delimiter = ',', value_parser = certificate_hash)]
+    certificate_hash: Vec<[u8; 32]>,
     /// A token to show
     #[arg(long, env = "WELL_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -30,12 +35,21 @@ struct Server {
 
 impl Server {
     fn connect(self) -> Client {
-        let options = Options::new(self.server).name(concat!("well/", env!("CARGO_PKG_VERSION")));
+        let mut options =
+            Options::new(self.server).name(concat!("well/", env!("CARGO_PKG_VERSION")));
+        if !self.certificate_hash.is_empty() {
+            options = options.certificate_hashes(self.certificate_hash);
+        }
         Client::connect(match self.token {
             Some(token) => options.token(token),
             None => options,
         })
     }
+}
+
+fn certificate_hash(text: &str) -> Result<[u8; 32], &'static str> {
+    let bytes = STANDARD.decode(text).map_err(|_| "it is no base64")?;
+    bytes.try_into().map_err(|_| "a SHA-256 hash has 32 bytes")
 }
 
 /// `well tail`

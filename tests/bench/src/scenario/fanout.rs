@@ -1,8 +1,9 @@
-//! One writer, many readers, at a steady pace.
+//! One writer, many readers, at a steady pace, in one room or in many.
 //!
-//! The writer keeps to its schedule whatever the server does, and a delivery's latency counts from
-//! the moment the schedule names: a server that falls behind cannot hide it. What has not
-//! arrived a second after the end is not waited for and shows in the share delivered.
+//! The writers keep to their schedule whatever the server does, and a delivery's latency counts from
+//! the moment the schedule names: a server that falls behind cannot hide it. Rooms take turns within
+//! an interval. What has not arrived a second after the end is not waited for and shows in the share
+//! delivered.
 
 use std::time::{Duration, Instant};
 
@@ -16,15 +17,17 @@ use crate::{
     meter::Meter,
     report::{Bound, Goal, Metric, Sample, Unit},
     server::{Peer, Server},
-    story::{Reader, Story},
+    speech::{Expected, Pieces, Speech},
     wire::Incoming,
 };
 
 /// What to vary.
 pub(crate) struct FanOut {
-    /// Numbers of readers.
+    /// Rooms, each with a writer.
+    pub(crate) rooms: usize,
+    /// Numbers of readers in each.
     pub(crate) readers: Vec<usize>,
-    /// Updates a second.
+    /// Updates a second in each.
     pub(crate) rates: Vec<u32>,
 }
 
@@ -40,8 +43,11 @@ impl FanOut {
                     for &rate in &self.rates {
                         // A room and connections of their own, so that what one pace left
                         // behind does not meet the next.
-                        let figures = measure(bench, &server, readers, rate)?;
-                        let case = format!("1 → {readers} at {rate} updates/s");
+                        let figures = measure(bench, &server, self.rooms, readers, rate)?;
+                        let case = match self.rooms {
+                            1 => format!("1 → {readers} at {rate} updates/s"),
+                            rooms => format!("{rooms} × 1 → {readers} at {rate} updates/s each"),
+                        };
                         bench.report.add(Sample {
                             case,
                             server: peer.to_string(),
@@ -64,30 +70,39 @@ impl FanOut {
 fn measure(
     bench: &Bench,
     server: &Server,
+    rooms: usize,
     readers: usize,
     rate: u32,
 ) -> anyhow::Result<Vec<(&'static Metric, f64)>> {
     let mut crowd = Crowd::new()?;
-    let room = format!("fanout-{readers}-{rate}");
-    let targets = vec![server.target(&room); readers + 1];
-    let ids = crowd.join_all(&targets, JOIN_AT_ONCE, false, JOIN_TIMEOUT, &mut Silence)?;
+    let targets: Vec<_> = (0..rooms * (readers + 1))
+        .map(|i| server.target(&format!("fanout-{readers}-{rate}-{}", i / (readers + 1))))
+        .collect();
+    // Ids are 0, 1, 2 …: each room's writer, then its readers.
+    crowd.join_all(&targets, JOIN_AT_ONCE, false, JOIN_TIMEOUT, &mut Silence)?;
     crowd.check()?;
-    let mut load = Paced::new(ids[0], readers, Story::new(bench.hand, 0, bench.bytes));
+    let mut load = Paced::new(server.peer.speech(), rooms, readers, |speech, room| {
+        Pieces::new(speech, bench.hand, room, bench.bytes)
+    });
     let interval = Duration::from_secs(1) / rate;
+    let step = interval / rooms as u32;
 
     let start = Instant::now();
     let measured_from = start + bench.pace.warm_up;
     let end = measured_from + bench.pace.measure;
     let mut next = start;
     let mut before = None;
-    while next < end {
+    for room in (0..rooms).cycle() {
+        if next >= end {
+            break;
+        }
         crowd.run_until(next, &mut load)?;
-        if before.is_none() && next >= measured_from {
-            load.measured_from = load.sent.len() as u64;
+        if before.is_none() && room == 0 && next >= measured_from {
+            load.measure();
             before = Some((Meter::start(server)?, load.delivered));
         }
-        crowd.say(|out| load.write(next, out));
-        next += interval;
+        crowd.say(|out| load.write(room, next, out));
+        next += step;
     }
     crowd.run_until(end, &mut load)?;
     let Some((meter, delivered)) = before else {
@@ -95,7 +110,7 @@ fn measure(
     };
     let usage = meter.read()?;
     let delivered = load.delivered - delivered;
-    let expected = (load.sent.len() as u64 - load.measured_from) * readers as u64;
+    let expected = load.expected();
     crowd.run_while(DRAIN_TIMEOUT, &mut load, |load| {
         load.latency.count() < expected
     })?;
@@ -113,57 +128,97 @@ fn measure(
     ])
 }
 
-/// The writer's schedule and how far each reader is.
+/// The writers' schedule and how far each reader is.
 struct Paced {
-    writer: ConnId,
-    story: Story,
+    speech: Speech,
     epoch: Instant,
-    /// When each update was due, in nanoseconds.
-    sent: Vec<u64>,
-    /// By connection: its reading, and the updates it has.
-    readers: Vec<Reader>,
-    seen: Vec<u64>,
-    measured_from: u64,
+    rooms: Vec<Room>,
+    /// Connections of a room: its writer, then its readers.
+    per_room: usize,
     delivered: u64,
     latency: Latency,
 }
 
+struct Room {
+    pieces: Pieces,
+    /// When each update was due, in nanoseconds.
+    sent: Vec<u64>,
+    measured_from: u64,
+    /// The readers, and the updates that each has.
+    readers: Vec<(Expected, u64)>,
+}
+
 impl Paced {
-    fn new(writer: ConnId, readers: usize, story: Story) -> Self {
+    fn new(
+        speech: Speech,
+        rooms: usize,
+        readers: usize,
+        pieces: impl Fn(Speech, u32) -> Pieces,
+    ) -> Self {
+        let room = |number| {
+            let pieces = pieces(speech, number);
+            Room {
+                readers: (0..readers).map(|_| (pieces.reader(), 0)).collect(),
+                pieces,
+                sent: Vec::new(),
+                measured_from: u64::MAX,
+            }
+        };
         Self {
-            writer,
-            readers: vec![story.reader(); readers + 1],
-            story,
+            speech,
             epoch: Instant::now(),
-            sent: Vec::new(),
-            seen: vec![0; readers + 1],
-            measured_from: u64::MAX,
+            rooms: (0..rooms as u32).map(room).collect(),
+            per_room: readers + 1,
             delivered: 0,
             latency: Latency::new(),
         }
     }
 
-    fn write(&mut self, due: Instant, out: &mut Outbox) {
-        self.sent
-            .push(due.saturating_duration_since(self.epoch).as_nanos() as u64);
-        out.send(self.writer, |bytes| self.story.go_on(bytes));
+    /// What is written from now on counts.
+    fn measure(&mut self) {
+        for room in &mut self.rooms {
+            room.measured_from = room.sent.len() as u64;
+        }
     }
 
-    fn hear(&mut self, at: ConnId, update: &[u8], now: Instant) -> Result<(), String> {
-        let from = self.seen[at];
-        let upto = self.readers[at]
+    /// Deliveries of what counts, if all arrive.
+    fn expected(&self) -> u64 {
+        let of =
+            |room: &Room| (room.sent.len() as u64 - room.measured_from) * room.readers.len() as u64;
+        self.rooms.iter().map(of).sum()
+    }
+
+    fn write(&mut self, room: usize, due: Instant, out: &mut Outbox) {
+        let due = due.saturating_duration_since(self.epoch).as_nanos() as u64;
+        let Room { pieces, sent, .. } = &mut self.rooms[room];
+        out.send(room * self.per_room, |bytes| {
+            pieces.write(self.speech, sent.len() as u64, 1, None, bytes);
+        });
+        sent.push(due);
+    }
+
+    fn hear(
+        &mut self,
+        room: usize,
+        reader: usize,
+        update: &[u8],
+        now: Instant,
+    ) -> Result<(), String> {
+        let now = now.saturating_duration_since(self.epoch).as_nanos() as u64;
+        let room = &mut self.rooms[room];
+        let (expected, seen) = &mut room.readers[reader];
+        let upto = expected
             .read(update)
             .map_err(|malformed| malformed.to_string())?;
-        if upto > self.sent.len() as u64 {
+        if upto > room.sent.len() as u64 {
             return Err("a reader saw more than was written".to_owned());
         }
-        let now = now.saturating_duration_since(self.epoch).as_nanos() as u64;
-        for number in from.max(self.measured_from)..upto {
+        for number in (*seen).max(room.measured_from)..upto {
             self.latency
-                .record(now.saturating_sub(self.sent[number as usize]));
+                .record(now.saturating_sub(room.sent[number as usize]));
         }
-        self.delivered += upto - from;
-        self.seen[at] = upto;
+        self.delivered += upto - *seen;
+        *seen = upto;
         Ok(())
     }
 }
@@ -174,10 +229,10 @@ impl Load for Paced {
             return;
         };
         // Some servers echo an update to its writer; that is no delivery.
-        if at == self.writer {
+        let Some(reader) = (at % self.per_room).checked_sub(1) else {
             return;
-        }
-        if let Err(why) = self.hear(at, update, now) {
+        };
+        if let Err(why) = self.hear(at / self.per_room, reader, update, now) {
             out.fail(why);
         }
     }
@@ -193,6 +248,13 @@ static ARRIVED: Metric = Metric {
 const GOALS: &[Goal] = &[
     Goal {
         case: "1 → 1000 at 20 updates/s",
+        server: "well",
+        metric: &P99,
+        over: None,
+        bound: Bound::AtMost(50_000.0),
+    },
+    Goal {
+        case: "100 × 1 → 9 at 20 updates/s each",
         server: "well",
         metric: &P99,
         over: None,
