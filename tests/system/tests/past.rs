@@ -543,6 +543,18 @@ async fn a_room_whose_first_records_are_gone_goes_with_its_snapshot() {
     let restored = folder.join("restored");
     let _ = well(&["restore", "--archive", &archive, "--data", text(&restored)]).ok();
     holds(&restored);
+    // A server on what was restored fills an archive of its own, from which it all comes back.
+    let mut heir = Server::new("sled");
+    copy(&restored, heir.folder());
+    let own = url(&folder.join("an archive of its own"));
+    heir.set_arguments(["--archive", &own]);
+    heir.start_again();
+    assert!(heir.stop().success(), "{}", heir.stderr());
+    let _ = well(&["archive", "verify", "--archive", &own]).ok();
+    let twice = folder.join("restored twice");
+    let _ = well(&["restore", "--archive", &own, "--data", text(&twice)]).ok();
+    holds(&twice);
+
     let export = folder.join("all.jsonl");
     let ran = well(&["export", "--to", text(&export), "--archive", &archive]);
     let gone = format!("the records of {room} up to seq {start} are not here");
