@@ -12,7 +12,7 @@
  */
 
 import type * as Y from "yjs";
-import { fetchKeyframe, fetchRecords, fetchTimeline, GONE, PastError, pastUrl, seqAtTime, type Room } from "../api/past";
+import { fetchKeyframe, fetchRecords, fetchTimeline, GONE, NOT_FOUND, PastError, pastUrl, seqAtTime, type Room } from "../api/past";
 import { UNREACHABLE, type Problem } from "../api/problem";
 import { Film } from "./film";
 import type { TypedMoment } from "./moment";
@@ -80,6 +80,8 @@ export class Replay {
   private ended = false;
   private frameAsked = 0;
   private fetchBeganMs: number | null = null;
+  /** Where the history began when a moment of it was gone. */
+  private goneAt: number | null = null;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private refreshTimer: ReturnType<typeof setTimeout> | undefined;
   private stream: EventSource | null = null;
@@ -288,10 +290,14 @@ export class Replay {
         this.fetchBeganMs = null;
         if (this.ended || film !== this.film) return;
         if (error instanceof DOMException && error.name === "AbortError") return this.ask();
-        if (error instanceof PastError && (error.status === GONE || error.status === 404)) return void this.open();
+        const status = error instanceof PastError ? error.status : 0;
+        // Retention has been here: the history begins elsewhere. If it does not, there is no hurry.
+        const moved = status === GONE && this.goneAt !== this.start;
+        if (status === GONE) this.goneAt = this.start;
+        if (status === NOT_FOUND || moved) return void this.open();
         this.show({ trouble: problemIn(error) });
         clearTimeout(this.retryTimer);
-        this.retryTimer = setTimeout(() => this.ask(), RETRY_MS);
+        this.retryTimer = setTimeout(() => (status === GONE ? void this.open() : this.ask()), RETRY_MS);
       });
   }
 
