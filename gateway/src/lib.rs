@@ -171,21 +171,28 @@ impl Gateway {
             (CloseCode::NoRoom, reason)
         })?;
         match self.inner.spaces.get(space) {
-            Some(replay::Kind::Yjs) => Ok(room),
-            Some(replay::Kind::Opaque) => {
-                // Its state is no Yjs update: the client would throw while reading it.
-                let reason = "this space holds opaque documents; y-websocket speaks only Yjs";
-                Err((CloseCode::Conflict, reason.to_owned()))
-            }
-            Some(replay::Kind::Text) => {
-                let reason =
-                    "this space holds texts of the Well's own CRDT; y-websocket speaks only Yjs";
-                Err((CloseCode::Conflict, reason.to_owned()))
-            }
+            Some(kind) => match not_yjs(*kind) {
+                None => Ok(room),
+                Some(why) => Err((CloseCode::Conflict, why.to_owned())),
+            },
             None => {
                 let reason = format!("the space {space:?} is not configured on this server");
                 Err((CloseCode::NoRoom, reason))
             }
+        }
+    }
+}
+
+/// Why y-websocket cannot speak of documents of a kind; `None` for those that it can. The state of
+/// any other is no Yjs update, and a client would throw while reading it.
+pub(crate) const fn not_yjs(kind: replay::Kind) -> Option<&'static str> {
+    match kind {
+        replay::Kind::Yjs => None,
+        replay::Kind::Opaque => {
+            Some("this space holds opaque documents; y-websocket speaks only Yjs")
+        }
+        replay::Kind::Text => {
+            Some("this space holds texts of the Well's own CRDT; y-websocket speaks only Yjs")
         }
     }
 }

@@ -8,11 +8,13 @@ use axum::response::{IntoResponse, Response};
 use broker::RoomError;
 use protocol::envelope::Damage;
 use protocol::ids::NameError;
-use protocol::{RoomName, Seq};
+use protocol::{CloseCode, RoomName, Seq};
 use replay::{DocumentError, FoldError, MomentError, StretchError};
 use serde::Serialize;
 use storage::ReadError;
 use storage::archive::ArchiveError;
+
+use crate::talk::mount::Refused;
 
 /// What went wrong, for a person and for a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -114,6 +116,17 @@ impl Problem {
         )
     }
 
+    /// 409: a Yjs session for a room of another kind, and why there is none.
+    #[must_use]
+    pub fn not_yjs(why: &str) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "not_yjs",
+            "The room holds no Yjs document",
+            why.to_owned(),
+        )
+    }
+
     /// 412: the room is not where the client takes it to be.
     #[must_use]
     pub fn moved_on(room: &str, seq: Seq) -> Self {
@@ -172,6 +185,18 @@ impl Problem {
             "The address does not know this method",
             format!("{method} is not possible on {path}"),
         )
+    }
+
+    /// How a socket is closed that asked for this: permanently (44xx), unless coming back may help.
+    pub(crate) fn refusal(&self) -> Refused {
+        let code = match self.status {
+            404 => CloseCode::NoRoom,
+            409 | 410 => CloseCode::Conflict,
+            400..=499 => CloseCode::BadMessage,
+            503 => CloseCode::TryLater,
+            _ => CloseCode::Internal,
+        };
+        (code, self.detail.clone())
     }
 
     /// 426: the address speaks WebSocket only.
