@@ -127,6 +127,20 @@ impl Problem {
         )
     }
 
+    /// 410: a fork of an opaque room that begins after a Seq.
+    #[must_use]
+    pub fn forked_from(room: &RoomName, start: Seq) -> Self {
+        Self::new(
+            StatusCode::GONE,
+            "trimmed",
+            "The records have been trimmed",
+            format!(
+                "the history of {room} begins after seq {start}, and an opaque document cannot be \
+                 forked without its first records"
+            ),
+        )
+    }
+
     /// 412: the room is not where the client takes it to be.
     #[must_use]
     pub fn moved_on(room: &str, seq: Seq) -> Self {

@@ -1,13 +1,19 @@
 //! What the routes answer, asked without a socket.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use broker::{Broker, Limits, Snapshots};
-use protocol::CloseCode;
+use bytes::Bytes;
+use protocol::record::Kind as RecordKind;
+use protocol::{CloseCode, RoomName, Seq};
 use replay::{History, Kind, Stores};
-use storage::{SledLog, SledOptions};
+use storage::archive::{Archive, Archiver, ArchiverOptions, Contents, Options, Snapshot};
+use storage::memory::MemoryLog;
+use storage::{Batch, Entry, Log, SledLog, SledOptions};
 use tower::ServiceExt;
 
 use super::*;
@@ -21,13 +27,16 @@ fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
         ..SledOptions::default()
     };
     let log = SledLog::open(folder, options).unwrap();
+    gateway_on(Stores::of_log(Arc::new(log)))
+}
+
+fn gateway_on(stores: Stores) -> Gateway {
     let kind_of = |space: &str| match space {
         "text" => Kind::Text,
         "blob" => Kind::Opaque,
         _ => Kind::Yjs,
     };
-    let stores = Stores::of_log(std::sync::Arc::new(log));
-    let history = History::new(stores, std::sync::Arc::new(kind_of));
+    let history = History::new(stores, Arc::new(kind_of));
     let broker = Broker::new(history, Snapshots::none(), Limits::default());
     let spaces = Spaces::from([
         ("pit".to_owned(), Kind::Yjs),
@@ -241,4 +250,157 @@ async fn a_text_that_cannot_be_put_is_refused_by_name() {
     let refused = gateway.socket_room("text", "notes").unwrap_err();
     assert_eq!(refused.0, protocol::CloseCode::Conflict);
     gateway.broker().log().close().await;
+}
+
+/// A Yjs update of client 1: under the key `clock` of a map comes a string of so many bytes.
+fn update(clock: u8, bytes: usize) -> Bytes {
+    let mut out = vec![1, 1, 1, clock, 0x28, 1, 3];
+    out.extend_from_slice(b"map");
+    out.extend_from_slice(&[1, b'a' + clock, 1, 119]);
+    let mut left = bytes;
+    while left >= 0x80 {
+        out.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+    out.resize(out.len() + bytes, b'x');
+    out.push(0);
+    out.into()
+}
+
+/// A gateway to rooms whose records up to `start` are gone, with a snapshot that stands for them.
+async fn retained(rooms: &[(&str, Vec<Bytes>)], start: u64) -> Gateway {
+    let whole = gateway_on(Stores::of_log(Arc::new(MemoryLog::new())));
+    let (log, start) = (MemoryLog::new(), Seq::new(start));
+    let mut snapshots = Vec::new();
+    for (name, updates) in rooms {
+        let room = RoomName::parse(name).unwrap();
+        for update in updates {
+            let items = vec![(RecordKind::Update, update.clone())];
+            whole.broker().write(&room, items).await.unwrap();
+        }
+        let history = whole.broker().history();
+        let folded = history.document_at(&room, start).await.unwrap();
+        let created = history.span(&room).await.unwrap().created;
+        let runs = history.read(&room, start, usize::MAX).await.unwrap();
+        let mut entries = vec![Entry::Begin(room.clone(), folded.head, created)];
+        entries.extend(runs.into_iter().map(|run| Entry::Run(room.clone(), run)));
+        log.append(Batch { entries }).await.unwrap();
+        snapshots.push(Snapshot {
+            head: folded.head,
+            kind: history.kind_of(&room).code(),
+            title: None,
+            clients: folded.clients.encode().into(),
+            created,
+            content: folded.document.encode(),
+            room,
+        });
+    }
+    let log: Arc<dyn Log> = Arc::new(log);
+    let beside = Archive::open("memory://", Options::default())
+        .await
+        .unwrap();
+    let options = ArchiverOptions {
+        contents: Contents::SnapshotsOnly,
+        ..ArchiverOptions::default()
+    };
+    let archiver = Archiver::start(Arc::clone(&log), beside.clone(), options, Arc::new(()));
+    assert!(
+        snapshots
+            .into_iter()
+            .all(|snapshot| archiver.offer(snapshot))
+    );
+    archiver.flush(Duration::from_secs(60)).await.unwrap();
+    gateway_on(Stores {
+        snapshots: Some(beside),
+        ..Stores::of_log(log)
+    })
+}
+
+async fn fork(gateway: &Gateway, room: &str, seq: u64, to: &str) -> (StatusCode, String) {
+    let path = format!("/api/v1/rooms/{room}/fork");
+    let body = format!("{{\"seq\":{seq},\"to\":\"{to}\"}}");
+    let request = Request::post(path).body(Body::from(body)).unwrap();
+    let response = router(gateway.clone()).oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// What a room shows at a moment, as JSON.
+async fn shows(gateway: &Gateway, room: &str, seq: u64) -> serde_json::Value {
+    let room = RoomName::parse(room).unwrap();
+    let history = gateway.broker().history();
+    let shown = history.shown_at(&room, Seq::new(seq)).await.unwrap();
+    shown.json().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_holds_the_moment_or_is_refused() {
+    // More than one record holds, from the eighth on; in the last room, from before the start on.
+    let large = |most: usize| (0..9).map(|clock| update(clock, most)).collect::<Vec<_>>();
+    let opaque = (0..9).map(|n| Bytes::from(vec![n; 10])).collect();
+    let rooms = [
+        ("pit/small", large(10)),
+        ("pit/large", large(2 << 20)),
+        ("pit/too-large", large(6 << 20)),
+        ("blob/opaque", opaque),
+    ];
+    let gateway = retained(&rooms, 3).await;
+    for (room, seq, records) in [
+        ("pit/small", 3, 2),
+        ("pit/small", 9, 2),
+        ("pit/large", 4, 2),
+        ("pit/large", 9, 8),
+    ] {
+        let to = format!("{room}-{seq}");
+        let (status, body) = fork(&gateway, room, seq, &to).await;
+        assert_eq!(status, StatusCode::CREATED, "{to}: {body}");
+        let there = shows(&gateway, &to, u64::MAX).await;
+        assert_eq!(
+            there["map"].as_object().map(serde_json::Map::len),
+            Some(seq as usize),
+            "{to}"
+        );
+        assert!(there == shows(&gateway, room, seq).await, "{to}");
+        let (state, _) = gateway
+            .broker()
+            .room(&RoomName::parse(&to).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(state.head.seq, Seq::new(records), "{to}");
+    }
+    for (room, seq, status, code, why) in [
+        ("pit/large", 2, StatusCode::GONE, "trimmed", "up to seq 3"),
+        (
+            "pit/too-large",
+            9,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not_possible",
+            "16777216",
+        ),
+        ("blob/opaque", 3, StatusCode::GONE, "trimmed", "after seq 3"),
+        ("blob/opaque", 9, StatusCode::GONE, "trimmed", "after seq 3"),
+    ] {
+        let to = format!("{room}-{seq}");
+        let (told, body) = fork(&gateway, room, seq, &to).await;
+        assert_eq!(told, status, "{to}: {body}");
+        assert!(
+            body.contains(&format!("\"code\":\"{code}\"")) && body.contains(why),
+            "{body}"
+        );
+        let (state, _) = gateway
+            .broker()
+            .room(&RoomName::parse(&to).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(state.head, protocol::Head::EMPTY, "nothing is left of {to}");
+    }
+    // Before everything there was nothing, in any kind of room.
+    let (status, body) = fork(&gateway, "blob/opaque", 0, "blob/empty").await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
+    assert_eq!(
+        shows(&gateway, "blob/empty", 9).await,
+        serde_json::json!([])
+    );
 }
