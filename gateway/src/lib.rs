@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `budget` | how much memory reading the past may take |
 //! | [`connection`] | the connection: bytes between a transport, a framing and a talk |
 //! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
 //! | [`limits`] | named bounds of connections |
@@ -14,6 +15,7 @@
 //! | [`websocket`] | handshake and frames |
 //! | [`webtransport`] | sessions over QUIC, and their certificates |
 
+mod budget;
 pub mod connection;
 pub mod http;
 pub mod limits;
@@ -35,7 +37,9 @@ use protocol::{CloseCode, RoomName, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use budget::Budget;
 use http::problem::Problem;
+use limits::PAST_BYTES;
 use resumes::Resumes;
 use server::Places;
 use talk::mount::Refused;
@@ -58,6 +62,7 @@ struct Inner {
     connections: TaskTracker,
     draining: CancellationToken,
     resumes: Resumes,
+    past_memory: Budget,
 }
 
 /// The spaces there are, and the document kind of each.
@@ -94,6 +99,7 @@ impl Gateway {
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
             resumes: Resumes::default(),
+            past_memory: Budget::new(PAST_BYTES),
         };
         Self {
             inner: Arc::new(inner),
@@ -138,6 +144,11 @@ impl Gateway {
     /// Which connection has which client's key.
     pub(crate) fn resumes(&self) -> &Resumes {
         &self.inner.resumes
+    }
+
+    /// How much memory reading the past may take.
+    pub(crate) fn past_memory(&self) -> &Budget {
+        &self.inner.past_memory
     }
 
     /// The kind of the documents in a space; `None` if there is no such space.

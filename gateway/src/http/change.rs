@@ -95,6 +95,7 @@ pub(crate) async fn restore(
     let history = gateway.broker().history();
     let head = history.resolve(&room, &span, moment).await?;
     let document = history.document_at(&room, head.seq).await?.document;
+    let _share = gateway.past_memory().take(document.memory_bytes())?;
     let encoding = tokio::task::spawn_blocking(move || document.encode());
     let past = encoding.await.map_err(|_| Problem::restarting())?;
     let restore = Restore {
@@ -258,6 +259,7 @@ impl Source {
 async fn update_at(gateway: &Gateway, room: &RoomName, seq: Seq) -> Result<Bytes, Problem> {
     let history = gateway.broker().history();
     let document = history.document_at(room, seq).await?.document;
+    let _share = gateway.past_memory().take(document.memory_bytes())?;
     let nothing = replay::document::new(history.kind_of(room)).version();
     let encoding = tokio::task::spawn_blocking(move || document.diff(&nothing));
     Ok(encoding.await.map_err(|_| Problem::restarting())??)

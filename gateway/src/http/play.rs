@@ -35,6 +35,7 @@ use super::past;
 use super::problem::Problem;
 use super::rooms::RoomPath;
 use super::sockets;
+use crate::budget::Share;
 use crate::connection::Connection;
 use crate::connection::framing::Incoming;
 use crate::limits::{CLOSE_TIME, PLAY_BATCH_BYTES, READ_BYTES, RECORDS_PAGE_BYTES, WRITE_STALL};
@@ -126,6 +127,7 @@ async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player,
         )));
     }
     let folded = history.document_at(&room, from.seq).await?;
+    let share = gateway.past_memory().take(folded.document.memory_bytes())?;
     let now = Instant::now();
     let mut player = Player {
         gateway: gateway.clone(),
@@ -134,6 +136,7 @@ async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player,
         to: to.seq,
         skip_idle: query.skip_idle.unwrap_or(false),
         folded,
+        share,
         at: from,
         speed,
         pace: Pace::new(from.at, now, speed),
@@ -157,6 +160,8 @@ struct Player {
     to: Seq,
     skip_idle: bool,
     folded: Folded,
+    /// What the document and what waits to be written take.
+    share: Share,
     /// The last record that has been played.
     at: Head,
     speed: f64,
@@ -200,6 +205,7 @@ impl Player {
                 let reason = format!("the past cannot be read: {problem:?}");
                 self.close(CloseCode::Internal, &reason);
             }
+            self.take_share();
             if !self.out.is_empty() {
                 let out = std::mem::take(&mut self.out);
                 let written = timeout(WRITE_STALL, socket.write_all(&out)).await;
@@ -228,6 +234,19 @@ impl Player {
                     self.close(CloseCode::Restart, "the server is restarting, come back soon");
                 }
             }
+        }
+    }
+
+    /// Takes as much of the memory for the past as it needs by now, or ends the session.
+    fn take_share(&mut self) {
+        let bytes = self.folded.document.memory_bytes() + self.out.len();
+        if self.closing.is_none()
+            && let Err(used_up) = self.share.resize(bytes)
+        {
+            // What was to be written does not fit either.
+            self.out = Vec::new();
+            let (code, reason) = Problem::from(used_up).refusal();
+            self.close(code, &reason);
         }
     }
 
@@ -387,6 +406,11 @@ impl Player {
         let head = history.resolve(&self.room, &self.span, moment).await?;
         let back = head.seq < self.at.seq;
         let next = history.document_at(&self.room, head.seq).await?;
+        // The two documents stand beside each other for a moment.
+        let _both = self
+            .gateway
+            .past_memory()
+            .take(next.document.memory_bytes())?;
         if !back {
             let payload = next
                 .document

@@ -14,6 +14,8 @@ use serde::Serialize;
 use storage::ReadError;
 use storage::archive::ArchiveError;
 
+use crate::budget::UsedUp;
+use crate::limits::PAST_BYTES;
 use crate::talk::mount::Refused;
 
 /// What went wrong, for a person and for a program.
@@ -328,6 +330,18 @@ impl From<FoldError> for Problem {
                 error.to_string(),
             ),
         }
+    }
+}
+
+impl From<UsedUp> for Problem {
+    fn from(_: UsedUp) -> Self {
+        let most = PAST_BYTES >> 20;
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "past_full",
+            "Too much of the past is being read",
+            format!("reading the past may take {most} MiB, and others are using them; try again"),
+        )
     }
 }
 

@@ -18,6 +18,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::Spaces;
+use crate::limits::PAST_BYTES;
 use crate::webtransport::Door;
 
 /// A gateway on a log that keeps `min_free_bytes` of its disk free.
@@ -403,4 +404,155 @@ async fn a_fork_holds_the_moment_or_is_refused() {
         shows(&gateway, "blob/empty", 9).await,
         serde_json::json!([])
     );
+}
+
+/// Writes updates to a new Yjs room.
+async fn written(gateway: &Gateway, room: &str, updates: impl IntoIterator<Item = Bytes>) {
+    let items = updates
+        .into_iter()
+        .map(|update| (RecordKind::Update, update));
+    let room = RoomName::parse(room).unwrap();
+    gateway
+        .broker()
+        .write(&room, items.collect())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_past_takes_in_memory_is_bounded() {
+    const ROOM: &str = "/api/v1/rooms/pit/a";
+    let gateway = gateway_on(Stores::of_log(Arc::new(MemoryLog::new())));
+    written(&gateway, "pit/a", [update(0, 5_000), update(1, 5_000)]).await;
+    let memory = gateway.past_memory();
+    // Answers that nobody reads are there, and are counted.
+    let request = || {
+        Request::get(format!("{ROOM}/state?seq=1"))
+            .body(Body::empty())
+            .unwrap()
+    };
+    let unread = router(gateway.clone()).oneshot(request()).await.unwrap();
+    assert_eq!(unread.status(), StatusCode::OK);
+    let length = unread.headers()[header::CONTENT_LENGTH]
+        .to_str()
+        .unwrap()
+        .parse();
+    assert_eq!(Ok(memory.taken()), length);
+    assert!(memory.taken() > 5_000);
+    let others = memory.take(PAST_BYTES - memory.taken() - 1_000).unwrap();
+    for (method, what) in [
+        ("GET", "state?seq=1"),
+        ("GET", "state?seq=1&format=json"),
+        ("GET", "diff?from=1&to=2"),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{ROOM}/{what}"));
+        let request = request.body(Body::empty()).unwrap();
+        let refused = router(gateway.clone()).oneshot(request).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{what}");
+        assert_eq!(refused.headers()[header::RETRY_AFTER], "1", "{what}");
+        let body = to_bytes(refused.into_body(), 1 << 20).await.unwrap();
+        assert!(
+            body.windows(9).any(|part| part == b"past_full"),
+            "{what}: {body:?}"
+        );
+    }
+    for what in ["restore", "fork"] {
+        let request = Request::post(format!("{ROOM}/{what}")).body(Body::from("{\"seq\":1}"));
+        let refused = router(gateway.clone())
+            .oneshot(request.unwrap())
+            .await
+            .unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{what}");
+    }
+    // It is given back, by those who were refused too.
+    drop(unread);
+    drop(others);
+    assert_eq!(memory.taken(), 0);
+    let (status, _, _) = ask(&gateway, "GET", &format!("{ROOM}/state?seq=1&format=json")).await;
+    assert_eq!((status, memory.taken()), (StatusCode::OK, 0));
+}
+
+/// A socket that is opened for playback, and everything that comes on it to its end.
+async fn playback(server: std::net::SocketAddr, path: &str) -> tokio::net::TcpStream {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(server).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    assert!(
+        head.starts_with(b"HTTP/1.1 101"),
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
+    socket
+}
+
+/// The code and reason of the close frame that comes at the end of a socket.
+async fn closed(mut socket: tokio::net::TcpStream) -> (u16, String) {
+    use tokio::io::AsyncReadExt;
+    let mut last = (0, Vec::new());
+    while last.0 != 0x88 {
+        let kind = socket.read_u8().await.unwrap();
+        let length = match socket.read_u8().await.unwrap() {
+            126 => u64::from(socket.read_u16().await.unwrap()),
+            127 => socket.read_u64().await.unwrap(),
+            short => u64::from(short),
+        };
+        let mut body = vec![0; length as usize];
+        socket.read_exact(&mut body).await.unwrap();
+        last = (kind, body);
+    }
+    let (code, reason) = last.1.split_at(2);
+    (
+        u16::from_be_bytes([code[0], code[1]]),
+        String::from_utf8_lossy(reason).into_owned(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn playback_takes_its_share_of_the_memory_or_ends() {
+    const PLAY: &str = "/api/v1/rooms/pit/a/play";
+    let gateway = gateway_on(Stores::of_log(Arc::new(MemoryLog::new())));
+    written(
+        &gateway,
+        "pit/a",
+        (0..3).map(|clock| update(clock, 100_000)),
+    )
+    .await;
+    let listener = crate::server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(crate::server::serve(gateway.clone(), listener));
+    let memory = gateway.past_memory();
+    let held = |least: usize| {
+        let memory = memory.clone();
+        async move {
+            while memory.taken() < least {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    // It stands at its end, and holds what it shows.
+    let watching = playback(address, &format!("{PLAY}?from=1&to=1")).await;
+    held(100_000).await;
+    let others = memory.take(PAST_BYTES - memory.taken() - 10_000).unwrap();
+    let refused = closed(playback(address, &format!("{PLAY}?from=2")).await).await;
+    assert_eq!(refused.0, 1013, "{refused:?}");
+    assert!(refused.1.contains("256 MiB"), "{refused:?}");
+    // One that fits at first, and grows over what is left.
+    let growing = closed(playback(address, &format!("{PLAY}?from=0&speed=10000")).await).await;
+    assert_eq!(growing.0, 1013, "{growing:?}");
+    drop(others);
+    drop(watching);
+    while memory.taken() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    serving.abort();
 }
