@@ -761,7 +761,7 @@ describe("play", { concurrency: true }, () => {
 });
 
 /**
- * How a socket ends that is accepted and told nothing.
+ * How a socket ends that is accepted, and told nothing but that it may not.
  * @param {string} path
  * @returns {Promise<{ code: number, reason: string }>}
  */
@@ -769,7 +769,9 @@ function closed(path) {
   const socket = new WebSocket(server.ws + path);
   return within(10_000, "it is closed", new Promise((done, failed) => {
     socket.on("error", failed);
-    socket.on("message", () => failed(new Error("it was told something")));
+    socket.on("message", (message) => {
+      if (/** @type {Buffer} */ (message)[0] !== 2) failed(new Error(`it was told ${message}`));
+    });
     socket.on("close", (code, reason) => done({ code, reason: reason.toString() }));
   }));
 }
