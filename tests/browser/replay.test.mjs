@@ -503,7 +503,7 @@ it("on a small screen large numbers are whole, and authors and keys have their p
   await picture(page, "replay-small-numbers");
   await page.getByTestId("events-open").click();
   const events = page.getByTestId("events");
-  assert.match(await events.getByTestId("legend").innerText(), /Replica \w+ 20,000/);
+  assert.match(await events.getByTestId("legend").innerText(), /Replica \w+\s+20,000/);
   await picture(page, "replay-small-authors");
   await page.getByTestId("keys-open").click();
   assert.match(await page.getByTestId("help").innerText(), /Space/);

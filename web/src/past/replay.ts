@@ -46,8 +46,6 @@ export interface ReplayView {
   /** Why the moment under the handle cannot be had now; it is tried again. */
   readonly trouble: Problem | null;
   readonly live: Live;
-  /** A link asked for a moment that is gone; the first one that is there is shown instead. */
-  readonly trimmed: boolean;
 }
 
 export const BUCKETS = 240;
@@ -74,7 +72,6 @@ export class Replay {
     fetching: false,
     trouble: null,
     live: "off",
-    trimmed: false,
   };
   private readonly listeners = new Set<() => void>();
   private ended = false;
@@ -322,7 +319,7 @@ export class Replay {
         keyframes: timeline.kind === "yjs",
       });
       this.projector = new Projector(this.film);
-      this.show({ phase: { at: "ready" }, timeline, doc: null, trimmed: timeline.trimmedTo > 0 && wanted < timeline.from });
+      this.show({ phase: { at: "ready" }, timeline, doc: null });
       this.move(wanted);
     } catch (error) {
       if (this.ended) return;

@@ -160,10 +160,10 @@ function Picture({ replay, view, palette }: { replay: Replay; view: ReplayView; 
   return <DocumentView replay={replay} view={view} kind={kind} />;
 }
 
-function Messages({ view: { trouble, trimmed, timeline, phase, seq } }: { view: ReplayView }) {
+function Messages({ view: { trouble, timeline, phase, seq } }: { view: ReplayView }) {
   const text =
     trouble !== null ? `${trouble.title}. Trying again…`
-    : timeline !== null && isCut(timeline) && (trimmed || seq <= timeline.from) ? beginning(timeline)
+    : timeline !== null && isCut(timeline) && seq <= timeline.from ? beginning(timeline)
     : null;
   return (
     <>
