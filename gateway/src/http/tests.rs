@@ -496,7 +496,12 @@ async fn playback(server: std::net::SocketAddr, path: &str) -> tokio::net::TcpSt
 }
 
 /// The code and reason of the close frame that comes at the end of a socket.
-async fn closed(mut socket: tokio::net::TcpStream) -> (u16, String) {
+async fn closed(socket: tokio::net::TcpStream) -> (u16, String) {
+    let closed = tokio::time::timeout(Duration::from_secs(20), close_frame(socket)).await;
+    closed.expect("it is closed in time")
+}
+
+async fn close_frame(mut socket: tokio::net::TcpStream) -> (u16, String) {
     use tokio::io::AsyncReadExt;
     let mut last = (0, Vec::new());
     while last.0 != 0x88 {
