@@ -6,6 +6,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`access`] | who comes in, and what they may do |
+//! | `budget` | how much memory reading the past may take |
 //! | [`connection`] | the connection: bytes between a transport, a framing and a talk |
 //! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
 //! | [`limits`] | named bounds of connections |
@@ -18,6 +19,7 @@
 
 pub mod access;
 mod admission;
+mod budget;
 pub mod connection;
 pub mod http;
 pub mod limits;
@@ -42,8 +44,10 @@ use tokio_util::task::TaskTracker;
 
 use access::Keeper;
 use access::rule::Access;
+use budget::Budget;
 use http::problem::Problem;
 use ipnet::IpNet;
+use limits::PAST_BYTES;
 use parking_lot::RwLock;
 use quota::SpaceLimits;
 use quota::visitors::Visitors;
@@ -73,6 +77,7 @@ struct Inner {
     connections: TaskTracker,
     draining: CancellationToken,
     resumes: Resumes,
+    past_memory: Budget,
 }
 
 impl Space {
@@ -157,6 +162,7 @@ impl Gateway {
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
             resumes: Resumes::default(),
+            past_memory: Budget::new(PAST_BYTES),
         };
         Self {
             inner: Arc::new(inner),
@@ -206,6 +212,11 @@ impl Gateway {
     /// A space, if it is configured.
     pub(crate) fn space(&self, name: &str) -> Option<Space> {
         self.inner.spaces.read().get(name).copied()
+    }
+
+    /// How much memory reading the past may take.
+    pub(crate) fn past_memory(&self) -> &Budget {
+        &self.inner.past_memory
     }
 
     /// The kind of the documents in a space; `None` if there is no such space.
@@ -299,21 +310,28 @@ impl Gateway {
             (CloseCode::NoRoom, reason)
         })?;
         match self.kind_of(space) {
-            Some(replay::Kind::Yjs) => Ok(room),
-            Some(replay::Kind::Opaque) => {
-                // Its state is no Yjs update: the client would throw while reading it.
-                let reason = "this space holds opaque documents; y-websocket speaks only Yjs";
-                Err((CloseCode::Conflict, reason.to_owned()))
-            }
-            Some(replay::Kind::Text) => {
-                let reason =
-                    "this space holds texts of the Well's own CRDT; y-websocket speaks only Yjs";
-                Err((CloseCode::Conflict, reason.to_owned()))
-            }
+            Some(kind) => match not_yjs(kind) {
+                None => Ok(room),
+                Some(why) => Err((CloseCode::Conflict, why.to_owned())),
+            },
             None => {
                 let reason = format!("the space {space:?} is not configured on this server");
                 Err((CloseCode::NoRoom, reason))
             }
+        }
+    }
+}
+
+/// Why y-websocket cannot speak of documents of a kind; `None` for those that it can. The state of
+/// any other is no Yjs update, and a client would throw while reading it.
+pub(crate) const fn not_yjs(kind: replay::Kind) -> Option<&'static str> {
+    match kind {
+        replay::Kind::Yjs => None,
+        replay::Kind::Opaque => {
+            Some("this space holds opaque documents; y-websocket speaks only Yjs")
+        }
+        replay::Kind::Text => {
+            Some("this space holds texts of the Well's own CRDT; y-websocket speaks only Yjs")
         }
     }
 }

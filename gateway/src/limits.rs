@@ -35,6 +35,9 @@ pub const BACKLOG: u32 = 4_096;
 pub const RECORDS_PAGE_BYTES: usize = 256 << 10;
 /// How long a stream of events may be silent.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How much memory reading the past takes for all clients together: the documents that answers are
+/// made of, answers until their clients have them, and the documents of playback.
+pub const PAST_BYTES: usize = 256 << 20;
 /// How many bytes playback gathers before it writes them.
 pub const PLAY_BATCH_BYTES: usize = 256 << 10;
 /// How many bytes of records a fork copies in one go.

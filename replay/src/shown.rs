@@ -35,6 +35,16 @@ impl Shown {
         Self(At::Remembered(document, seq))
     }
 
+    /// The memory that it holds for itself, in bytes; a document that remembers is shared, and
+    /// counted among the frames.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        match &self.0 {
+            At::Folded(document) => document.memory_bytes(),
+            At::Remembered(..) => 0,
+        }
+    }
+
     /// As [`Document::json`].
     ///
     /// # Errors

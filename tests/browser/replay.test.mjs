@@ -8,6 +8,9 @@
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import * as Y from "yjs";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Server, pause, until } from "../clients/server.mjs";
 import { badge, connection, draw, enter, launch, person, picture, slugOf } from "./browser.mjs";
 
@@ -342,18 +345,27 @@ it("exports what it shows", async () => {
 });
 
 /**
- * A room that no page draws, written by a browser's own socket: sync messages with an update each.
- * @param {Page} page
- * @param {string} room
- * @param {(doc: Y.Doc) => void} write
+ * The updates that a document's edits make. @param {(doc: Y.Doc) => void} write
+ * @returns {{ doc: Y.Doc, updates: number[][] }}
  */
-async function written(page, room, write) {
+function updatesOf(write) {
   const doc = new Y.Doc();
   /** @type {number[][]} */
   const updates = [];
   doc.on("update", (update) => updates.push([...update]));
   write(doc);
-  await page.goto(`${server.http}/`);
+  return { doc, updates };
+}
+
+/**
+ * Writes to a room that no page draws, by a browser's own socket: sync messages with an update each.
+ * @param {Page} page
+ * @param {Server} on
+ * @param {string} room
+ * @param {number[][]} updates
+ */
+async function send(page, on, room, updates) {
+  await page.goto(`${on.http}/`);
   await page.evaluate(
     async ({ room, updates }) => {
       const socket = new WebSocket(`ws://${location.host}/yjs/${room}`);
@@ -367,6 +379,17 @@ async function written(page, room, write) {
     },
     { room, updates },
   );
+}
+
+/**
+ * A room that no page draws.
+ * @param {Page} page
+ * @param {string} room
+ * @param {(doc: Y.Doc) => void} write
+ */
+async function written(page, room, write) {
+  const { doc, updates } = updatesOf(write);
+  await send(page, server, room, updates);
   const [space = "", ...name] = room.split("/");
   const path = `${space}/${encodeURIComponent(name.join("/"))}`;
   await until("it is in the log", async () => {
@@ -490,6 +513,85 @@ it("a text of 100,000 lines: only what is in sight is in the page, and everythin
   await textAt(page, 1);
   assert.equal(await region.getAttribute("data-lines"), "100000");
   assert.equal(await page.getByText("Somebody wrote between").count(), 0);
+  assert.deepEqual(mishaps, []);
+  await context.close();
+});
+
+it("where retention has removed the first records it says so, and shows what stands for them", async () => {
+  const archive = mkdtempSync(join(tmpdir(), "well-archive-"));
+  const kept = new Server({ config: `[archive]\nurl = "file://${archive}"\nkeep_local = "0s"\n[spaces.doc]\nretention = 20\n` });
+  const path = "/api/v1/rooms/doc/retained";
+  const { updates } = updatesOf((doc) => {
+    for (let i = 0; i < 70; i += 1) doc.getText("content").insert(0, `${i} ${"x".repeat(10_000)}\n`);
+  });
+  const writer = await person(browser);
+  // A room that ends leaves a snapshot, and that is where it will be cut.
+  for (const [from, to] of [[0, 40], [40, 70], [70, 70]]) {
+    await kept.start();
+    await send(writer.page, kept, "doc/retained", updates.slice(from, to));
+    await until("it is in the log", async () => (await (await kept.request("/api/v1/rooms/doc/retained")).json()).seq === to);
+    await kept.stop();
+  }
+  await writer.context.close();
+  await kept.start();
+  let start = 0;
+  await until("retention has been", async () => {
+    start = (await (await kept.request(`${path}/timeline`)).json()).start;
+    return start > 0;
+  });
+
+  const small = /** @type {any} */ (LOOKS["small-light"]);
+  for (const [name, options] of Object.entries({ "cut": { viewport: { width: 1280, height: 800 } }, "cut-small": small })) {
+    const { page, context, mishaps } = await person(browser, options);
+    // A link to what is gone leads to the first moment that is there.
+    await page.goto(`${kept.http}/replay/doc/retained?seq=3`);
+    await settled(page, start);
+    await page.keyboard.press("End");
+    await settled(page, 70);
+    assert.equal(await page.getByTestId("message").count(), 0);
+    await page.keyboard.press("Home");
+    await settled(page, start);
+    assert.equal(await page.getByTestId("message").innerText(), `The history begins at record ${start + 1}. Retention has removed what was before; this is the room after record ${start}.`);
+    assert.match(await page.getByTestId("record").innerText(), new RegExp(`${start}\\s+of 70`));
+    const state = await kept.request(`${path}/state?seq=${start}&format=text`);
+    assert.equal(state.headers.get("well-seq"), String(start));
+    const text = await state.text();
+    assert.equal(text.split("\n").length, start + 1);
+    assert.equal(await page.getByTestId("text").evaluate((element) => element.textContent), text);
+    await picture(page, `replay-${name}`);
+    await page.keyboard.press("ArrowRight");
+    await settled(page, start + 1);
+    assert.equal((await page.getByTestId("text").evaluate((element) => element.textContent ?? "")).split("\n").length, start + 2);
+    assert.equal(await page.getByTestId("message").count(), 0);
+    await page.keyboard.press("ArrowLeft");
+    await settled(page, start);
+    await page.getByTestId("fork").click();
+    assert.match(await page.getByTestId("fork-dialog").innerText(), new RegExp(`where its history begins \\(record ${start}\\)`));
+    assert.deepEqual(mishaps, []);
+    await context.close();
+  }
+  await kept.remove();
+  rmSync(archive, { recursive: true });
+});
+
+it("on a small screen large numbers are whole, and authors and keys have their place", async () => {
+  const { page, context, mishaps } = await person(browser, /** @type {any} */ (LOOKS["small-light"]));
+  await written(page, "doc/long", (doc) => {
+    for (let i = 0; i < 20_000; i += 1) doc.getText("content").insert(0, "x");
+  });
+  await open(page, "/replay/doc/long");
+  const record = page.getByTestId("record");
+  assert.match(await record.innerText(), /20,000\s+of 20,000/);
+  const hidden = await record.evaluate((element) => [element.scrollWidth - element.clientWidth, element.scrollHeight - element.clientHeight]);
+  assert.deepEqual(hidden, [0, 0], "nothing of it is cut off");
+  await picture(page, "replay-small-numbers");
+  await page.getByTestId("events-open").click();
+  const events = page.getByTestId("events");
+  assert.match(await events.getByTestId("legend").innerText(), /Replica \w+\s+20,000/);
+  await picture(page, "replay-small-authors");
+  await page.getByTestId("keys-open").click();
+  assert.match(await page.getByTestId("help").innerText(), /Space/);
+  await picture(page, "replay-small-keys");
   assert.deepEqual(mishaps, []);
   await context.close();
 });

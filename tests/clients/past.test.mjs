@@ -680,17 +680,27 @@ describe("play", { concurrency: true }, () => {
   });
 
   for (const query of ["speed=0", "speed=x", "speed=10001", "speed=NaN", "from=x", "what=1"]) {
-    it(`?${query} is refused before the handshake`, async () => {
+    it(`?${query} is refused on the socket`, async () => {
       (await write(`refused ${query}`, appends(1))).close();
-      const socket = new WebSocket(`${server.ws}${api(`refused ${query}`)}/play?${query}`);
-      const status = await new Promise((done) => {
-        socket.on("unexpected-response", (_, response) => done(response.statusCode));
-        socket.on("error", () => {});
-      });
-      assert.equal(status, 400);
-      socket.terminate();
+      const { code, reason } = await closed(`${api(`refused ${query}`)}/play?${query}`);
+      assert.equal(code, 4400, reason);
+      assert.match(reason, /speed|not a time|unknown|invalid/);
     });
   }
+
+  it("of a room that is not there, or is none of Yjs, is refused on the socket", async () => {
+    assert.deepEqual(await closed(`${api("never was")}/play`), { code: 4404, reason: "doc/never was does not exist or has been deleted" });
+    const put = await server.request(`${api("a text", "text")}/text`, { method: "PUT", body: "words" });
+    assert.equal(put.status, 200);
+    assert.deepEqual(await closed(`${api("a text", "text")}/play`), {
+      code: 4409,
+      reason: "this space holds texts of the Well's own CRDT; y-websocket speaks only Yjs",
+    });
+    assert.deepEqual(await closed(`${api("blobs", "blob")}/play`), {
+      code: 4409,
+      reason: "this space holds opaque documents; y-websocket speaks only Yjs",
+    });
+  });
 
   it("is paused, sought and sped up with text messages", async () => {
     const name = "controlled";
@@ -749,6 +759,22 @@ describe("play", { concurrency: true }, () => {
     raw.close();
   });
 });
+
+/**
+ * How a socket ends that is accepted, and told nothing but that it may not.
+ * @param {string} path
+ * @returns {Promise<{ code: number, reason: string }>}
+ */
+function closed(path) {
+  const socket = new WebSocket(server.ws + path);
+  return within(10_000, "it is closed", new Promise((done, failed) => {
+    socket.on("error", failed);
+    socket.on("message", (message) => {
+      if (/** @type {Buffer} */ (message)[0] !== 2) failed(new Error(`it was told ${message}`));
+    });
+    socket.on("close", (code, reason) => done({ code, reason: reason.toString() }));
+  }));
+}
 
 /** A watcher that understands what it is told. */
 class Player {

@@ -172,6 +172,7 @@ pub(crate) async fn open(
 fn archiver_options(config: &Config, snapshots: Option<Archive>) -> ArchiverOptions {
     let spaces = config.spaces.clone();
     ArchiverOptions {
+        bases: snapshots.clone(),
         keep_local: config.archive.keep_local,
         // A room must load while the bucket is away, so what is trimmed lies before a snapshot
         // that this machine has.

@@ -12,9 +12,11 @@ use broker::{Restore, RoomError};
 use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::record::Kind as RecordKind;
 use protocol::{Head, RoomName, Seq, Slug};
+use replay::{DocumentError, Span};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use storage::ReadError;
 
 use super::past;
 use super::problem::Problem;
@@ -94,8 +96,9 @@ pub(crate) async fn restore(
     let (room, span) = past::open(&gateway, path).await?;
     let history = gateway.broker().history();
     let head = history.resolve(&room, &span, moment).await?;
-    let folded = history.document_at(&room, head.seq).await?;
-    let encoding = tokio::task::spawn_blocking(move || folded.document.encode());
+    let document = history.document_at(&room, head.seq).await?.document;
+    let _share = gateway.past_memory().take(document.memory_bytes())?;
+    let encoding = tokio::task::spawn_blocking(move || document.encode());
     let past = encoding.await.map_err(|_| Problem::restarting())?;
     let restore = Restore {
         wanted: replay::Wanted::Past(past),
@@ -160,25 +163,25 @@ pub(crate) async fn fork(
         return Err(Problem::room_exists(target.as_str()));
     }
     let head = history.resolve(&room, &span, moment).await?;
-    let folded = history.document_at(&room, head.seq).await?;
-    let opaque = history.kind_of(&room) == replay::Kind::Opaque;
-    let nothing = replay::document::new(history.kind_of(&room)).version();
-    let encoding = tokio::task::spawn_blocking(move || folded.document.diff(&nothing));
-    let whole = encoding.await.map_err(|_| Problem::restarting())??;
-    let forked = (RecordKind::Forked, details(&room, head));
-    let begun = |error| match error {
+    let source = Source::of(&gateway, &room, &span, head).await?;
+    let mut items = vec![(RecordKind::Forked, details(&room, head))];
+    items.extend(source.first.map(|update| (RecordKind::Update, update)));
+    let begun = broker.begin(&target, items).await;
+    let begun = begun.map_err(|error| match error {
         // Somebody was faster.
         RoomError::Exists => Problem::room_exists(target.as_str()),
         error => error.into(),
-    };
-    let now = if !opaque && whole.len() <= MAX_PAYLOAD_BYTES {
-        let update = (RecordKind::Update, whole);
-        let whole = broker.begin(&target, vec![forked, update]).await;
-        whole.map_err(begun)?
-    } else {
-        // What cannot be made into one record is copied record by record.
-        let first = broker.begin(&target, vec![forked]).await.map_err(begun)?;
-        copy(&gateway, &room, &target, (span.start, head), first).await?
+    })?;
+    let copied = copy(&gateway, &room, &target, (source.after, head.seq)).await;
+    let now = match copied {
+        Ok(last) => last.unwrap_or(begun),
+        Err(problem) => {
+            // Half of it would look like all of it.
+            if let Err(error) = broker.delete(&target).await {
+                tracing::warn!(%target, %error, "a fork that failed is left behind");
+            }
+            return Err(problem);
+        }
     };
     tracing::info!(%room, seq = %head.seq, to = %target, "room forked");
     let path = match target.space() {
@@ -197,32 +200,102 @@ pub(crate) async fn fork(
     Ok((StatusCode::CREATED, [location], Json(view)).into_response())
 }
 
-/// Writes the updates after one head, up to another, to a room.
+/// What a fork is made of: an update that it begins with, and the records after a Seq up to the moment.
+struct Source {
+    first: Option<Bytes>,
+    after: Seq,
+}
+
+impl Source {
+    /// One update that holds the moment; where that is more than a record holds, or nobody can make
+    /// it, the records that led there, over an update for those that are gone.
+    async fn of(
+        gateway: &Gateway,
+        room: &RoomName,
+        span: &Span,
+        moment: Head,
+    ) -> Result<Self, Problem> {
+        let history = gateway.broker().history();
+        let opaque = history.kind_of(room) == replay::Kind::Opaque;
+        if !opaque {
+            let whole = update_at(gateway, room, moment.seq).await?;
+            if whole.len() <= MAX_PAYLOAD_BYTES {
+                return Ok(Self {
+                    first: Some(whole),
+                    after: moment.seq,
+                });
+            }
+        }
+        if span.from_nothing || moment == Head::EMPTY {
+            return Ok(Self {
+                first: None,
+                after: span.start.seq,
+            });
+        }
+        if let Some(away) = history.away(span) {
+            return Err(away.into());
+        }
+        let start = span.start.seq;
+        if opaque {
+            return Err(Problem::forked_from(room, start));
+        }
+        let base = history.first_snapshot(room, span).await?;
+        let base = base.map(|base| base.head.seq);
+        let after = base
+            .filter(|seq| *seq <= moment.seq)
+            .ok_or(ReadError::Trimmed { start })?;
+        let first = update_at(gateway, room, after).await?;
+        if first.len() > MAX_PAYLOAD_BYTES {
+            let (has, most) = (first.len(), MAX_PAYLOAD_BYTES);
+            return Err(DocumentError::Unsupported(format!(
+                "what stands for the records of {room} that are gone has {has} bytes, and a record \
+                 holds at most {most}: it cannot be written to another room"
+            ))
+            .into());
+        }
+        Ok(Self {
+            first: Some(first),
+            after,
+        })
+    }
+}
+
+/// A room as it was after a record, as one update for a peer that has nothing.
+async fn update_at(gateway: &Gateway, room: &RoomName, seq: Seq) -> Result<Bytes, Problem> {
+    let history = gateway.broker().history();
+    let document = history.document_at(room, seq).await?.document;
+    let _share = gateway.past_memory().take(document.memory_bytes())?;
+    let nothing = replay::document::new(history.kind_of(room)).version();
+    let encoding = tokio::task::spawn_blocking(move || document.diff(&nothing));
+    Ok(encoding.await.map_err(|_| Problem::restarting())??)
+}
+
+/// Writes the updates after one record, up to another, to a room. Gives its end, unless there are none.
 async fn copy(
     gateway: &Gateway,
     from: &RoomName,
     to: &RoomName,
-    (after, up_to): (Head, Head),
-    first: Head,
-) -> Result<Head, Problem> {
-    let (mut at, mut last) = (after.seq, first);
-    while at < up_to.seq {
-        let history = gateway.broker().history();
+    (mut at, up_to): (Seq, Seq),
+) -> Result<Option<Head>, Problem> {
+    let history = gateway.broker().history();
+    let mut last = None;
+    while at < up_to {
         let page = history.read(from, at, FORK_PAGE_BYTES).await?;
+        if page.is_empty() {
+            // Deleted meanwhile.
+            return Err(Problem::no_room(from.as_str()));
+        }
         let mut updates = Vec::new();
         for run in &page {
             for record in run.records() {
                 let record = record.map_err(|damage| Problem::damaged(from, at.next(), damage))?;
                 at = record.seq;
-                if at <= up_to.seq && record.draft.kind == RecordKind::Update {
+                if at <= up_to && record.draft.kind == RecordKind::Update {
                     updates.push((RecordKind::Update, record.draft.payload));
                 }
             }
         }
-        if page.is_empty() {
-            break;
-        }
-        last = gateway.broker().write(to, updates).await?;
+        last = Some(gateway.broker().write(to, updates).await?);
     }
     Ok(last)
 }

@@ -129,9 +129,11 @@ pub(crate) async fn state(
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let body = match format {
-            Format::Update => encoded(history.document_at(&room, head.seq).await?).await?,
+            Format::Update => {
+                encoded(&gateway, history.document_at(&room, head.seq).await?).await?
+            }
             Format::Json | Format::Text => {
-                written(history.shown_at(&room, head.seq).await?, format).await?
+                written(&gateway, history.shown_at(&room, head.seq).await?, format).await?
             }
         };
         ([(header::CONTENT_TYPE, format.content_type())], body).into_response()
@@ -151,20 +153,25 @@ pub(crate) fn etag(head: Head, format: &str) -> String {
 }
 
 /// Encodes a document, where it holds up nothing else.
-async fn encoded(folded: Folded) -> Result<bytes::Bytes, Problem> {
-    let encoding = tokio::task::spawn_blocking(move || folded.document.encode());
-    encoding.await.map_err(|_| Problem::restarting())
+async fn encoded(gateway: &Gateway, folded: Folded) -> Result<bytes::Bytes, Problem> {
+    let document = folded.document;
+    let share = gateway.past_memory().take(document.memory_bytes())?;
+    let encoding = tokio::task::spawn_blocking(move || document.encode());
+    let encoded = encoding.await.map_err(|_| Problem::restarting())?;
+    Ok(share.with(encoded)?)
 }
 
 /// Writes what a document showed, where it holds up nothing else.
-async fn written(shown: Shown, format: Format) -> Result<bytes::Bytes, Problem> {
+async fn written(gateway: &Gateway, shown: Shown, format: Format) -> Result<bytes::Bytes, Problem> {
+    let share = gateway.past_memory().take(shown.memory_bytes())?;
     let writing = tokio::task::spawn_blocking(move || {
         Ok::<_, Problem>(match format {
             Format::Text => shown.text()?.into(),
             Format::Json | Format::Update => shown.json()?.to_string().into(),
         })
     });
-    writing.await.map_err(|_| Problem::restarting())?
+    let written = writing.await.map_err(|_| Problem::restarting())??;
+    Ok(share.with(written)?)
 }
 
 /// Says where an answer stands. Before the first record there is no time.
@@ -353,8 +360,11 @@ pub(crate) async fn diff(
             "the stretch ends before it begins: from is later than to".into(),
         ));
     }
+    let memory = gateway.past_memory();
     let now = history.shown_at(&room, to.seq).await?;
+    let _now = memory.take(now.memory_bytes())?;
     let past = history.shown_at(&room, from.seq).await?;
+    let _past = memory.take(past.memory_bytes())?;
     let comparing = tokio::task::spawn_blocking(move || now.changes_since(&past));
     let changes = comparing.await.map_err(|_| Problem::restarting())??;
     let place = |head: Head| {

@@ -7,6 +7,9 @@
 //! playback stands, as `{"seq", "at", "paused", "speed", "end"}`. A Yjs document cannot go back, so
 //! seeking to an earlier moment is answered with `"reset": true`, and then with the whole state as
 //! it was: the client begins a new document.
+//!
+//! What cannot be played is refused on the socket, as everywhere: it is accepted, and closed with a
+//! code and the reason.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,11 +35,14 @@ use super::past;
 use super::problem::Problem;
 use super::rooms::RoomPath;
 use super::sockets;
-use crate::Gateway;
+use crate::budget::Share;
+use crate::connection::Connection;
 use crate::connection::framing::Incoming;
 use crate::limits::{CLOSE_TIME, PLAY_BATCH_BYTES, READ_BYTES, RECORDS_PAGE_BYTES, WRITE_STALL};
+use crate::talk::yjs::Yjs;
 use crate::websocket::frame::{self, Frames};
 use crate::websocket::handshake;
+use crate::{Gateway, not_yjs};
 
 /// How playback begins.
 #[derive(Debug, Default, Deserialize)]
@@ -70,12 +76,23 @@ pub(crate) async fn play(
         let detail = "connect with a y-websocket client, or read the room's records";
         return Problem::upgrade_required(detail.into()).into_response();
     }
-    match begin(&gateway, path, request.uri().query().unwrap_or_default()).await {
-        Ok(player) => {
-            sockets::upgrade_to(gateway, request, |socket, early| player.run(socket, early))
+    let begun = begin(&gateway, path, request.uri().query().unwrap_or_default()).await;
+    sockets::upgrade_to(gateway, request, |socket, early| async move {
+        match begun {
+            Ok(player) => player.run(socket, early).await,
+            Err(problem) => refuse(socket, &problem).await,
         }
-        Err(problem) => problem.into_response(),
-    }
+    })
+}
+
+/// Says on the socket why nothing is played. Gives its close code.
+async fn refuse(socket: TcpStream, problem: &Problem) -> u16 {
+    let (code, reason) = problem.refusal();
+    tracing::info!(code = code.code(), reason, "a watcher was refused");
+    let now = Instant::now();
+    let connection: Connection<TcpStream, Frames, Yjs> =
+        Connection::refused(socket, code, &reason, now);
+    connection.await.code
 }
 
 async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player, Problem> {
@@ -83,10 +100,8 @@ async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player,
         .map_err(|error| Problem::bad_request(error.to_string()))?;
     let (room, span) = past::open(gateway, path).await?;
     let history = gateway.broker().history();
-    if history.kind_of(&room) != replay::Kind::Yjs {
-        return Err(Problem::bad_request(format!(
-            "{room} is not a Yjs room, and only those can be watched as one"
-        )));
+    if let Some(why) = not_yjs(history.kind_of(&room)) {
+        return Err(Problem::not_yjs(why));
     }
     let from = query
         .from
@@ -112,6 +127,7 @@ async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player,
         )));
     }
     let folded = history.document_at(&room, from.seq).await?;
+    let share = gateway.past_memory().take(folded.document.memory_bytes())?;
     let now = Instant::now();
     let mut player = Player {
         gateway: gateway.clone(),
@@ -120,6 +136,7 @@ async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player,
         to: to.seq,
         skip_idle: query.skip_idle.unwrap_or(false),
         folded,
+        share,
         at: from,
         speed,
         pace: Pace::new(from.at, now, speed),
@@ -143,6 +160,8 @@ struct Player {
     to: Seq,
     skip_idle: bool,
     folded: Folded,
+    /// What the document and what waits to be written take.
+    share: Share,
     /// The last record that has been played.
     at: Head,
     speed: f64,
@@ -186,6 +205,7 @@ impl Player {
                 let reason = format!("the past cannot be read: {problem:?}");
                 self.close(CloseCode::Internal, &reason);
             }
+            self.take_share();
             if !self.out.is_empty() {
                 let out = std::mem::take(&mut self.out);
                 let written = timeout(WRITE_STALL, socket.write_all(&out)).await;
@@ -214,6 +234,19 @@ impl Player {
                     self.close(CloseCode::Restart, "the server is restarting, come back soon");
                 }
             }
+        }
+    }
+
+    /// Takes as much of the memory for the past as it needs by now, or ends the session.
+    fn take_share(&mut self) {
+        let bytes = self.folded.document.memory_bytes() + self.out.len();
+        if self.closing.is_none()
+            && let Err(used_up) = self.share.resize(bytes)
+        {
+            // What was to be written does not fit either.
+            self.out = Vec::new();
+            let (code, reason) = Problem::from(used_up).refusal();
+            self.close(code, &reason);
         }
     }
 
@@ -373,6 +406,11 @@ impl Player {
         let head = history.resolve(&self.room, &self.span, moment).await?;
         let back = head.seq < self.at.seq;
         let next = history.document_at(&self.room, head.seq).await?;
+        // The two documents stand beside each other for a moment.
+        let _both = self
+            .gateway
+            .past_memory()
+            .take(next.document.memory_bytes())?;
         if !back {
             let payload = next
                 .document

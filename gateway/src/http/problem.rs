@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use broker::RoomError;
 use protocol::envelope::Damage;
 use protocol::ids::NameError;
-use protocol::{RoomName, Seq};
+use protocol::{CloseCode, RoomName, Seq};
 use replay::{DocumentError, FoldError, MomentError, StretchError};
 use serde::Serialize;
 use storage::ReadError;
@@ -18,7 +18,10 @@ use crate::access::caller::Refusal;
 use crate::access::revoked::RevokeError;
 use crate::access::rule::Denied;
 use crate::access::token::{BadToken, SigningError};
+use crate::budget::UsedUp;
+use crate::limits::PAST_BYTES;
 use crate::quota::visitors::seconds_up;
+use crate::talk::mount::Refused;
 
 /// What went wrong, for a person and for a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -121,6 +124,31 @@ impl Problem {
             "not_text",
             "The room holds no text",
             format!("{room} is not in a space of kind \"text\", so a text cannot be put into it"),
+        )
+    }
+
+    /// 409: a Yjs session for a room of another kind, and why there is none.
+    #[must_use]
+    pub fn not_yjs(why: &str) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "not_yjs",
+            "The room holds no Yjs document",
+            why.to_owned(),
+        )
+    }
+
+    /// 410: a fork of an opaque room that begins after a Seq.
+    #[must_use]
+    pub fn forked_from(room: &RoomName, start: Seq) -> Self {
+        Self::new(
+            StatusCode::GONE,
+            "trimmed",
+            "The records have been trimmed",
+            format!(
+                "the history of {room} begins after seq {start}, and an opaque document cannot be \
+                 forked without its first records"
+            ),
         )
     }
 
@@ -244,6 +272,21 @@ impl Problem {
             "The configuration could not be read again, and the one before stays",
             why,
         )
+    }
+
+    /// How a socket is closed that asked for this: permanently (44xx), unless coming back may help.
+    pub(crate) fn refusal(&self) -> Refused {
+        let code = match self.status {
+            401 => CloseCode::Unauthenticated,
+            403 => CloseCode::Forbidden,
+            404 => CloseCode::NoRoom,
+            409 | 410 => CloseCode::Conflict,
+            429 => CloseCode::OverQuota,
+            400..=499 => CloseCode::BadMessage,
+            503 => CloseCode::TryLater,
+            _ => CloseCode::Internal,
+        };
+        (code, self.detail.clone())
     }
 
     /// 426: the address speaks WebSocket only.
@@ -406,6 +449,18 @@ impl From<FoldError> for Problem {
                 error.to_string(),
             ),
         }
+    }
+}
+
+impl From<UsedUp> for Problem {
+    fn from(_: UsedUp) -> Self {
+        let most = PAST_BYTES >> 20;
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "past_full",
+            "Too much of the past is being read",
+            format!("reading the past may take {most} MiB, and others are using them; try again"),
+        )
     }
 }
 

@@ -1,18 +1,25 @@
 //! What the routes answer, asked without a socket.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use broker::{Broker, Limits, Snapshots};
-use protocol::CloseCode;
+use bytes::Bytes;
+use protocol::record::Kind as RecordKind;
+use protocol::{CloseCode, RoomName, Seq};
 use replay::{History, Kind, Stores};
-use storage::{SledLog, SledOptions};
+use storage::archive::{Archive, Archiver, ArchiverOptions, Contents, Options, Snapshot};
+use storage::memory::MemoryLog;
+use storage::{Batch, Entry, Log, SledLog, SledOptions};
 use tower::ServiceExt;
 
 use super::*;
 use crate::access::revoked::Revocations;
 use crate::access::{Auth, Keeper};
+use crate::limits::PAST_BYTES;
 use crate::webtransport::Door;
 use crate::{Space, Spaces};
 
@@ -23,13 +30,16 @@ fn gateway(folder: &Path, min_free_bytes: u64) -> Gateway {
         ..SledOptions::default()
     };
     let log = SledLog::open(folder, options).unwrap();
+    gateway_on(Stores::of_log(Arc::new(log)))
+}
+
+fn gateway_on(stores: Stores) -> Gateway {
     let kind_of = |space: &str| match space {
         "text" => Kind::Text,
         "blob" => Kind::Opaque,
         _ => Kind::Yjs,
     };
-    let stores = Stores::of_log(std::sync::Arc::new(log));
-    let history = History::new(stores, std::sync::Arc::new(kind_of));
+    let history = History::new(stores, Arc::new(kind_of));
     let broker = Broker::new(history, Snapshots::none(), Limits::default());
     let spaces = Spaces::from([
         ("pit".to_owned(), Space::open(Kind::Yjs)),
@@ -245,4 +255,313 @@ async fn a_text_that_cannot_be_put_is_refused_by_name() {
     let refused = gateway.socket_room("text", "notes").unwrap_err();
     assert_eq!(refused.0, protocol::CloseCode::Conflict);
     gateway.broker().log().close().await;
+}
+
+/// A Yjs update of client 1: under the key `clock` of a map comes a string of so many bytes.
+fn update(clock: u8, bytes: usize) -> Bytes {
+    let mut out = vec![1, 1, 1, clock, 0x28, 1, 3];
+    out.extend_from_slice(b"map");
+    out.extend_from_slice(&[1, b'a' + clock, 1, 119]);
+    let mut left = bytes;
+    while left >= 0x80 {
+        out.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+    out.resize(out.len() + bytes, b'x');
+    out.push(0);
+    out.into()
+}
+
+/// A gateway to rooms whose records up to `start` are gone, with a snapshot that stands for them.
+async fn retained(rooms: &[(&str, Vec<Bytes>)], start: u64) -> Gateway {
+    let whole = gateway_on(Stores::of_log(Arc::new(MemoryLog::new())));
+    let (log, start) = (MemoryLog::new(), Seq::new(start));
+    let mut snapshots = Vec::new();
+    for (name, updates) in rooms {
+        let room = RoomName::parse(name).unwrap();
+        for update in updates {
+            let items = vec![(RecordKind::Update, update.clone())];
+            whole.broker().write(&room, items).await.unwrap();
+        }
+        let history = whole.broker().history();
+        let folded = history.document_at(&room, start).await.unwrap();
+        let created = history.span(&room).await.unwrap().created;
+        let runs = history.read(&room, start, usize::MAX).await.unwrap();
+        let mut entries = vec![Entry::Begin(room.clone(), folded.head, created)];
+        entries.extend(runs.into_iter().map(|run| Entry::Run(room.clone(), run)));
+        log.append(Batch { entries }).await.unwrap();
+        snapshots.push(Snapshot {
+            head: folded.head,
+            kind: history.kind_of(&room).code(),
+            title: None,
+            clients: folded.clients.encode().into(),
+            created,
+            content: folded.document.encode(),
+            room,
+        });
+    }
+    let log: Arc<dyn Log> = Arc::new(log);
+    let beside = Archive::open("memory://", Options::default())
+        .await
+        .unwrap();
+    let options = ArchiverOptions {
+        contents: Contents::SnapshotsOnly,
+        ..ArchiverOptions::default()
+    };
+    let archiver = Archiver::start(Arc::clone(&log), beside.clone(), options, Arc::new(()));
+    assert!(
+        snapshots
+            .into_iter()
+            .all(|snapshot| archiver.offer(snapshot))
+    );
+    archiver.flush(Duration::from_secs(60)).await.unwrap();
+    gateway_on(Stores {
+        snapshots: Some(beside),
+        ..Stores::of_log(log)
+    })
+}
+
+async fn fork(gateway: &Gateway, room: &str, seq: u64, to: &str) -> (StatusCode, String) {
+    let path = format!("/api/v1/rooms/{room}/fork");
+    let body = format!("{{\"seq\":{seq},\"to\":\"{to}\"}}");
+    let request = Request::post(path).body(Body::from(body)).unwrap();
+    let response = router(gateway.clone()).oneshot(request).await.unwrap();
+    let status = response.status();
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// What a room shows at a moment, as JSON.
+async fn shows(gateway: &Gateway, room: &str, seq: u64) -> serde_json::Value {
+    let room = RoomName::parse(room).unwrap();
+    let history = gateway.broker().history();
+    let shown = history.shown_at(&room, Seq::new(seq)).await.unwrap();
+    shown.json().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_holds_the_moment_or_is_refused() {
+    // More than one record holds, from the eighth on; in the last room, from before the start on.
+    let large = |most: usize| (0..9).map(|clock| update(clock, most)).collect::<Vec<_>>();
+    let opaque = (0..9).map(|n| Bytes::from(vec![n; 10])).collect();
+    let rooms = [
+        ("pit/small", large(10)),
+        ("pit/large", large(2 << 20)),
+        ("pit/too-large", large(6 << 20)),
+        ("blob/opaque", opaque),
+    ];
+    let gateway = retained(&rooms, 3).await;
+    for (room, seq, records) in [
+        ("pit/small", 3, 2),
+        ("pit/small", 9, 2),
+        ("pit/large", 4, 2),
+        ("pit/large", 9, 8),
+    ] {
+        let to = format!("{room}-{seq}");
+        let (status, body) = fork(&gateway, room, seq, &to).await;
+        assert_eq!(status, StatusCode::CREATED, "{to}: {body}");
+        let there = shows(&gateway, &to, u64::MAX).await;
+        assert_eq!(
+            there["map"].as_object().map(serde_json::Map::len),
+            Some(seq as usize),
+            "{to}"
+        );
+        assert!(there == shows(&gateway, room, seq).await, "{to}");
+        let (state, _) = gateway
+            .broker()
+            .room(&RoomName::parse(&to).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(state.head.seq, Seq::new(records), "{to}");
+    }
+    for (room, seq, status, code, why) in [
+        ("pit/large", 2, StatusCode::GONE, "trimmed", "up to seq 3"),
+        (
+            "pit/too-large",
+            9,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "not_possible",
+            "16777216",
+        ),
+        ("blob/opaque", 3, StatusCode::GONE, "trimmed", "after seq 3"),
+        ("blob/opaque", 9, StatusCode::GONE, "trimmed", "after seq 3"),
+    ] {
+        let to = format!("{room}-{seq}");
+        let (told, body) = fork(&gateway, room, seq, &to).await;
+        assert_eq!(told, status, "{to}: {body}");
+        assert!(
+            body.contains(&format!("\"code\":\"{code}\"")) && body.contains(why),
+            "{body}"
+        );
+        let (state, _) = gateway
+            .broker()
+            .room(&RoomName::parse(&to).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(state.head, protocol::Head::EMPTY, "nothing is left of {to}");
+    }
+    // Before everything there was nothing, in any kind of room.
+    let (status, body) = fork(&gateway, "blob/opaque", 0, "blob/empty").await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
+    assert_eq!(
+        shows(&gateway, "blob/empty", 9).await,
+        serde_json::json!([])
+    );
+}
+
+/// Writes updates to a new Yjs room.
+async fn written(gateway: &Gateway, room: &str, updates: impl IntoIterator<Item = Bytes>) {
+    let items = updates
+        .into_iter()
+        .map(|update| (RecordKind::Update, update));
+    let room = RoomName::parse(room).unwrap();
+    gateway
+        .broker()
+        .write(&room, items.collect())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_past_takes_in_memory_is_bounded() {
+    const ROOM: &str = "/api/v1/rooms/pit/a";
+    let gateway = gateway_on(Stores::of_log(Arc::new(MemoryLog::new())));
+    written(&gateway, "pit/a", [update(0, 5_000), update(1, 5_000)]).await;
+    let memory = gateway.past_memory();
+    // Answers that nobody reads are there, and are counted.
+    let request = || {
+        Request::get(format!("{ROOM}/state?seq=1"))
+            .body(Body::empty())
+            .unwrap()
+    };
+    let unread = router(gateway.clone()).oneshot(request()).await.unwrap();
+    assert_eq!(unread.status(), StatusCode::OK);
+    let length = unread.headers()[header::CONTENT_LENGTH]
+        .to_str()
+        .unwrap()
+        .parse();
+    assert_eq!(Ok(memory.taken()), length);
+    assert!(memory.taken() > 5_000);
+    let others = memory.take(PAST_BYTES - memory.taken() - 1_000).unwrap();
+    for (method, what) in [
+        ("GET", "state?seq=1"),
+        ("GET", "state?seq=1&format=json"),
+        ("GET", "diff?from=1&to=2"),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{ROOM}/{what}"));
+        let request = request.body(Body::empty()).unwrap();
+        let refused = router(gateway.clone()).oneshot(request).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{what}");
+        assert_eq!(refused.headers()[header::RETRY_AFTER], "1", "{what}");
+        let body = to_bytes(refused.into_body(), 1 << 20).await.unwrap();
+        assert!(
+            body.windows(9).any(|part| part == b"past_full"),
+            "{what}: {body:?}"
+        );
+    }
+    for what in ["restore", "fork"] {
+        let request = Request::post(format!("{ROOM}/{what}")).body(Body::from("{\"seq\":1}"));
+        let refused = router(gateway.clone())
+            .oneshot(request.unwrap())
+            .await
+            .unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{what}");
+    }
+    // It is given back, by those who were refused too.
+    drop(unread);
+    drop(others);
+    assert_eq!(memory.taken(), 0);
+    let (status, _, _) = ask(&gateway, "GET", &format!("{ROOM}/state?seq=1&format=json")).await;
+    assert_eq!((status, memory.taken()), (StatusCode::OK, 0));
+}
+
+/// A socket that is opened for playback, and everything that comes on it to its end.
+async fn playback(server: std::net::SocketAddr, path: &str) -> tokio::net::TcpStream {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(server).await.unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    assert!(
+        head.starts_with(b"HTTP/1.1 101"),
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
+    socket
+}
+
+/// The code and reason of the close frame that comes at the end of a socket.
+async fn closed(socket: tokio::net::TcpStream) -> (u16, String) {
+    let closed = tokio::time::timeout(Duration::from_secs(20), close_frame(socket)).await;
+    closed.expect("it is closed in time")
+}
+
+async fn close_frame(mut socket: tokio::net::TcpStream) -> (u16, String) {
+    use tokio::io::AsyncReadExt;
+    let mut last = (0, Vec::new());
+    while last.0 != 0x88 {
+        let kind = socket.read_u8().await.unwrap();
+        let length = match socket.read_u8().await.unwrap() {
+            126 => u64::from(socket.read_u16().await.unwrap()),
+            127 => socket.read_u64().await.unwrap(),
+            short => u64::from(short),
+        };
+        let mut body = vec![0; length as usize];
+        socket.read_exact(&mut body).await.unwrap();
+        last = (kind, body);
+    }
+    let (code, reason) = last.1.split_at(2);
+    (
+        u16::from_be_bytes([code[0], code[1]]),
+        String::from_utf8_lossy(reason).into_owned(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn playback_takes_its_share_of_the_memory_or_ends() {
+    const PLAY: &str = "/api/v1/rooms/pit/a/play";
+    let gateway = gateway_on(Stores::of_log(Arc::new(MemoryLog::new())));
+    written(
+        &gateway,
+        "pit/a",
+        (0..3).map(|clock| update(clock, 100_000)),
+    )
+    .await;
+    let listener = crate::server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(crate::server::serve(gateway.clone(), listener));
+    let memory = gateway.past_memory();
+    let held = |least: usize| {
+        let memory = memory.clone();
+        async move {
+            while memory.taken() < least {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    // It stands at its end, and holds what it shows.
+    let watching = playback(address, &format!("{PLAY}?from=1&to=1")).await;
+    held(100_000).await;
+    let others = memory.take(PAST_BYTES - memory.taken() - 10_000).unwrap();
+    let refused = closed(playback(address, &format!("{PLAY}?from=2")).await).await;
+    assert_eq!(refused.0, 1013, "{refused:?}");
+    assert!(refused.1.contains("256 MiB"), "{refused:?}");
+    // One that fits at first, and grows over what is left.
+    let growing = closed(playback(address, &format!("{PLAY}?from=0&speed=10000")).await).await;
+    assert_eq!(growing.0, 1013, "{growing:?}");
+    drop(others);
+    drop(watching);
+    while memory.taken() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    serving.abort();
 }

@@ -14,7 +14,7 @@ use super::archiver::{Step, Stop, Work};
 use super::catalogue::Room;
 use super::index::EntryKind;
 use super::report::Published;
-use super::segment::{SegmentBuilder, SegmentId};
+use super::segment::SegmentBuilder;
 use super::settings::Contents;
 use super::{ArchiveError, Snapshot};
 use crate::log::{ReadError, RoomRow, RoomState};
@@ -251,17 +251,23 @@ impl Work {
         if row.state.deleted && self.options.contents == Contents::SnapshotsOnly && !known() {
             return Ok(());
         }
+        let mut baseless = self.baseless(name);
         if let Some(head) = erased {
             // A snapshot at a cut is what the rest folds on; at an erasure there is nothing.
             let kind = if self.goes_on(name, &row.state).await? {
+                baseless = Some(head);
                 EntryKind::Cut
             } else {
+                baseless = None;
                 EntryKind::Erasure
             };
             let created = row.state.created;
             let packing = self.packing(packing);
             packing.builder.push_floor(name, kind, head, created);
             packing.reached.insert(name.clone(), at);
+        }
+        if let Some(start) = baseless {
+            self.base(name, start, packing).await?;
         }
         if self.options.contents == Contents::SnapshotsOnly {
             return Ok(());
@@ -350,6 +356,71 @@ impl Work {
         })
     }
 
+    /// Packs and compresses a snapshot, where that holds nobody up. One that is over its limits is
+    /// left out.
+    async fn push_snapshot(
+        &mut self,
+        packing: &mut Option<Packing>,
+        snapshot: Snapshot,
+    ) -> Result<(), Stop> {
+        self.packing(packing);
+        let Some(mut taken) = packing.take() else {
+            return Ok(());
+        };
+        let packed = tokio::task::spawn_blocking(move || {
+            if let Err(error) = taken.builder.push_snapshot(&snapshot) {
+                tracing::warn!(room = %snapshot.room, %error, "a snapshot cannot be archived");
+            }
+            taken
+        });
+        let Ok(taken) = packed.await else {
+            return Err(ArchiveError::Stopped.into());
+        };
+        *packing = Some(taken);
+        Ok(())
+    }
+
+    /// Where a room of the archive begins whose first records are gone, if there is no snapshot there.
+    fn baseless(&self, name: &RoomName) -> Option<Head> {
+        let catalogue = self.archive.inner.catalogue.read();
+        let room = catalogue.rooms.get(name)?;
+        let start = room.floor.filter(|floor| !floor.erased)?.head;
+        let first = room.snapshots.first().map(|(head, _)| *head);
+        (first != Some(start)).then_some(start)
+    }
+
+    /// Packs the snapshot at a room's `start`, which stands for the records that are gone: a new
+    /// archive of a log that was restored gets it from nowhere else.
+    async fn base(
+        &mut self,
+        name: &RoomName,
+        start: Head,
+        packing: &mut Option<Packing>,
+    ) -> Result<(), Stop> {
+        let Some(bases) = &self.options.bases else {
+            return Ok(());
+        };
+        if !bases.snapshots(name).contains(&start) {
+            return Ok(());
+        }
+        let base = bases.snapshot(name, start.seq).await;
+        match base {
+            Ok(Some(snapshot)) => {
+                self.push_snapshot(packing, snapshot).await?;
+                self.put_full(packing).await
+            }
+            Ok(None) => Ok(()),
+            // The records are archived all the same, and the next round tries again.
+            Err(error) => {
+                tracing::warn!(
+                    room = %name, seq = %start.seq, %error,
+                    "the snapshot that a room begins with cannot be read"
+                );
+                Ok(())
+            }
+        }
+    }
+
     async fn put_full(&mut self, packing: &mut Option<Packing>) -> Result<(), Stop> {
         let full = (packing.as_ref())
             .is_some_and(|packing| packing.builder.bytes() >= self.options.segment_bytes);
@@ -368,24 +439,12 @@ impl Work {
             let bytes = snapshot.bytes();
             match self.judge(&snapshot, packing.as_ref()).await {
                 Ok(Verdict::Right) => {
-                    let packing = self.packing(packing);
-                    packing.snapshot_bytes += bytes;
-                    let mut builder = std::mem::replace(
-                        &mut packing.builder,
-                        SegmentBuilder::new(SegmentId {
-                            epoch: 0,
-                            counter: 0,
-                        }),
-                    );
-                    let packed = tokio::task::spawn_blocking(move || {
-                        // Its limits were checked when it was offered.
-                        let _ = builder.push_snapshot(&snapshot);
-                        builder
-                    });
-                    let Ok(builder) = packed.await else {
-                        return Err(ArchiveError::Stopped.into());
-                    };
-                    packing.builder = builder;
+                    // Its limits were checked when it was offered.
+                    if let Err(stop) = self.push_snapshot(packing, snapshot).await {
+                        result = Err(stop);
+                        break;
+                    }
+                    self.packing(packing).snapshot_bytes += bytes;
                 }
                 Ok(Verdict::Early) => early.push_back(snapshot),
                 Ok(Verdict::Known) => self.shared.release(bytes),

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use protocol::{RoomName, Seq};
 
+use super::Archive;
 #[cfg(test)]
 use super::archiver::Step;
 
@@ -49,6 +50,9 @@ pub struct ArchiverOptions {
     pub keep_local: Option<Duration>,
     /// The highest Seq up to which a room may be trimmed; [`Seq::ZERO`] forbids it.
     pub trim_floor: Arc<dyn Fn(&RoomName) -> Seq + Send + Sync>,
+    /// Snapshots that stand for first records that are gone: an archive that lacks the one a room
+    /// begins with is given it from here.
+    pub bases: Option<Archive>,
     /// How long a space's history is kept.
     pub retention: Arc<dyn Fn(&str) -> Retention + Send + Sync>,
     /// Bytes of snapshots that may wait, unless a single one is larger.
@@ -85,6 +89,7 @@ impl Default for ArchiverOptions {
             roll_at_bytes: 16 << 20,
             keep_local: None,
             trim_floor: Arc::new(|_| Seq::ZERO),
+            bases: None,
             retention: Arc::new(|_| Retention::All),
             snapshot_queue_bytes: 64 << 20,
             small_segment_bytes: 8 << 20,

@@ -193,6 +193,8 @@ async fn who_may_do_what_over_http() {
             ("GET", "/records", "", 1, 200),
             ("GET", "/timeline", "", 1, 200),
             ("GET", "/diff?from=0&to=1", "", 1, 200),
+            ("GET", "/presence", "", 1, 200),
+            ("GET", "/clients", "", 1, 200),
             ("GET", "/play", "", 1, 426),
             ("PUT", "/text", "a", 2, 409),
             ("POST", "/restore", "{\"seq\":1}", 3, 200),

@@ -543,6 +543,18 @@ async fn a_room_whose_first_records_are_gone_goes_with_its_snapshot() {
     let restored = folder.join("restored");
     let _ = well(&["restore", "--archive", &archive, "--data", text(&restored)]).ok();
     holds(&restored);
+    // A server on what was restored fills an archive of its own, from which it all comes back.
+    let mut heir = Server::new("sled");
+    copy(&restored, heir.folder());
+    let own = url(&folder.join("an archive of its own"));
+    heir.set_arguments(["--archive", &own]);
+    heir.start_again();
+    assert!(heir.stop().success(), "{}", heir.stderr());
+    let _ = well(&["archive", "verify", "--archive", &own]).ok();
+    let twice = folder.join("restored twice");
+    let _ = well(&["restore", "--archive", &own, "--data", text(&twice)]).ok();
+    holds(&twice);
+
     let export = folder.join("all.jsonl");
     let ran = well(&["export", "--to", text(&export), "--archive", &archive]);
     let gone = format!("the records of {room} up to seq {start} are not here");
@@ -765,16 +777,25 @@ async fn kill_9_leaves_log_and_archive_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_is_found_or_does_no_harm() {
     let cases = setting("PAST_FLIPS", 24);
-    let mut world = World::start("");
+    let mut world = World::start("[spaces.blob]\nkind = \"opaque\"\n");
     write(world.at(), "doc/large", 1, 0..30, 20_000).await;
     write(world.at(), "doc/small", 2, 0..10, 50).await;
+    let secrets = world.folder.path().join("secrets");
+    let line = |n: usize| format!("{n} {}\n", "secret".repeat(3_000));
+    fs::write(&secrets, (0..30).map(line).collect::<String>()).expect("a file");
+    let server = format!("ws://{}/well", world.at());
+    let send = ["send", "blob/secret", "--server", &server];
+    let _ = well_with_input(&send, &secrets).ok();
     world.stop();
     let said = world.verify();
-    assert!(
-        !said.contains("0 snapshots read\narchive") && said.contains("archive:"),
-        "{said}"
-    );
-    let rooms = ["doc/large", "doc/small"];
+    // Of both kinds of document, beside the log and in the archive.
+    for read in [
+        "0 records and 2 snapshots read",
+        "70 records and 2 snapshots read",
+    ] {
+        assert!(said.contains(read), "{said}");
+    }
+    let rooms = ["doc/large", "doc/small", "blob/secret"];
     let logs = rooms.map(|room| log(world.data(), room));
     let states = rooms.map(|room| well(&["state", room, "--data", world.data()]).ok());
     let mut random = StdRng::seed_from_u64(seed());

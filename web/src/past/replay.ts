@@ -12,7 +12,7 @@
  */
 
 import type * as Y from "yjs";
-import { fetchKeyframe, fetchRecords, fetchTimeline, GONE, PastError, pastUrl, seqAtTime, type Room } from "../api/past";
+import { fetchKeyframe, fetchRecords, fetchTimeline, GONE, NOT_FOUND, PastError, pastUrl, seqAtTime, type Room } from "../api/past";
 import { UNREACHABLE, type Problem } from "../api/problem";
 import { Film } from "./film";
 import type { TypedMoment } from "./moment";
@@ -46,8 +46,6 @@ export interface ReplayView {
   /** Why the moment under the handle cannot be had now; it is tried again. */
   readonly trouble: Problem | null;
   readonly live: Live;
-  /** A link asked for a moment that is gone; the first one that is there is shown instead. */
-  readonly trimmed: boolean;
 }
 
 export const BUCKETS = 240;
@@ -74,12 +72,13 @@ export class Replay {
     fetching: false,
     trouble: null,
     live: "off",
-    trimmed: false,
   };
   private readonly listeners = new Set<() => void>();
   private ended = false;
   private frameAsked = 0;
   private fetchBeganMs: number | null = null;
+  /** Where the history began when a moment of it was gone. */
+  private goneAt: number | null = null;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private refreshTimer: ReturnType<typeof setTimeout> | undefined;
   private stream: EventSource | null = null;
@@ -288,10 +287,14 @@ export class Replay {
         this.fetchBeganMs = null;
         if (this.ended || film !== this.film) return;
         if (error instanceof DOMException && error.name === "AbortError") return this.ask();
-        if (error instanceof PastError && (error.status === GONE || error.status === 404)) return void this.open();
+        const status = error instanceof PastError ? error.status : 0;
+        // Retention has been here: the history begins elsewhere. If it does not, there is no hurry.
+        const moved = status === GONE && this.goneAt !== this.start;
+        if (status === GONE) this.goneAt = this.start;
+        if (status === NOT_FOUND || moved) return void this.open();
         this.show({ trouble: problemIn(error) });
         clearTimeout(this.retryTimer);
-        this.retryTimer = setTimeout(() => this.ask(), RETRY_MS);
+        this.retryTimer = setTimeout(() => (status === GONE ? void this.open() : this.ask()), RETRY_MS);
       });
   }
 
@@ -316,7 +319,7 @@ export class Replay {
         keyframes: timeline.kind === "yjs",
       });
       this.projector = new Projector(this.film);
-      this.show({ phase: { at: "ready" }, timeline, doc: null, trimmed: timeline.trimmedTo > 0 && wanted < timeline.from });
+      this.show({ phase: { at: "ready" }, timeline, doc: null });
       this.move(wanted);
     } catch (error) {
       if (this.ended) return;

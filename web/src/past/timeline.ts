@@ -37,6 +37,11 @@ export interface Timeline {
   readonly marks: readonly Mark[];
 }
 
+/** Whether the first records are gone, so that the room was not empty at `from`. */
+export function isCut({ trimmedTo }: Timeline): boolean {
+  return trimmedTo > 0;
+}
+
 export function readTimeline(value: unknown): Timeline | null {
   if (!isRecord(value) || typeof value["from"] !== "number" || typeof value["to"] !== "number") return null;
   const time = (key: string): number => (typeof value[key] === "string" ? Date.parse(value[key]) : 0);

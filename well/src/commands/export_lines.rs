@@ -4,7 +4,8 @@
 //! its place, as `FILE.part`, and renamed when it is whole and synced; an object appears when its
 //! last part has been uploaded. An export that was interrupted goes on with `FILE.part`: it is
 //! compared with the log room by room, and cut off where the two part, so that what has been
-//! written meanwhile is in it.
+//! written meanwhile is in it. One to an object begins anew: the parts of an upload cannot be read
+//! back before it is finished, so there is nothing to compare.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, Write};

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use anyhow::bail;
 use clap::Args;
 use protocol::{Head, RoomName, Run, Seq};
-use replay::document;
+use replay::{Kind, document};
 use storage::Log;
 use storage::archive::{Archive, ArchivedLog};
 
@@ -218,13 +218,13 @@ async fn compare(
 }
 
 /// Whether two documents of one version, whose encodings differ, hold and show the same.
-fn is_same(kind: replay::Kind, a: &dyn replay::Document, b: &dyn replay::Document) -> bool {
+fn is_same(kind: Kind, a: &dyn replay::Document, b: &dyn replay::Document) -> bool {
     let nothing = document::new(kind).version();
     let holds = |a: &dyn replay::Document, b: &dyn replay::Document| {
         let whole = b.diff(&nothing);
         whole.is_ok_and(|whole| a.adds_nothing(&whole).unwrap_or(false))
     };
-    holds(a, b) && holds(b, a) && (kind != replay::Kind::Text || a.json() == b.json())
+    holds(a, b) && holds(b, a) && (kind != Kind::Text || a.json() == b.json())
 }
 
 /// Whether a snapshot is what folding gives.
@@ -233,7 +233,7 @@ async fn check_snapshot(
     head: Head,
     archive: &Archive,
     document: &mut Option<Box<dyn replay::Document>>,
-    kind: replay::Kind,
+    kind: Kind,
     faults: &mut Faults,
 ) -> anyhow::Result<()> {
     let snapshot = match archive.snapshot(room, head.seq).await {
@@ -250,6 +250,16 @@ async fn check_snapshot(
             return Ok(());
         }
     };
+    let of = Kind::from_code(snapshot.kind).map_or("unknown", Kind::name);
+    if of != kind.name() {
+        faults.add(&format!(
+            "{room} at seq {}: the snapshot is of a document of kind {of}, and the room's space is \
+             configured to hold {} (--config says where)",
+            head.seq,
+            kind.name()
+        ))?;
+        return Ok(());
+    }
     let loaded = document::load(kind, &snapshot.content);
     let same = match (&loaded, &*document) {
         (Ok(loaded), Some(folded)) => {
@@ -269,4 +279,111 @@ async fn check_snapshot(
         *document = loaded.ok();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use protocol::record::{Author, Draft, RunBuilder};
+    use protocol::{SessionId, Timestamp};
+    use replay::{History, Stores};
+    use storage::archive::{Archiver, ArchiverOptions, Contents, Options, Snapshot};
+    use storage::memory::MemoryLog;
+    use storage::{Batch, Entry};
+
+    use super::*;
+
+    const RECORDS: u8 = 20;
+
+    /// A room of opaque payloads with a snapshot at its end that holds `payloads`, as `well verify`
+    /// sees it: how many faults it has.
+    async fn faults_with(payloads: Vec<Bytes>) -> u64 {
+        let room = RoomName::parse("blob/secret").unwrap();
+        let mut run = RunBuilder::new(Head::EMPTY);
+        for n in 0..RECORDS {
+            let draft = Draft {
+                author: Author {
+                    user: None,
+                    session: SessionId::new(1),
+                    site: None,
+                },
+                op_id: None,
+                base: None,
+                kind: protocol::Kind::Update,
+                payload: payload(n),
+            };
+            run.push(Timestamp::from_micros(u64::from(n)), &draft);
+        }
+        let run = run.finish().unwrap();
+        let head = run.after();
+        let log = MemoryLog::new();
+        let entries = vec![Entry::Run(room.clone(), run)];
+        log.append(Batch { entries }).await.unwrap();
+        let log: Arc<dyn Log> = Arc::new(log);
+        let mut document = document::new(Kind::Opaque);
+        document.integrate(&payloads);
+        let snapshot = Snapshot {
+            room: room.clone(),
+            head,
+            kind: Kind::Opaque.code(),
+            title: None,
+            clients: replay::Clients::none(true).encode().into(),
+            created: Timestamp::from_micros(0),
+            content: document.encode(),
+        };
+        let beside = Archive::open("memory://", Options::default())
+            .await
+            .unwrap();
+        let options = ArchiverOptions {
+            contents: Contents::SnapshotsOnly,
+            ..ArchiverOptions::default()
+        };
+        let archiver = Archiver::start(Arc::clone(&log), beside.clone(), options, Arc::new(()));
+        assert!(archiver.offer(snapshot));
+        archiver.flush(Duration::from_secs(60)).await.unwrap();
+        let stores = Stores {
+            snapshots: Some(beside.clone()),
+            ..Stores::of_log(Arc::clone(&log))
+        };
+        let opened = Opened {
+            history: History::new(stores, Arc::new(|_| Kind::Opaque)),
+            log,
+            archive: None,
+            snapshots: Some(beside),
+        };
+        let mut faults = Faults::default();
+        let bar = indicatif::ProgressBar::hidden();
+        check_room(&opened, &room, &mut faults, &bar).await.unwrap();
+        faults.count
+    }
+
+    fn payload(n: u8) -> Bytes {
+        vec![n; 100].into()
+    }
+
+    /// Its checksums are right, and nobody can read it: only the records say what it must hold.
+    #[tokio::test]
+    async fn an_opaque_snapshot_that_is_not_what_was_written_is_found() {
+        let all: Vec<Bytes> = (0..RECORDS).map(payload).collect();
+        assert_eq!(faults_with(all.clone()).await, 0);
+        let mut changed = all.clone();
+        changed[7] = [&all[7][..99], &[0]].concat().into();
+        let mut swapped = all.clone();
+        swapped.swap(3, 4);
+        let mut short = all.clone();
+        short.pop();
+        let mut long = all.clone();
+        long.push(payload(0));
+        for (what, payloads) in [
+            ("a changed bit", changed),
+            ("another order", swapped),
+            ("one too few", short),
+            ("one too many", long),
+        ] {
+            assert_eq!(faults_with(payloads).await, 1, "{what}");
+        }
+    }
 }

@@ -795,6 +795,60 @@ async fn a_room_that_began_in_the_middle_keeps_the_snapshot_it_begins_with() {
     }
 }
 
+/// The archive gets it from the store beside the log by itself, also when it has gone without before;
+/// and a log that is restored from that archive begins with it again.
+#[tokio::test(start_paused = true)]
+async fn an_archive_is_given_the_snapshots_that_rooms_begin_with() {
+    let mut world = World::new();
+    let a = room("doc/a");
+    world.write(&a, 20, 100).await;
+    let base = world.snapshot(&a, 12);
+    let tail = world.log.read(&a, Seq::new(12), usize::MAX).await.unwrap();
+    world.log = MemoryLog::new();
+    let begin = Entry::Begin(a.clone(), base.head, base.created);
+    let mut entries = vec![begin];
+    entries.extend(tail.into_iter().map(|run| Entry::Run(a.clone(), run)));
+    world.log.append(Batch { entries }).await.unwrap();
+
+    let beside = Archive::on(Arc::new(InMemory::new()), "beside", Options::default());
+    let options = ArchiverOptions {
+        contents: Contents::SnapshotsOnly,
+        ..small()
+    };
+    let log: Arc<dyn Log> = Arc::new(world.log.clone());
+    let beside = Archiver::start(log, beside.await.unwrap(), options, Arc::new(()));
+    assert!(beside.offer(base.clone()));
+    beside.flush(PATIENCE).await.unwrap();
+
+    // Without the store nobody has it to give.
+    let archiver = world.archiver(small()).await;
+    archiver.flush(PATIENCE).await.unwrap();
+    assert_eq!(archiver.archive().snapshots(&a), []);
+    drop(archiver);
+    let old = std::mem::replace(&mut world.store, Arc::new(InMemory::new()));
+    for store in [Arc::clone(&world.store), old] {
+        world.store = store;
+        let options = ArchiverOptions {
+            bases: Some(beside.archive().clone()),
+            ..small()
+        };
+        let archiver = world.archiver(options).await;
+        archiver.flush(PATIENCE).await.unwrap();
+        archiver.flush(PATIENCE).await.unwrap();
+        assert_eq!(archiver.status().snapshots, 1, "it is given once");
+        drop(archiver);
+        let archive = world.archive().await;
+        assert_eq!(archive.snapshots(&a), [base.head]);
+        let found = archive.snapshot(&a, base.head.seq).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&base));
+        assert!(archive.verify(|_| ()).await.unwrap().is_whole());
+        let back = MemoryLog::new();
+        restore(&archive, &back, |_| ()).await.unwrap();
+        let state = back.state(&a).await.unwrap();
+        assert_eq!(state, world.log.state(&a).await.unwrap());
+    }
+}
+
 /// A name that was deleted before the archive ever had it is not free after a restore.
 #[tokio::test(start_paused = true)]
 async fn a_room_that_came_and_went_between_two_rounds_stays_deleted() {

@@ -4,6 +4,7 @@ import { useEffect, useMemo } from "react";
 import { clockText, dayText } from "../../past/moment";
 import type { PastRecord } from "../../past/records";
 import type { Replay, ReplayView } from "../../past/replay";
+import { isCut } from "../../past/timeline";
 import { authorName, colourVariable, type Palette } from "./authors";
 import styles from "./DocumentView.module.css";
 import { showReplayHandle } from "./test-handle";
@@ -12,14 +13,15 @@ const ROWS = 120;
 const PREVIEW_BYTES = 64;
 
 export function RecordsView({ replay, view, palette }: { replay: Replay; view: ReplayView; palette: Palette }) {
-  const { seq } = view;
+  const { seq, timeline } = view;
+  const gone = timeline !== null && isCut(timeline);
   useEffect(() => showReplayHandle(replay, null), [replay]);
   // The latest first: what the handle stands at is in sight.
   // eslint-disable-next-line react-hooks/exhaustive-deps -- records come in with the Seq
   const rows = useMemo(() => [...replay.records(seq - ROWS + 1, seq)].reverse(), [replay, seq, view.record]);
   return (
     <div className={styles.scroll} tabIndex={0} role="region" aria-label="The records up to this moment" data-testid="records">
-      {rows.length === 0 ? <p className={styles.empty}>Nothing is written at this moment.</p> : null}
+      {rows.length === 0 ? <p className={styles.empty}>{gone ? "What was written up to here is kept in a snapshot only, and is not listed." : "Nothing is written at this moment."}</p> : null}
       <ol className={styles.records} reversed>
         {rows.map((record) => (
           <li key={record.seq} data-seq={record.seq}>

@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef, useState, type ReactNode, type SubmitEvent } from "react";
+import { useEffect, useMemo, useRef, useState, type SubmitEvent } from "react";
 import { Link, useLocation } from "wouter";
 import { Button, IconButton, join } from "../../design/Button";
 import { copyText } from "../../design/copy-text";
@@ -7,11 +7,12 @@ import { Mark } from "../../design/Mark";
 import { clockText, dayText, fieldText, readMoment } from "../../past/moment";
 import { fasterThan, slowerThan, SPEEDS } from "../../past/pace";
 import type { Replay, ReplayView } from "../../past/replay";
-import { Scale } from "../../past/timeline";
+import { isCut, Scale, type Timeline } from "../../past/timeline";
 import { replayPath } from "../../room/replay-path";
 import { pitPath, type Role } from "../../room/slug";
 import { authorName, colourVariable, paletteOf, type Palette } from "./authors";
 import { DocumentView, useContentKind } from "./DocumentView";
+import { Legend } from "./Legend";
 import { PitPicture } from "./PitPicture";
 import { RecordsView } from "./RecordsView";
 import styles from "./ReplayBoard.module.css";
@@ -80,7 +81,7 @@ export function ReplayBoard({ replay, view, role }: BoardProps) {
               {record === null ? null : (
                 <span className={styles.author}>
                   <span className={styles.dot} style={{ backgroundColor: `var(${colourVariable(palette, record.author)})` }} />
-                  {authorName(record.author)}
+                  <span className={styles.authorName}>{authorName(record.author)}</span>
                 </span>
               )}
             </div>
@@ -120,21 +121,21 @@ export function ReplayBoard({ replay, view, role }: BoardProps) {
                 <input type="checkbox" checked={view.skipIdle} onChange={(event) => replay.setSkipIdle(event.target.checked)} data-testid="skip-idle" />
                 <span>Skip idle</span>
               </label>
-              <Button className={styles.small} onClick={() => setDialog("events")} disabled={timeline === null} data-testid="events-open">
+              <Button className={styles.small} onClick={() => setDialog("events")} disabled={timeline === null} aria-label="Events and authors" data-testid="events-open">
                 <Icon name="list" /> <span>Events</span>
               </Button>
               <Jump replay={replay} nearMs={record?.atMs ?? timeline?.toMs ?? 0} />
               <IconButton icon="help" label="Keys" shortcut="?" className={styles.help} onClick={() => setDialog("keys")} data-testid="help-open" />
             </div>
           </div>
-          <Legend view={view} palette={palette} />
+          <Legend timeline={timeline} palette={palette} className={styles.legend} />
         </section>
       </div>
 
       {dialog === "restore" ? <RestoreDialog replay={replay} view={view} onClose={close} /> : null}
       {dialog === "fork" ? <ForkDialog replay={replay} view={view} onClose={close} onForked={(url) => go(url)} /> : null}
       {dialog === "export" ? <ExportDialog replay={replay} view={view} onClose={close} /> : null}
-      {dialog === "events" && timeline !== null ? <EventsDialog timeline={timeline} onGoTo={(seq) => replay.goTo(seq)} onClose={close} /> : null}
+      {dialog === "events" && timeline !== null ? <EventsDialog timeline={timeline} palette={palette} onGoTo={(seq) => replay.goTo(seq)} onKeys={() => setDialog("keys")} onClose={close} /> : null}
       {dialog === "keys" ? <KeysDialog onClose={close} /> : null}
     </main>
   );
@@ -142,11 +143,11 @@ export function ReplayBoard({ replay, view, role }: BoardProps) {
 
 function Place({ view: { timeline, seq } }: { view: ReplayView }) {
   if (timeline === null) return <span>Reading the timeline…</span>;
-  if (seq <= timeline.from) return <span>Before the first record</span>;
+  if (seq <= timeline.from && !isCut(timeline)) return <span>Before the first record</span>;
   return (
-    <span>
+    <span className={styles.place}>
       <span className={styles.wide}>Record </span>
-      {seq.toLocaleString()} of {timeline.to.toLocaleString()}
+      {seq.toLocaleString()} <span className={styles.of}>of {timeline.to.toLocaleString()}</span>
     </span>
   );
 }
@@ -159,10 +160,10 @@ function Picture({ replay, view, palette }: { replay: Replay; view: ReplayView; 
   return <DocumentView replay={replay} view={view} kind={kind} />;
 }
 
-function Messages({ view: { trouble, trimmed, timeline, phase } }: { view: ReplayView }) {
+function Messages({ view: { trouble, timeline, phase, seq } }: { view: ReplayView }) {
   const text =
     trouble !== null ? `${trouble.title}. Trying again…`
-    : trimmed && timeline !== null ? `What was written before record ${(timeline.from + 1).toLocaleString()} is no longer kept.`
+    : timeline !== null && isCut(timeline) && seq <= timeline.from ? beginning(timeline)
     : null;
   return (
     <>
@@ -176,6 +177,11 @@ function Messages({ view: { trouble, trimmed, timeline, phase } }: { view: Repla
       </div>
     </>
   );
+}
+
+/** What stands at the start of a room whose first records are gone. */
+function beginning({ from }: Timeline): string {
+  return `The history begins at record ${(from + 1).toLocaleString()}. Retention has removed what was before; this is the room after record ${from.toLocaleString()}.`;
 }
 
 function LivePill({ live, atEnd, onEnd }: { live: ReplayView["live"]; atEnd: boolean; onEnd: () => void }) {
@@ -247,23 +253,6 @@ function Jump({ replay, nearMs }: { replay: Replay; nearMs: number }) {
         </p>
       )}
     </form>
-  );
-}
-
-/** Who wrote most. */
-function Legend({ view: { timeline }, palette }: { view: ReplayView; palette: Palette }): ReactNode {
-  const authors = timeline?.authors ?? [];
-  const named = authors.filter(({ author }) => author !== null && palette.has(author)).slice(0, 8);
-  const others = authors.reduce((sum, { records }) => sum + records, 0) - named.reduce((sum, { records }) => sum + records, 0);
-  return (
-    <ul className={styles.legend} aria-label="Authors">
-      {[...named, ...(others > 0 ? [{ author: null, records: others }] : [])].map(({ author, records }) => (
-        <li key={author ?? ""}>
-          <span className={styles.dot} style={{ backgroundColor: `var(${colourVariable(palette, author)})` }} />
-          {authorName(author)} <span className={styles.count}>{records.toLocaleString()}</span>
-        </li>
-      ))}
-    </ul>
   );
 }
 

@@ -6,10 +6,12 @@ import { Dialog } from "../../design/Dialog";
 import { Icon } from "../../design/Icon";
 import { clockText, dayText } from "../../past/moment";
 import type { Replay, ReplayView } from "../../past/replay";
-import type { Timeline } from "../../past/timeline";
+import { isCut, type Timeline } from "../../past/timeline";
 import { contentKind } from "../../past/content";
+import type { Palette } from "./authors";
 import styles from "./dialogs.module.css";
 import { pitAsPng, pitAsSvg, saveBlob } from "./export";
+import { Legend } from "./Legend";
 import { markName } from "./marks";
 import { SHORTCUTS } from "./shortcuts";
 
@@ -128,12 +130,22 @@ export function ExportDialog({ replay, view, onClose }: DialogProps) {
 
 const EVENTS_MAX = 300;
 
-export function EventsDialog({ timeline, onGoTo, onClose }: { timeline: Timeline; onGoTo: (seq: number) => void; onClose: () => void }) {
+interface EventsProps {
+  readonly timeline: Timeline;
+  readonly palette: Palette;
+  readonly onGoTo: (seq: number) => void;
+  readonly onKeys: () => void;
+  readonly onClose: () => void;
+}
+
+/** What happened beside edits, and who wrote; from here also to what has no place on a small screen. */
+export function EventsDialog({ timeline, palette, onGoTo, onKeys, onClose }: EventsProps) {
   const [withSnapshots, setWithSnapshots] = useState(false);
   const marks = timeline.marks.filter(({ kind }) => withSnapshots || kind !== "snapshot").slice(-EVENTS_MAX).reverse();
   const snapshots = timeline.marks.filter(({ kind }) => kind === "snapshot").length;
   return (
-    <Dialog title="Events" onClose={onClose} testid="events">
+    <Dialog title="Events and authors" onClose={onClose} testid="events">
+      <Legend timeline={timeline} palette={palette} />
       {snapshots > 0 ? (
         <label className={styles.check}>
           <input type="checkbox" checked={withSnapshots} onChange={(event) => setWithSnapshots(event.target.checked)} />
@@ -162,6 +174,11 @@ export function EventsDialog({ timeline, onGoTo, onClose }: { timeline: Timeline
           </li>
         ))}
       </ul>
+      <div className={styles.actions}>
+        <Button onClick={onKeys} data-testid="keys-open">
+          <Icon name="help" /> Keys
+        </Button>
+      </div>
     </Dialog>
   );
 }
@@ -197,7 +214,10 @@ function useMoment({ seq, record, timeline }: ReplayView): { seq: number; head: 
   const [moment] = useState({
     seq,
     head: timeline?.to ?? seq,
-    text: record === null ? "the very beginning, when it was empty" : `${dayText(record.atMs)}, ${clockText(record.atMs, false)} (record ${seq.toLocaleString()})`,
+    text:
+      record !== null ? `${dayText(record.atMs)}, ${clockText(record.atMs, false)} (record ${seq.toLocaleString()})`
+      : timeline !== null && isCut(timeline) ? `where its history begins (record ${seq.toLocaleString()})`
+      : "the very beginning, when it was empty",
   });
   return moment;
 }
