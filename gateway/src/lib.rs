@@ -14,6 +14,7 @@
 //! | [`server`] | accepting connections, and ending |
 //! | [`stream`] | messages on a stream of bytes |
 //! | [`talk`] | dialects, each with the rooms that its client is in |
+//! | [`tls`] | TLS over TCP |
 //! | [`websocket`] | handshake and frames |
 //! | [`webtransport`] | sessions over QUIC, and their certificates |
 
@@ -28,6 +29,7 @@ mod resumes;
 pub mod server;
 pub mod stream;
 pub mod talk;
+pub mod tls;
 pub mod websocket;
 pub mod webtransport;
 

@@ -211,12 +211,20 @@ pub(crate) struct Archive {
     pub(crate) keep_local: Option<Duration>,
 }
 
-/// The certificate that WebTransport serves; without one it makes its own.
+/// The certificate that is served over TCP and over QUIC. Without one HTTP is plain, and WebTransport
+/// makes its own.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
+    /// Whether TCP is encrypted too: not where a proxy before the server does that.
+    #[serde(default = "yes")]
+    pub(crate) http: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// What a space's rooms are like.
@@ -467,7 +475,8 @@ impl ServeArgs {
             self.pits.over(&mut pit.limits).context("limits of pits")?;
         }
         let told = self.allow_open.or(file.allow_open).unwrap_or(false);
-        if !listen.ip().is_loopback() && !told {
+        let encrypted = file.tls.as_ref().is_some_and(|tls| tls.http);
+        if !listen.ip().is_loopback() && !encrypted && !told {
             refuse_open(listen, &spaces)?;
         }
         let defaults = Limits::default();
@@ -532,8 +541,9 @@ fn refuse_open(listen: SocketAddr, spaces: &BTreeMap<String, Space>) -> anyhow::
     }
     bail!(
         "{listen} can be reached from other machines, and anyone who reaches it may read and write \
-         the rooms of these spaces: {}. Say access = \"token\" or \"create-with-token\" in each, \
-         listen on a loopback address, or say --allow-open",
+         the rooms of these spaces, unencrypted: {}. Say access = \"token\" or \
+         \"create-with-token\" in each, serve TLS ([tls]), listen on a loopback address, or say \
+         --allow-open",
         open.join(", ")
     )
 }
