@@ -34,6 +34,7 @@ pub mod websocket;
 pub mod webtransport;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use access::Keeper;
+use access::origin::Origins;
 use access::rule::Access;
 use budget::Budget;
 use http::problem::Problem;
@@ -72,6 +74,7 @@ struct Inner {
     reload: OnceLock<Reload>,
     visitors: Arc<Visitors>,
     proxies: RwLock<Arc<[IpNet]>>,
+    local: AtomicBool,
     has_archive: bool,
     webtransport: Door,
     places: Places,
@@ -90,6 +93,7 @@ impl Space {
             kind,
             access: Access::Open,
             limits: SpaceLimits::NONE,
+            origins: Origins::Own,
         }
     }
 }
@@ -100,7 +104,7 @@ type Reload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub type Spaces = BTreeMap<String, Space>;
 
 /// What a space is to whoever comes to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
     /// What its rooms hold.
     pub kind: replay::Kind,
@@ -108,6 +112,8 @@ pub struct Space {
     pub access: Access,
     /// How much there may be of what.
     pub limits: SpaceLimits,
+    /// Which pages may speak to it, beside the server's own.
+    pub origins: Origins,
 }
 
 /// A gateway, as long as it is there.
@@ -157,6 +163,7 @@ impl Gateway {
             reload: OnceLock::new(),
             visitors: Arc::default(),
             proxies: RwLock::new([].into()),
+            local: AtomicBool::new(false),
             has_archive,
             webtransport,
             places: Places::new(),
@@ -213,7 +220,7 @@ impl Gateway {
 
     /// A space, if it is configured.
     pub(crate) fn space(&self, name: &str) -> Option<Space> {
-        self.inner.spaces.read().get(name).copied()
+        self.inner.spaces.read().get(name).cloned()
     }
 
     /// How much memory reading the past may take.
@@ -235,6 +242,16 @@ impl Gateway {
     /// Goes on with other proxies that are trusted to say for whom they ask.
     pub fn set_trusted_proxies(&self, proxies: Vec<IpNet>) {
         *self.inner.proxies.write() = proxies.into();
+    }
+
+    /// Says that only this machine reaches the server: pages of this machine may then speak to it.
+    pub fn set_local(&self) {
+        self.inner.local.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether only this machine reaches the server.
+    pub(crate) fn is_local(&self) -> bool {
+        self.inner.local.load(Ordering::Relaxed)
     }
 
     /// The proxies that are trusted.

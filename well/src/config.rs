@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use broker::{Limits, SnapshotRule};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
+use gateway::access::origin::Origins;
 use gateway::access::rule::Access;
 use gateway::quota::SpaceLimits;
 use ipnet::IpNet;
@@ -169,6 +170,7 @@ impl Config {
                 kind: space.kind,
                 access: space.access,
                 limits: space.limits,
+                origins: space.origins.clone(),
             };
             (name.clone(), space)
         });
@@ -228,27 +230,30 @@ const fn yes() -> bool {
 }
 
 /// What a space's rooms are like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Space {
     pub(crate) kind: replay::Kind,
     pub(crate) access: Access,
     pub(crate) limits: SpaceLimits,
+    pub(crate) origins: Origins,
     pub(crate) snapshots: SnapshotRule,
     pub(crate) retention: Retention,
 }
 
 impl Space {
     /// A whiteboard that anyone may begin: small, and with little for each address.
-    const PIT: Self = Self {
-        limits: SpaceLimits::PIT,
-        ..Self::of_kind(replay::Kind::Yjs)
-    };
+    const fn pit() -> Self {
+        let mut pit = Self::of_kind(replay::Kind::Yjs);
+        pit.limits = SpaceLimits::PIT;
+        pit
+    }
 
     const fn of_kind(kind: replay::Kind) -> Self {
         Self {
             kind,
             access: Access::Open,
             limits: SpaceLimits::NONE,
+            origins: Origins::Own,
             snapshots: SnapshotRule {
                 records: None,
                 after: None,
@@ -306,6 +311,7 @@ struct FileSpace {
     /// As it was, or `yjs`.
     kind: Option<FileKind>,
     access: Option<Access>,
+    origins: Option<Origins>,
     updates_per_minute: Option<Limit<u32>>,
     bytes_per_minute: Option<Limit<ByteSize>>,
     max_update: Option<ByteSize>,
@@ -555,7 +561,7 @@ pub(crate) fn spaces(path: Option<&Path>) -> anyhow::Result<BTreeMap<String, Spa
 
 fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<String, Space>> {
     let mut spaces = BTreeMap::from([
-        ("pit".to_owned(), Space::PIT),
+        ("pit".to_owned(), Space::pit()),
         ("doc".to_owned(), Space::of_kind(replay::Kind::Yjs)),
         ("text".to_owned(), Space::of_kind(replay::Kind::Text)),
     ]);
@@ -563,7 +569,7 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
         protocol::RoomName::new(&space, "name")
             .with_context(|| format!("[spaces.{space}] in the configuration"))?;
         let retention = settings.retention.as_ref().map(FileRetention::read);
-        let known = spaces.get(&space).copied();
+        let known = spaces.get(&space).cloned();
         let known = known.unwrap_or_else(|| Space::of_kind(replay::Kind::Yjs));
         let limits = settings.limits(known.limits);
         let limits = limits.with_context(|| format!("[spaces.{space}] in the configuration"))?;
@@ -571,6 +577,7 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
             kind: settings.kind.map_or(known.kind, Into::into),
             access: settings.access.unwrap_or(known.access),
             limits,
+            origins: settings.origins.unwrap_or(known.origins),
             snapshots: SnapshotRule {
                 records: settings.snapshot_records,
                 after: settings.snapshot_after,

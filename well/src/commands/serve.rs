@@ -57,6 +57,9 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let spaces = config.gateway_spaces();
     let gateway = Gateway::new(broker, exporter.clone(), keeper, spaces, has_archive, door);
     gateway.set_trusted_proxies(config.trusted_proxies.clone());
+    if address.ip().is_loopback() {
+        gateway.set_local();
+    }
     let encrypting = tls.clone();
     let reloaded = gateway.downgrade();
     gateway.on_reload(move || {
