@@ -91,7 +91,7 @@ pub enum Denied {
         room: RoomName,
     },
     /// The token's role does not suffice.
-    #[error("a token of role {} is needed to {} {room}, and this one is a {has}'s", action.least_role(), action.verb())]
+    #[error("a token of role {} is needed to {} {room}, and this one is of role {has}", action.least_role(), action.verb())]
     Role {
         /// What was wanted.
         action: Action,

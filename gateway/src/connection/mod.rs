@@ -469,8 +469,10 @@ mod tests {
     use protocol::dialect::{Command, Event, PresenceEntry};
     use protocol::{Role, RoomName, SessionId, Site};
     use replay::{History, Kind};
+    use std::io;
     use storage::memory::MemoryLog;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
     use tokio::task::JoinHandle;
 
     use super::*;
@@ -572,5 +574,64 @@ mod tests {
         let ended = reading.await.unwrap();
         assert_eq!(ended.code, CloseCode::TooLarge.code());
         assert!(ended.reason.contains("at most"), "{}", ended.reason);
+    }
+
+    /// A transport that keeps what is written until it is flushed, as TLS does when its socket is full.
+    struct Keeping {
+        inner: DuplexStream,
+        kept: Vec<u8>,
+    }
+
+    impl Transport for Keeping {
+        const BUFFERS: bool = true;
+    }
+
+    impl AsyncRead for Keeping {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.inner).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Keeping {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.kept.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let this = &mut *self;
+            while !this.kept.is_empty() {
+                let written = ready!(Pin::new(&mut this.inner).poll_write(cx, &this.kept))?;
+                this.kept.drain(..written);
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.inner).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_transport_keeps_is_flushed() {
+        let broker = broker();
+        // Narrower than what is said, so that a flush has to go on when its peer has read.
+        let (mut client, inner) = tokio::io::duplex(3);
+        let now = Instant::now();
+        let talk = Yjs::new(join(&broker, 1), Admission::of_tests(), now);
+        let kept = Vec::new();
+        let socket = Keeping { inner, kept };
+        let connection = tokio::spawn(Connection::<_, Lengths, _>::new(socket, &[], talk, now));
+        let first = tokio::time::timeout(PING_AFTER / 2, message(&mut client)).await;
+        assert_eq!(first.expect("it is flushed"), [0, 0, 1, 0]);
+        connection.abort();
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, OriginalUri, Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -69,10 +70,14 @@ pub(super) fn guarded(
 async fn guard(
     State((gateway, action)): State<(Gateway, Action)>,
     Extension(caller): Extension<Caller>,
-    Path(path): Path<HashMap<String, String>>,
+    path: Result<Path<HashMap<String, String>>, PathRejection>,
     request: Request<Body>,
     next: Next,
 ) -> Response {
+    let Path(path) = match path {
+        Ok(path) => path,
+        Err(error) => return Problem::bad_request(error.body_text()).into_response(),
+    };
     let part = |name| path.get(name).map_or("", String::as_str);
     let room = match gateway.room(part("space"), part("name")) {
         Ok(room) => room,

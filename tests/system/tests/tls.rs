@@ -14,7 +14,7 @@ use system_tests::server::Server;
 use system_tests::socket::Socket;
 use system_tests::wire;
 use system_tests::{until, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -150,51 +150,6 @@ async fn every_client_works_over_tls() {
     within(PATIENCE, "an ack", ticket.acked())
         .await
         .expect("it is stored");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_a_document_reaches_a_slow_reader_by_itself() {
-    let (server, _folder, trusted) = server("");
-    let address = server.address();
-    let there = tunnel(address, &trusted).await;
-    let mut writer = Socket::connect(there, "/yjs/doc/a")
-        .await
-        .expect("a handshake");
-    writer.sync().await.expect("it is in");
-    let large = wire::update(1, 0, 12_000_000);
-    writer
-        .send(&wire::update_message(&large))
-        .await
-        .expect("it is sent");
-    within(PATIENCE, "an ack", writer.settle(1))
-        .await
-        .expect("it is stored");
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket
-        .set_recv_buffer_size(16 << 10)
-        .expect("a small buffer");
-    let stream = socket.connect(address).await.expect("a connection");
-    let connector = connector(&trusted, rustls::ALL_VERSIONS, &["http/1.1"]);
-    let name = ServerName::try_from("localhost").expect("a name");
-    let mut reader = connector.connect(name, stream).await.expect("a handshake");
-    let handshake = system_tests::socket::handshake(address, "/yjs/doc/a");
-    reader
-        .write_all(handshake.as_bytes())
-        .await
-        .expect("it is sent");
-    let asks = system_tests::socket::frame(true, 2, wire::STEP_1);
-    reader.write_all(&asks).await.expect("it is sent");
-    // Slower than the server writes, so that its socket is full when it has written the last of it; and
-    // sooner than its next ping, which would push that out.
-    let mut read = 0;
-    let mut buffer = vec![0; 16 << 10];
-    within(Duration::from_secs(12), "the whole document", async {
-        while read < large.len() {
-            tokio::time::sleep(Duration::from_micros(500)).await;
-            read += reader.read(&mut buffer).await.expect("it goes on");
-        }
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
