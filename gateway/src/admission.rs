@@ -69,6 +69,19 @@ impl Gateway {
         Ok(rule::decide(grant, action, room, space.access, exists)?)
     }
 
+    /// The most that a session of somebody would be in a room that exists. Nothing is counted.
+    pub(crate) async fn role_in(&self, caller: &Caller, room: &RoomName) -> Result<Role, Refusal> {
+        let (space, _) = self.examine(caller, room, false).await?;
+        let grant = caller.grant()?.map(AsRef::as_ref);
+        Ok(rule::session_role(
+            grant,
+            Role::Creator,
+            room,
+            space.access,
+            true,
+        )?)
+    }
+
     /// Whether a room stands in the list for the holder of `grant`.
     pub(crate) fn lists(&self, grant: Option<&Arc<Grant>>, room: &RoomName) -> bool {
         let Some(space) = self.space(room.space()) else {

@@ -169,6 +169,19 @@ export function drawingIn(update) {
   return doc.getArray("strokes").toJSON();
 }
 
+/**
+ * Makes a link in the open share dialog.
+ * @param {Page} page
+ * @param {"viewer" | "editor"} role
+ */
+export async function makeLink(page, role) {
+  await page.getByTestId(`${role}-role`).check({ force: true });
+  await page.getByTestId("link-time").selectOption({ label: "1 day" });
+  await page.getByTestId("make-link").click();
+  await page.locator(`[data-testid=made][data-role=${role}]`).first().waitFor();
+  return page.getByTestId("made-link").inputValue();
+}
+
 /** @param {string} url */
 export function slugOf(url) {
   const slug = new URL(url).pathname.split("/").at(-1);

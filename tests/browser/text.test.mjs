@@ -245,7 +245,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
     await picture(one.page, `text-${look}`);
     const width = await one.page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(width <= options.viewport.width, `the page is ${width} wide`);
-    for (const id of ["history", "undo", "redo", "people", "copy-link", "badge", "place", "transport"]) await reachable(one.page, id);
+    for (const id of ["history", "undo", "redo", "people", "share", "badge", "place", "transport"]) await reachable(one.page, id);
     await one.page.getByTestId("history").click();
     await one.page.getByTestId("replay").waitFor();
     assert.deepEqual([...one.mishaps, ...two.mishaps], []);

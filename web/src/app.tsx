@@ -17,6 +17,7 @@ if (location.pathname.startsWith("/pit/")) void loadPitPage();
 const loadReplayPage = () => import("./pages/replay/ReplayPage");
 const ReplayPage = lazy(loadReplayPage);
 if (location.pathname.startsWith("/replay/")) void loadReplayPage();
+const AdminPage = lazy(() => import("./pages/admin/AdminPage"));
 const loadTextPage = () => import("./pages/text/TextPage");
 const TextPage = lazy(loadTextPage);
 if (location.pathname.startsWith("/text/")) void loadTextPage();
@@ -29,6 +30,7 @@ export function App() {
           <Route path="/" component={LandingPage} />
           <Route path="/pit/:slug">{({ slug }) => <PitRoute segment={slug} />}</Route>
           <Route path="/replay/*">{() => <ReplayRoute />}</Route>
+          <Route path="/admin" component={AdminPage} />
           <Route path="/text/*">{() => <TextRoute />}</Route>
           <Route component={NotFoundPage} />
         </Switch>

@@ -3,6 +3,13 @@ import { createRoot } from "react-dom/client";
 import { App } from "./app";
 import "./design/tokens.css";
 import "./design/base.css";
+import { takeTokenFromAddress } from "./room/link";
+
+takeTokenFromAddress(Date.now());
+// A link that differs from this page's address only in its token does not load the page anew.
+window.addEventListener("hashchange", () => {
+  if (takeTokenFromAddress(Date.now())) location.reload();
+});
 
 const root = document.getElementById("root");
 if (root === null) throw new Error("index.html has no #root");

@@ -120,15 +120,30 @@ pub(crate) async fn list(
     Ok(Json(RoomsPage { rooms, next }).into_response())
 }
 
+/// One room, and what the caller may be in it.
+#[derive(Debug, Serialize)]
+struct RoomForCaller {
+    #[serde(flatten)]
+    room: RoomView,
+    /// The most that a session of the caller would be.
+    role: String,
+}
+
 /// `GET /rooms/{space}/{name}`: one room.
 pub(crate) async fn show(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     path: RoomPath,
 ) -> Result<Response, Problem> {
     let room = room_of(&gateway, path)?;
     let (state, info) = gateway.broker().room(&room).await?;
     exists(&room, &state)?;
-    Ok(Json(RoomView::new(&room, &state, info)).into_response())
+    let role = gateway.role_in(&caller, &room).await?;
+    let view = RoomForCaller {
+        room: RoomView::new(&room, &state, info),
+        role: role.to_string(),
+    };
+    Ok(Json(view).into_response())
 }
 
 /// `GET /rooms/{space}/{name}/snapshot`: the document as one binary update.

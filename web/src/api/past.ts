@@ -4,7 +4,8 @@ import { readRecords, type PastRecord } from "../past/records";
 import { readAuthoredText, readChanges, type AuthoredText, type TextChange } from "../past/text";
 import { readTimeline, type Timeline } from "../past/timeline";
 import { isRecord } from "../room/browser-storage";
-import { problemOf, UNREACHABLE, type Problem } from "./problem";
+import { bearer, roomPath, tokenOf } from "./ask";
+import { problemOf, SENSELESS, UNREACHABLE, type Problem } from "./problem";
 
 export interface Room {
   readonly space: string;
@@ -21,18 +22,26 @@ export class PastError extends Error {
   }
 }
 
-export const GONE = 410;
+export const UNAUTHORIZED = 401;
+export const FORBIDDEN = 403;
 export const NOT_FOUND = 404;
+export const GONE = 410;
 const TIMEOUT_MS = 20_000;
 
 export function pastUrl({ space, name }: Room, what: string, query: Readonly<Record<string, string | number>> = {}): string {
   const parameters = new URLSearchParams(Object.entries(query).map(([key, value]) => [key, String(value)]));
   const text = parameters.toString();
-  return `/api/v1/rooms/${encodeURIComponent(space)}/${encodeURIComponent(name)}/${what}${text === "" ? "" : `?${text}`}`;
+  return `${roomPath(space, name)}/${what}${text === "" ? "" : `?${text}`}`;
+}
+
+/** The same for what can show its token in no header: a link to a file, a stream of events. */
+export function pastUrlWithToken(room: Room, what: string, query: Readonly<Record<string, string | number>> = {}): string {
+  const token = tokenOf(room.space, room.name);
+  return pastUrl(room, what, token === null ? query : { ...query, token });
 }
 
 export async function fetchTimeline(room: Room, query: Readonly<Record<string, string | number>>, signal?: AbortSignal): Promise<Timeline> {
-  const response = await ask(pastUrl(room, "timeline", query), signal === undefined ? {} : { signal });
+  const response = await ask(room, pastUrl(room, "timeline", query), signal === undefined ? {} : { signal });
   const timeline = readTimeline(await response.json().catch(() => null));
   if (timeline === null) throw senseless(response.status);
   return timeline;
@@ -44,13 +53,13 @@ export async function seqAtTime(room: Room, at: string): Promise<number> {
 }
 
 export async function fetchKeyframe(room: Room, seq: number, signal: AbortSignal): Promise<Uint8Array> {
-  const response = await ask(pastUrl(room, "state", { seq, format: "update" }), { signal });
+  const response = await ask(room, pastUrl(room, "state", { seq, format: "update" }), { signal });
   return new Uint8Array(await response.arrayBuffer());
 }
 
 /** A text room's text at a moment, by authors. */
 export async function fetchText(room: Room, seq: number, signal: AbortSignal): Promise<AuthoredText> {
-  const response = await ask(pastUrl(room, "state", { seq, format: "json" }), { signal });
+  const response = await ask(room, pastUrl(room, "state", { seq, format: "json" }), { signal });
   const text = readAuthoredText(await response.json().catch(() => null));
   if (text === null) throw senseless(response.status);
   return text;
@@ -58,14 +67,14 @@ export async function fetchText(room: Room, seq: number, signal: AbortSignal): P
 
 /** What changed in a text room between two moments. */
 export async function fetchChanges(room: Room, from: number, to: number, signal: AbortSignal): Promise<readonly TextChange[]> {
-  const response = await ask(pastUrl(room, "diff", { from, to }), { signal });
+  const response = await ask(room, pastUrl(room, "diff", { from, to }), { signal });
   const changes = readChanges(await response.json().catch(() => null));
   if (changes === null) throw senseless(response.status);
   return changes;
 }
 
 export async function* fetchRecords(room: Room, from: number, to: number, signal: AbortSignal): AsyncGenerator<PastRecord> {
-  const response = await ask(pastUrl(room, "records", { from, to }), { signal, headers: { accept: "application/x-ndjson" } });
+  const response = await ask(room, pastUrl(room, "records", { from, to }), { signal, headers: { accept: "application/x-ndjson" } });
   if (response.body === null) throw senseless(response.status);
   yield* readRecords(response.body);
 }
@@ -86,7 +95,7 @@ export async function forkRoom(room: Room, seq: number): Promise<{ readonly url:
 }
 
 async function change(room: Room, what: string, seq: number): Promise<Record<string, unknown>> {
-  const response = await ask(pastUrl(room, what), {
+  const response = await ask(room, pastUrl(room, what), {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ seq }),
@@ -97,10 +106,12 @@ async function change(room: Room, what: string, seq: number): Promise<Record<str
   return body;
 }
 
-async function ask(url: string, init: RequestInit): Promise<Response> {
+type Asking = Omit<RequestInit, "headers"> & { readonly headers?: Readonly<Record<string, string>> };
+
+async function ask({ space, name }: Room, url: string, init: Asking): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(url, init);
+    response = await fetch(url, { ...init, headers: { ...init.headers, ...bearer(tokenOf(space, name)) } });
   } catch (error) {
     if (init.signal?.aborted === true && !(error instanceof DOMException && error.name === "TimeoutError")) throw error;
     throw new PastError(UNREACHABLE, 0);
@@ -110,5 +121,5 @@ async function ask(url: string, init: RequestInit): Promise<Response> {
 }
 
 function senseless(status: number): PastError {
-  return new PastError({ title: "The server's answer made no sense", detail: "Try again in a moment.", code: null }, status);
+  return new PastError(SENSELESS, status);
 }

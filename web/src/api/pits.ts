@@ -1,52 +1,25 @@
 import { isRecord } from "../room/browser-storage";
 import { slugOfPath } from "../room/slug";
-import { problemOf, UNREACHABLE, type Problem } from "./problem";
-
-export type StartedPit =
-  | { readonly ok: true; readonly slug: string }
-  | { readonly ok: false; readonly problem: Problem };
+import { tokenToCreate } from "../room/tokens";
+import { askFor, tokenOf, type Answer } from "./ask";
+import { roleHere, type RoleHere } from "./rooms";
 
 const TIMEOUT_MS = 10_000;
-/** How long a page waits to hear whether its pit exists before it opens it anyway. */
-const LOOK_TIMEOUT_MS = 3_000;
 /** Pits that this page has started itself. */
 const started = new Set<string>();
 
-/** Whether the server says that there is no such pit. Nobody answering is not that. */
-export async function pitIsMissing(slug: string): Promise<boolean> {
-  if (started.has(slug)) return false;
-  try {
-    const response = await fetch(`/api/v1/rooms/pit/${encodeURIComponent(slug)}`, {
-      headers: { accept: "application/json" },
-      signal: AbortSignal.timeout(LOOK_TIMEOUT_MS),
-    });
-    return response.status === 404 && (await problemOf(response)).code === "no_room";
-  } catch {
-    return false;
-  }
+/** Whether there is such a pit and what the page may be in it. Nobody answering is `unknown`. */
+export async function lookAtPit(slug: string, timeoutMs: number): Promise<RoleHere> {
+  if (started.has(slug)) return "unknown";
+  return roleHere({ space: "pit", name: slug }, tokenOf("pit", slug), timeoutMs);
 }
 
-/** `POST /api/v1/pits`: a new pit with a code nobody has used. */
-export async function startPit(): Promise<StartedPit> {
-  let response: Response;
-  try {
-    response = await fetch("/api/v1/pits", {
-      method: "POST",
-      headers: { accept: "application/json" },
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-  } catch {
-    return { ok: false, problem: UNREACHABLE };
-  }
-  if (!response.ok) return { ok: false, problem: await problemOf(response) };
-  const body: unknown = await response.json().catch(() => null);
-  const slug = isRecord(body) && typeof body["name"] === "string" ? slugOfPath(body["name"]) : null;
-  if (slug !== null) {
-    started.add(slug);
-    return { ok: true, slug };
-  }
-  return {
-    ok: false,
-    problem: { title: "The server's answer made no sense", detail: "It named no pit.", code: null },
-  };
+/** `POST /api/v1/pits`: a new pit with a code nobody has used. Gives the code. */
+export async function startPit(): Promise<Answer<string>> {
+  const token = tokenToCreate("pit", Date.now())?.token ?? null;
+  const answer = await askFor("/api/v1/pits", { method: "POST", token, timeoutMs: TIMEOUT_MS }, (body) =>
+    isRecord(body) && typeof body["name"] === "string" ? slugOfPath(body["name"]) : null,
+  );
+  if (answer.ok) started.add(answer.value);
+  return answer;
 }

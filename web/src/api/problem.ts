@@ -7,12 +7,15 @@ export interface Problem {
   readonly detail: string | null;
   /** Stable and machine readable; null when the answer was not a problem of ours. */
   readonly code: string | null;
+  /** When to come back, in seconds, as `Retry-After` says it. */
+  readonly retryAfterS: number | null;
 }
 
 export const UNREACHABLE: Problem = {
   title: "The Well cannot be reached",
   detail: "The server is not answering. Check your connection, then try again.",
   code: null,
+  retryAfterS: null,
 };
 
 export async function problemOf(response: Response): Promise<Problem> {
@@ -20,6 +23,7 @@ export async function problemOf(response: Response): Promise<Problem> {
     title: "The server could not do that",
     detail: `It answered with status ${response.status}.`,
     code: null,
+    retryAfterS: retryAfterOf(response),
   };
   try {
     const body: unknown = await response.json();
@@ -32,8 +36,22 @@ export async function problemOf(response: Response): Promise<Problem> {
       title: text("title") ?? fallback.title,
       detail: text("detail") ?? (text("title") === null ? fallback.detail : null),
       code: text("code"),
+      retryAfterS: fallback.retryAfterS,
     };
   } catch {
     return fallback;
   }
 }
+
+/** Seconds; a date is what our server never says. */
+function retryAfterOf(response: Response): number | null {
+  const said = response.headers.get("retry-after");
+  return said !== null && /^\d{1,9}$/.test(said) ? Number(said) : null;
+}
+
+export const SENSELESS: Problem = {
+  title: "The server's answer made no sense",
+  detail: "Try again in a moment.",
+  code: null,
+  retryAfterS: null,
+};

@@ -12,7 +12,7 @@
  */
 
 import type * as Y from "yjs";
-import { fetchKeyframe, fetchRecords, fetchTimeline, GONE, NOT_FOUND, PastError, pastUrl, seqAtTime, type Room } from "../api/past";
+import { fetchKeyframe, fetchRecords, fetchTimeline, FORBIDDEN, GONE, NOT_FOUND, PastError, pastUrlWithToken, seqAtTime, UNAUTHORIZED, type Room } from "../api/past";
 import { UNREACHABLE, type Problem } from "../api/problem";
 import { Film } from "./film";
 import type { TypedMoment } from "./moment";
@@ -364,7 +364,7 @@ export class Replay {
     if (this.stream !== null || this.ended) return;
     this.show({ live: "connecting" });
     // The browser comes back by itself and says which record it had last.
-    const stream = new EventSource(pastUrl(this.room, "records", { from: this.head + 1, format: "events" }));
+    const stream = new EventSource(pastUrlWithToken(this.room, "records", { from: this.head + 1, format: "events" }));
     this.stream = stream;
     stream.onopen = () => {
       if (stream === this.stream) this.show({ live: "live" });
@@ -378,10 +378,21 @@ export class Replay {
       if (stream.readyState !== EventSource.CLOSED) return;
       // It has given up: a status that is none of success.
       this.stream = null;
-      this.retryTimer = setTimeout(() => {
-        if (this.current.wanted === this.head) this.follow();
-      }, RETRY_MS);
+      this.retryTimer = setTimeout(() => void this.followAgain(), RETRY_MS);
     };
+  }
+
+  /** A stream does not say why it failed. Who is not let in any more is told. */
+  private async followAgain(): Promise<void> {
+    try {
+      await fetchTimeline(this.room, { buckets: 1 }, this.opening.signal);
+    } catch (error) {
+      if (this.ended) return;
+      if (error instanceof PastError && (error.status === UNAUTHORIZED || error.status === FORBIDDEN)) {
+        return this.show({ phase: { at: "failed", problem: error.problem, status: error.status } });
+      }
+    }
+    if (this.current.wanted === this.head) this.follow();
   }
 
   private unfollow(): void {
@@ -440,5 +451,5 @@ export function extended(timeline: Timeline, record: PastRecord): Timeline {
 function problemIn(error: unknown): Problem {
   if (error instanceof PastError) return error.problem;
   // A connection that breaks in the middle of an answer says no more than that.
-  return error instanceof TypeError ? UNREACHABLE : { title: "The past could not be read", detail: error instanceof Error ? error.message : null, code: null };
+  return error instanceof TypeError ? UNREACHABLE : { title: "The past could not be read", detail: error instanceof Error ? error.message : null, code: null, retryAfterS: null };
 }

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import * as syncProtocol from "y-protocols/sync";
 import * as Y from "yjs";
 import { encodeMark, RoomSession, type RoomAddress } from "./session";
+import { keepToken } from "./tokens";
 
 /** The server's end of a socket, moved by hand. */
 class FakeSocket {
@@ -156,7 +157,7 @@ describe("a writer", () => {
     await settle();
     socket.echo(1);
     socket.drop(1012);
-    expect(session.view().connection).toEqual({ at: "offline", restarting: true });
+    expect(session.view().connection).toEqual({ at: "offline", why: { code: 1012, reason: "" } });
     edit(session);
     expect(session.view().ack).toBe("kept");
 
@@ -248,4 +249,27 @@ it("a server that knows a lesser role is believed", async () => {
     encoding.writeVarString(encoder, "this session is a viewer and may not write");
   });
   expect(session.view()).toMatchObject({ mayWrite: false, ack: "refused" });
+});
+
+it("a kept token goes along in the address, asked for anew at each attempt", async () => {
+  const [first, second] = ["aGVhZA.b25l.c2ln", "aGVhZA.dHdv.c2ln"];
+  keepToken("pit/k3x9qa", first, Date.now());
+  const { session, socket } = await join({ query: "role=creator" });
+  expect(socket.url).toMatch(/\/pit\/k3x9qa\?role=creator&token=aGVhZA\.b25l\.c2ln$/);
+  socket.open();
+  socket.drop(4401, "the token has been revoked");
+  keepToken("pit/k3x9qa", second, Date.now());
+  session.retry();
+  expect(FakeSocket.all[1]?.url).toMatch(/&token=aGVhZA\.dHdv\.c2ln$/);
+});
+
+it("tells why the server does not take it now, and where its edits are", async () => {
+  const { session, socket } = await join();
+  socket.open();
+  socket.exchange(new Y.Doc());
+  edit(session);
+  expect(session.unstored).toBe("device");
+  socket.drop(1013, "full; try again in 5 s");
+  expect(session.view().connection).toEqual({ at: "offline", why: { code: 1013, reason: "full; try again in 5 s" } });
+  expect(session.unstored).toBe("device");
 });

@@ -15,7 +15,7 @@ import * as encoding from "lib0/encoding";
 import type { Awareness } from "y-protocols/awareness";
 import { WebsocketProvider } from "y-websocket";
 import * as Y from "yjs";
-import { isRestarting, type Connection } from "./connection";
+import { whyOf, type Connection, type Unstored } from "./connection";
 import {
   ackStatus,
   after,
@@ -29,6 +29,7 @@ import {
 } from "./durable-ack";
 import { cameFromCopy, OfflineCopy } from "./offline-copy";
 import { mayWrite, roleOfQuery, type Role } from "./slug";
+import { tokenFor } from "./tokens";
 
 export interface RoomView {
   readonly connection: Connection;
@@ -95,7 +96,7 @@ export class RoomSession {
       loaded: false,
       keepsEdits: false,
     };
-    this.provider = new RoomProvider(socketUrl(address.mount), address.name, this.doc, { connect: false, disableBc: true }, socketQuery(address));
+    this.provider = new RoomProvider(socketUrl(address.mount), address.name, this.doc, { connect: false, disableBc: true }, () => socketQuery(address));
     this.awareness = this.provider.awareness;
     this.listen();
     this.ticker = setInterval(() => this.tick(), TICK_MS);
@@ -113,8 +114,9 @@ export class RoomSession {
     return ackStatus(this.ack) === "saved";
   }
 
-  get unsaved(): boolean {
-    return hasUnsavedEdits(this.ack);
+  get unstored(): Unstored {
+    if (!hasUnsavedEdits(this.ack)) return "none";
+    return this.current.keepsEdits ? "device" : "page";
   }
 
   /** Tries again after a permanent refusal, because a person asked for it. */
@@ -166,10 +168,10 @@ export class RoomSession {
       // Offline lasts until the document is live again: a server that opens and closes at once,
       // as one that is starting may, should not make the page flicker.
       const { connection } = this.current;
-      const stillRestarting = connection.at === "offline" && connection.restarting;
-      const restarting = isRestarting(event?.code) || stillRestarting;
-      if (connection.at !== "offline" || restarting !== connection.restarting) {
-        this.show({ connection: { at: "offline", restarting } });
+      const before = connection.at === "offline" ? connection.why : null;
+      const why = whyOf(event?.code, event?.reason ?? "") ?? before;
+      if (connection.at !== "offline" || why?.code !== before?.code || why?.reason !== before?.reason) {
+        this.show({ connection: { at: "offline", why } });
       }
     });
     provider.on("closed", ({ code, reason }) => {
@@ -286,21 +288,24 @@ class RoomProvider extends WebsocketProvider {
     name: string,
     doc: Y.Doc,
     options: ConstructorParameters<typeof WebsocketProvider>[3],
-    private readonly query: string,
+    private readonly query: () => string,
   ) {
     super(server, name, doc, options);
   }
 
+  /** Asked for at every attempt: a better token may have come meanwhile. */
   override get url(): string {
-    return this.query === "" ? super.url : `${super.url}?${this.query}`;
+    const query = this.query();
+    return query === "" ? super.url : `${super.url}?${query}`;
   }
 }
 
-/** A page that watches says so, whatever its address does. */
-function socketQuery({ role, query }: RoomAddress): string {
+/** A page that watches says so, whatever its address does. A browser's socket shows its token in the query. */
+function socketQuery({ space, name, role, query }: RoomAddress): string {
   const asked = query.replace(/^\?/, "");
-  if (role !== "viewer" || roleOfQuery(asked) === "viewer") return asked;
-  return asked === "" ? "role=viewer" : `${asked}&role=viewer`;
+  const watches = role === "viewer" && roleOfQuery(asked) !== "viewer";
+  const token = tokenFor(`${space}/${name}`, Date.now())?.token;
+  return [...(asked === "" ? [] : [asked]), ...(watches ? ["role=viewer"] : []), ...(token === undefined ? [] : [`token=${token}`])].join("&");
 }
 
 function socketUrl(mount: string): string {

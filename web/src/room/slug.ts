@@ -22,6 +22,11 @@ export function slugOfPath(segment: string): string | null {
 export const ROLES = ["viewer", "editor", "creator"] as const;
 export type Role = (typeof ROLES)[number];
 
+/** The lesser of two. */
+export function lowerRole(a: Role, b: Role): Role {
+  return ROLES.indexOf(a) < ROLES.indexOf(b) ? a : b;
+}
+
 export function mayWrite(role: Role): boolean {
   return role !== "viewer";
 }

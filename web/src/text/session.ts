@@ -7,9 +7,10 @@
 import { Client, IndexedDbQueue, MemoryQueue, sendOrphans, type Queue, type TransportKind } from "@thewell/client";
 import { TextRoom } from "@thewell/client/text";
 import { init } from "@thewell/text";
-import type { Connection } from "../room/connection";
+import { whyOf, type Connection, type Unstored } from "../room/connection";
 import type { AckStatus } from "../room/durable-ack";
 import type { Role } from "../room/slug";
+import { tokenFor } from "../room/tokens";
 
 export interface TextView {
   readonly connection: Connection;
@@ -26,11 +27,11 @@ export interface TextView {
 }
 
 const SPACE = "text";
-/** How the server says that it restarts or is full. */
-const RESTARTING = /\b101[23]\b/;
+/** How the client tells that the server restarts or is full. */
+const CLOSED_WITH = /\b(101[23])\b(?:: (.*))?/s;
 
 export class TextSession {
-  readonly client = new Client({ url: socketUrl(), name: "the well's text page" });
+  readonly client: Client;
   /** Null until the engine and the queue are there. */
   room: TextRoom | null = null;
 
@@ -43,13 +44,16 @@ export class TextSession {
     role: Role,
   ) {
     const writes = role !== "viewer";
+    const token = tokenFor(`${SPACE}/${name}`, Date.now())?.token;
+    this.client = new Client({ url: socketUrl(), name: "the well's text page", ...(token === undefined ? {} : { token }) });
     this.current = { connection: { at: "connecting" }, ack: writes ? "idle" : "watching", refusal: null, mayWrite: writes, loaded: false, keepsEdits: false, transport: null };
     this.client.on("connected", ({ transport }) => this.show({ transport }));
     this.client.on("disconnected", ({ reason }) => this.offline(reason));
+    this.client.on("closed", ({ code, reason }) => this.show({ connection: { at: "refused", code, reason } }));
     // Others should not see somebody for longer than they are here.
     window.addEventListener("pagehide", this.gone);
     void this.begin(role).catch((error: unknown) => {
-      this.show({ connection: { at: "refused", code: 0, reason: String(error) } });
+      if (this.current.connection.at !== "refused") this.show({ connection: { at: "refused", code: 0, reason: String(error) } });
     });
   }
 
@@ -63,6 +67,14 @@ export class TextSession {
   /** Whether the server has every edit. */
   get saved(): boolean {
     return this.room?.room.waiting === 0;
+  }
+
+  /** Where edits are that the server has not stored. */
+  get unstored(): Unstored {
+    if (this.room === null || this.saved || !this.current.mayWrite) return "none";
+    if (this.current.keepsEdits) return "device";
+    // A client that has been refused has let go of what it kept in memory.
+    return this.current.connection.at === "refused" ? "lost" : "page";
   }
 
   /** An edit was made here. */
@@ -117,7 +129,8 @@ export class TextSession {
 
   private offline(reason: string): void {
     if (this.current.connection.at === "refused") return;
-    this.show({ connection: { at: "offline", restarting: RESTARTING.test(reason) }, transport: null });
+    const [, code, words] = CLOSED_WITH.exec(reason) ?? [];
+    this.show({ connection: { at: "offline", why: whyOf(Number(code), words ?? "") }, transport: null });
     this.look();
   }
 

@@ -1,19 +1,24 @@
 import { useEffect, useId, useRef, useState, type SubmitEvent } from "react";
 import { Link, useLocation } from "wouter";
+import { TokenField, type Pasted } from "../../access/TokenField";
+import type { Failed } from "../../api/ask";
 import { startPit } from "../../api/pits";
-import type { Problem } from "../../api/problem";
 import { Button, IconButton } from "../../design/Button";
 import { Icon } from "../../design/Icon";
 import { Mark } from "../../design/Mark";
 import { usePageTitle } from "../../design/page-title";
+import { timeAgo, timeLeft } from "../../design/time-ago";
+import { useCountdown, waitText } from "../../design/countdown";
 import { unsentRooms } from "../../room/copies";
+import { pathOfRoom, readPasted, roomName, roomOfName, type RoomName } from "../../room/link";
 import { forgetPit, recentPits, type RecentPit } from "../../room/recent-pits";
+import { asksForToken, kindOfProblem, waitOfProblem } from "../../room/refusal";
 import { replayPath } from "../../room/replay-path";
 import { randomId } from "../../room/identity";
-import { parsePitCode, pitPath, PIT_CODE_LENGTH } from "../../room/slug";
+import { lowerRole, parsePitCode, pitPath, PIT_CODE_LENGTH, type Role } from "../../room/slug";
 import { textPath } from "../../room/text-path";
+import { forgetToken, hasExpired, keepToken, keptTokens, readClaims, tokenFor, type KeptToken } from "../../room/tokens";
 import styles from "./LandingPage.module.css";
-import { timeAgo } from "./time-ago";
 
 /** A text is there from its first edit on; its name need only be nobody else's. */
 const TEXT_NAME_LENGTH = 8;
@@ -35,7 +40,8 @@ export function LandingPage() {
           </p>
           <JoinPit />
         </div>
-        <RecentPits />
+        <OwnRooms />
+        <WideTokens />
       </div>
     </main>
   );
@@ -44,15 +50,24 @@ export function LandingPage() {
 function StartPit() {
   const [, go] = useLocation();
   const [starting, setStarting] = useState(false);
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const [failed, setFailed] = useState<Failed | null>(null);
+  const asks = failed !== null && asksForToken(kindOfProblem(failed.status, failed.problem.code));
 
   async function start(): Promise<void> {
     setStarting(true);
-    setProblem(null);
+    setFailed(null);
     const started = await startPit();
-    if (started.ok) return go(pitPath(started.slug, "creator"));
+    if (started.ok) return go(pitPath(started.value, "creator"));
     setStarting(false);
-    setProblem(started.problem);
+    setFailed(started);
+  }
+
+  /** A link leads to its room; a token for many rooms is what the new pit is made with. */
+  function take({ token, room }: Pasted): void {
+    const named = room ?? onlyRoomOf(token);
+    keepToken(named === null ? null : roomName(named), token, Date.now());
+    if (named !== null) go(pathOfRoom(named));
+    else void start();
   }
 
   return (
@@ -63,12 +78,37 @@ function StartPit() {
       <Button className={styles.wide} onClick={() => go(textPath(randomId(TEXT_NAME_LENGTH)))} data-testid="start-text">
         Start a text
       </Button>
-      {problem === null ? null : (
-        <div role="alert" className={styles.problem} data-testid="problem" data-code={problem.code ?? undefined}>
-          <strong>{problem.title}</strong>
-          {problem.detail === null ? null : <span>{problem.detail}</span>}
+      {failed === null ? null : asks ? (
+        <div role="alert" className={styles.ask} data-testid="problem" data-code={failed.problem.code ?? undefined}>
+          <strong>New pits take a token here</strong>
+          {/* The server's words name a room that was never made. */}
+          {failed.problem.code === "no_token" ? null : <span>{failed.problem.detail ?? failed.problem.title}</span>}
+          <TokenField label="Your token, or a link to a pit" onToken={take} />
         </div>
+      ) : (
+        <StartProblem key={failed.problem.title} {...failed} />
       )}
+    </div>
+  );
+}
+
+/** The room of a token that is for one alone. */
+function onlyRoomOf(token: string): RoomName | null {
+  const [room, ...others] = readClaims(token)?.rooms ?? [];
+  return room === undefined || others.length > 0 ? null : roomOfName(room);
+}
+
+function StartProblem({ problem }: Failed) {
+  const [endsAtMs] = useState(() => {
+    const waitS = waitOfProblem(problem);
+    return waitS === null ? null : Date.now() + waitS * 1_000;
+  });
+  const left = useCountdown(endsAtMs);
+  return (
+    <div role="alert" className={styles.problem} data-testid="problem" data-code={problem.code ?? undefined}>
+      <strong>{problem.title}</strong>
+      {problem.detail === null ? null : <span>{problem.detail}</span>}
+      {left === null ? null : <span>{left > 0 ? `It may work again in ${waitText(left)}.` : "It may work now."}</span>}
     </div>
   );
 }
@@ -77,18 +117,27 @@ function JoinPit() {
   const [, go] = useLocation();
   const [text, setText] = useState(codeToCheck);
   const [wrong, setWrong] = useState(false);
+  /** The token of a pasted link, whose code is what the field shows. */
+  const [token, setToken] = useState<string | null>(null);
   const field = useId();
   const hint = useId();
 
   function join(event: SubmitEvent): void {
     event.preventDefault();
     const code = parsePitCode(text);
-    if (code === null) setWrong(true);
-    else go(pitPath(code, "creator"));
+    if (code === null) return setWrong(true);
+    if (token !== null) keepToken(`pit/${code}`, token, Date.now());
+    go(pitPath(code, "creator"));
   }
 
   function change(value: string): void {
     setWrong(false);
+    const pasted = readPasted(value);
+    if (pasted !== null && pasted.room !== null && pasted.room.space !== "pit") {
+      keepToken(roomName(pasted.room), pasted.token, Date.now());
+      return go(pathOfRoom(pasted.room));
+    }
+    if (pasted !== null || value === "") setToken(pasted?.token ?? null);
     // A pasted link becomes the code it carries.
     setText(value.includes("/") ? (parsePitCode(value) ?? value) : value);
   }
@@ -128,42 +177,137 @@ function codeToCheck(): string {
   return (new URLSearchParams(location.search).get("code") ?? "").slice(0, 64);
 }
 
-function RecentPits() {
-  const [pits, setPits] = useState<readonly RecentPit[]>(listed);
+function OwnRooms() {
+  const [rooms, setRooms] = useState<readonly OwnRoom[]>(ownRooms);
   const [nowMs] = useState(() => Date.now());
-  const waiting = useUnsent(pits);
-  if (pits.length === 0) return null;
+  const waiting = useUnsent(rooms);
+  if (rooms.length === 0) return null;
+
   return (
     <section className={styles.recent} aria-labelledby="recent" data-testid="recent">
-      <h2 id="recent">Recent pits</h2>
+      <h2 id="recent">{rooms.every(({ space }) => space === "pit") ? "Your pits" : "Your pits and texts"}</h2>
       <ul>
-        {pits.map(({ slug, role, visitedAtMs }) => (
-          <li key={slug} className={styles.recentPit}>
-            <Link href={pitPath(slug, role)} className={styles.recentLink}>
-              <span className={styles.recentCode}>{slug}</span>
-              <span className={styles.recentTime}>
-                {waiting.get(slug) === undefined ? (
-                  <>
-                    {role === "viewer" ? "watched " : ""}
-                    <time dateTime={new Date(visitedAtMs).toISOString()}>{timeAgo(visitedAtMs, nowMs)}</time>
-                  </>
-                ) : (
-                  <span className={styles.waiting} role="status" data-testid="waiting" data-slug={slug} data-state={waiting.get(slug)}>
-                    {WAITING[waiting.get(slug) ?? "kept"]}
-                  </span>
-                )}
-              </span>
-              <Icon name="arrow" />
-            </Link>
-            <Link href={replayPath("pit", slug, role)} className={styles.history} aria-label={`History of ${slug}`} title="History">
-              <Icon name="history" />
-            </Link>
-            <IconButton icon="close" label={`Remove ${slug} from this list`} onClick={() => setPits(forgetPit(slug))} />
+        {rooms.map((room) => {
+          const { space, name, role, visitedAtMs, token } = room;
+          const state = space === "pit" ? waiting.get(name) : undefined;
+          return (
+            <li key={`${space}/${name}`} className={styles.recentPit} data-testid="own-room" data-room={`${space}/${name}`} data-role={role}>
+              <Link href={space === "pit" ? pitPath(name, role) : textPath(name)} className={styles.recentLink}>
+                <span className={styles.recentCode}>{name}</span>
+                <span className={styles.recentTime}>
+                  {state !== undefined ? (
+                    <span className={styles.waiting} role="status" data-testid="waiting" data-slug={name} data-state={state}>
+                      {WAITING[state]}
+                    </span>
+                  ) : token !== null ? (
+                    <span data-testid="own-token">
+                      {role}, {ends(token, nowMs)}
+                    </span>
+                  ) : (
+                    <>
+                      {role === "viewer" ? "watched " : ""}
+                      {visitedAtMs === null ? null : <time dateTime={new Date(visitedAtMs).toISOString()}>{timeAgo(visitedAtMs, nowMs)}</time>}
+                    </>
+                  )}
+                </span>
+                <Icon name="arrow" />
+              </Link>
+              <Link href={replayPath(space, name, role)} className={styles.history} aria-label={`History of ${name}`} title="History">
+                <Icon name="history" />
+              </Link>
+              <IconButton
+                icon="close"
+                label={token?.room === `${space}/${name}` ? `Remove ${name} and its token from this list` : `Remove ${name} from this list`}
+                onClick={() => {
+                  forgetRoom(room);
+                  setRooms(ownRooms());
+                }}
+              />
+            </li>
+          );
+        })}
+      </ul>
+    </section>
+  );
+}
+
+function forgetRoom({ space, name }: OwnRoom): void {
+  if (space === "pit") forgetPit(name);
+  for (const kept of keptTokens(Date.now())) if (kept.room === `${space}/${name}`) forgetToken(kept);
+}
+
+function ends({ claims }: KeptToken, nowMs: number): string {
+  if (claims === null) return "token unreadable";
+  return claims.expiresAtMs <= nowMs ? "expired" : `ends ${timeLeft(claims.expiresAtMs, nowMs)}`;
+}
+
+/** Tokens that are for more than one room. */
+function WideTokens() {
+  const [tokens, setTokens] = useState(wideTokens);
+  const [nowMs] = useState(() => Date.now());
+  if (tokens.length === 0) return null;
+  return (
+    <section className={styles.recent} aria-labelledby="wide" data-testid="wide-tokens">
+      <h2 id="wide">Tokens in this browser</h2>
+      <ul>
+        {tokens.map((kept) => (
+          <li key={kept.token} className={styles.wideToken} data-testid="wide-token">
+            <span className={styles.recentCode}>{kept.claims?.rooms.join(", ")}</span>
+            <span className={styles.recentTime}>
+              {kept.claims?.role}, {ends(kept, nowMs)}
+            </span>
+            <IconButton
+              icon="close"
+              label={`Forget the token for ${kept.room}`}
+              onClick={() => {
+                forgetToken(kept);
+                setTokens(wideTokens());
+              }}
+            />
           </li>
         ))}
       </ul>
     </section>
   );
+}
+
+function wideTokens(): readonly KeptToken[] {
+  return keptTokens(Date.now()).filter(({ room, claims }) => room.endsWith("*") && claims !== null);
+}
+
+interface OwnRoom {
+  readonly space: "pit" | "text";
+  readonly name: string;
+  /** As it was entered, or less where the token has become less. */
+  readonly role: Role;
+  /** Null for one that has only a token here. */
+  readonly visitedAtMs: number | null;
+  readonly token: KeptToken | null;
+}
+
+/** The recent pits, those with unsent edits that have fallen off the list, and the rooms that a token is kept for. */
+function ownRooms(): readonly OwnRoom[] {
+  const nowMs = Date.now();
+  const recent = recentPits();
+  const unsent = unsentPits().filter((slug) => !recent.some((pit) => pit.slug === slug));
+  const entered = [...unsent.map((slug): RecentPit => ({ slug, role: "editor", visitedAtMs: nowMs })), ...recent].map(({ slug, role, visitedAtMs }): OwnRoom => {
+    const token = tokenFor(`pit/${slug}`, nowMs);
+    return { space: "pit", name: slug, role: lowerRole(role, roleOf(token) ?? role), visitedAtMs, token };
+  });
+  const others = new Map<string, OwnRoom>();
+  for (const token of keptTokens(nowMs)) {
+    const room = roomOfName(token.room);
+    const listed = room === null || entered.some(({ space, name }) => space === room.space && name === room.name);
+    if (listed || hasExpired(token, nowMs) || others.has(token.room)) continue;
+    const { space, name } = room;
+    if (space === "pit" || space === "text") others.set(token.room, { space, name, role: roleOf(token) ?? "viewer", visitedAtMs: null, token });
+  }
+  return [...entered, ...others.values()];
+}
+
+function roleOf(token: KeptToken | null): Role | null {
+  const role = token?.claims?.role ?? null;
+  return role === "admin" ? "creator" : role;
 }
 
 type Waiting = "sending" | "kept" | "sent";
@@ -174,13 +318,6 @@ const WAITING: Readonly<Record<Waiting, string>> = {
   sent: "changes sent",
 };
 
-/** The recent pits, and those with unsent edits that have fallen off the list. */
-function listed(): readonly RecentPit[] {
-  const recent = recentPits();
-  const others = unsentPits().filter((slug) => !recent.some((pit) => pit.slug === slug));
-  return [...others.map((slug): RecentPit => ({ slug, role: "editor", visitedAtMs: Date.now() })), ...recent];
-}
-
 function unsentPits(): readonly string[] {
   return unsentRooms().flatMap((room) => (room.startsWith("pit/") ? [room.slice("pit/".length)] : []));
 }
@@ -190,9 +327,9 @@ const FIRST_RETRY_MS = 1_500;
 const LAST_RETRY_MS = 30_000;
 
 /** Edits that other visits have left are sent one pit after the other, now and when the network returns. */
-function useUnsent(pits: readonly RecentPit[]): ReadonlyMap<string, Waiting> {
+function useUnsent(rooms: readonly OwnRoom[]): ReadonlyMap<string, Waiting> {
   const [waiting, setWaiting] = useState<ReadonlyMap<string, Waiting>>(() => new Map(unsentPits().map((slug) => [slug, "sending"])));
-  const roles = useRef(new Map(pits.map(({ slug, role }) => [slug, role])));
+  const roles = useRef(new Map(rooms.flatMap(({ space, name, role }) => (space === "pit" ? [[name, role] as const] : []))));
   useEffect(() => {
     let left = false;
     const tell = (slug: string, state: Waiting): void => {

@@ -1,6 +1,8 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { Link } from "wouter";
 import * as Y from "yjs";
+import { Later } from "../../access/Later";
+import { ShareDialog } from "../../access/ShareDialog";
 import { Button, IconButton } from "../../design/Button";
 import { Icon } from "../../design/Icon";
 import { Mark } from "../../design/Mark";
@@ -20,7 +22,6 @@ import styles from "./Board.module.css";
 import { Cursors } from "./cursors";
 import { HelpDialog } from "./HelpDialog";
 import { People, usePeers } from "./People";
-import { ShareDialog } from "./ShareDialog";
 import { commandOf, typesInto } from "./shortcuts";
 import { showHandle } from "./test-handle";
 import { Toolbar } from "./Toolbar";
@@ -231,6 +232,9 @@ export function Board({ session, slug, role: asked }: { session: RoomSession; sl
           </Button>
         </div>
       </header>
+      <div className={styles.later}>
+        <Later connection={view.connection} />
+      </div>
 
       <footer className={styles.bottom}>
         {draws ? <Toolbar tools={tools} canUndo={history.canUndo} canRedo={history.canRedo} onTools={changeTools} onUndo={undo} onRedo={redo} /> : null}
@@ -252,7 +256,7 @@ export function Board({ session, slug, role: asked }: { session: RoomSession; sl
         </div>
       </footer>
 
-      {dialog === "share" ? <ShareDialog slug={slug} role={role} onClose={() => setDialog(null)} /> : null}
+      {dialog === "share" ? <ShareDialog room={{ space: "pit", name: slug }} thing="pit" role={role} onClose={() => setDialog(null)} /> : null}
       {dialog === "help" ? <HelpDialog draws={draws} onClose={() => setDialog(null)} /> : null}
     </main>
   );

@@ -4,16 +4,15 @@
  */
 
 import { useEffect, useState } from "react";
-import { useLocation } from "wouter";
-import { pitIsMissing } from "../../api/pits";
-import { Button } from "../../design/Button";
-import { Notice } from "../../design/Notice";
+import { Refused } from "../../access/Refused";
+import { lookAtPit } from "../../api/pits";
 import { usePageTitle } from "../../design/page-title";
 import { hasCopy } from "../../room/copies";
-import { NO_SUCH_ROOM, refusalOf, worthRetrying } from "../../room/connection";
+import { kindOfClose, NO_SUCH_ROOM, waitOf } from "../../room/refusal";
 import { forgetPit, rememberPit } from "../../room/recent-pits";
 import type { RoomSession } from "../../room/session";
-import type { Role } from "../../room/slug";
+import { lowerRole, type Role } from "../../room/slug";
+import { roleByToken } from "../../room/tokens";
 import { useRoomSession, useRoomView } from "../../room/use-room";
 import { Board } from "./Board";
 import { MissingPit } from "./MissingPit";
@@ -24,12 +23,12 @@ export interface PitPageProps {
   readonly query: string;
 }
 
-export default function PitPage({ slug, role, query }: PitPageProps) {
-  const [found, setFound] = useFound(slug);
+export default function PitPage({ slug, role: asked, query }: PitPageProps) {
+  const [here, setHere] = useRoleHere(slug);
   usePageTitle(slug);
-  if (found === "looking") return null;
-  if (found === "missing") return <MissingPit slug={slug} role={role} onOpen={() => setFound("there")} />;
-  return <OpenedPit slug={slug} role={role} query={query} />;
+  if (here === "looking") return null;
+  if (here === "missing") return <MissingPit slug={slug} role={asked} onOpen={() => setHere(roleUntold(slug))} />;
+  return <OpenedPit slug={slug} role={lowerRole(asked, here)} query={query} />;
 }
 
 function OpenedPit({ slug, role, query }: PitPageProps) {
@@ -37,22 +36,33 @@ function OpenedPit({ slug, role, query }: PitPageProps) {
   return session === null ? null : <JoinedPit session={session} slug={slug} role={role} />;
 }
 
-type Found = "looking" | "there" | "missing";
+/** How long a page waits to hear about its pit before it opens it anyway, without a copy of it and with one. */
+const LOOK_MS = 3_000;
+const LOOK_WITH_COPY_MS = 1_000;
 
-/** A pit that this device has a copy of opens at once: it may be the only place where it is. */
-function useFound(slug: string): [Found, (found: Found) => void] {
-  const [found, setFound] = useState<Found>(() => (hasCopy(`pit/${slug}`) ? "there" : "looking"));
+/** The most that the page may be, once that is known. */
+type Here = Role | "looking" | "missing";
+
+/** A pit that this device has a copy of opens whatever is said of it: it may be the only place where it is. */
+function useRoleHere(slug: string): [Here, (here: Here) => void] {
+  const [here, setHere] = useState<Here>("looking");
   useEffect(() => {
-    if (found !== "looking") return;
+    if (here !== "looking") return;
     let left = false;
-    void pitIsMissing(slug).then((missing) => {
-      if (!left) setFound(missing ? "missing" : "there");
+    const copied = hasCopy(`pit/${slug}`);
+    void lookAtPit(slug, copied ? LOOK_WITH_COPY_MS : LOOK_MS).then((found) => {
+      if (!left) setHere(found === "unknown" || (found === "missing" && copied) ? roleUntold(slug) : found);
     });
     return () => {
       left = true;
     };
-  }, [slug, found]);
-  return [found, setFound];
+  }, [slug, here]);
+  return [here, setHere];
+}
+
+/** Where the server has not said what the page may be, its token says what it is good for. */
+function roleUntold(slug: string): Role {
+  return roleByToken(`pit/${slug}`, Date.now()) ?? "creator";
 }
 
 function JoinedPit({ session, slug, role }: { session: RoomSession; slug: string; role: Role }) {
@@ -65,41 +75,24 @@ function JoinedPit({ session, slug, role }: { session: RoomSession; slug: string
   }, [live, gone, slug, role]);
   useEffect(() => {
     const ask = (event: BeforeUnloadEvent): void => {
-      if (session.unsaved && !session.view().keepsEdits) event.preventDefault();
+      if (session.unstored === "page") event.preventDefault();
     };
     window.addEventListener("beforeunload", ask);
     return () => window.removeEventListener("beforeunload", ask);
   }, [session]);
 
-  if (connection.at === "refused") {
-    return <Refused code={connection.code} reason={connection.reason} onRetry={() => session.retry()} />;
-  }
-  return <Board session={session} slug={slug} role={role} />;
-}
-
-function Refused({ code, reason, onRetry }: { code: number; reason: string; onRetry: () => void }) {
-  const [, go] = useLocation();
-  const { title, detail } = refusalOf(code);
-  const retries = worthRetrying(code);
+  if (connection.at !== "refused") return <Board session={session} slug={slug} role={role} />;
+  const { code, reason } = connection;
   return (
-    <Notice
-      title={title}
-      code={reason === "" ? String(code) : `${code} · ${reason}`}
+    <Refused
+      room={{ space: "pit", name: slug }}
+      thing="pit"
+      kind={kindOfClose(code, reason)}
+      said={reason === "" ? String(code) : `${code} · ${reason}`}
+      waitS={waitOf(reason)}
+      unstored={session.unstored}
+      onAgain={() => session.retry()}
       testid="refused"
-      actions={
-        <>
-          {retries ? (
-            <Button kind="primary" onClick={onRetry} data-testid="retry">
-              Try again
-            </Button>
-          ) : null}
-          <Button kind={retries ? "plain" : "primary"} onClick={() => go("/")}>
-            Go to the start
-          </Button>
-        </>
-      }
-    >
-      <p role="alert">{detail}</p>
-    </Notice>
+    />
   );
 }

@@ -3,7 +3,7 @@ import type { RoomView } from "../../room/session";
 import { badgeText } from "./badge-text";
 
 const live: RoomView = { connection: { at: "live" }, ack: "saved", refusal: null, mayWrite: true, loaded: true, keepsEdits: true };
-const offline: RoomView["connection"] = { at: "offline", restarting: false };
+const offline: RoomView["connection"] = { at: "offline", why: null };
 const say = (view: Partial<RoomView>): string => {
   const { connection, edits } = badgeText({ ...live, ...view });
   return edits === null ? connection : `${connection} · ${edits}`;
@@ -18,7 +18,8 @@ it.each<[Partial<RoomView>, string]>([
   [{ connection: offline, ack: "idle" }, "Offline"],
   [{ connection: offline, ack: "kept" }, "Offline · kept on this device, will be sent"],
   [{ connection: offline, ack: "kept", keepsEdits: false }, "Offline · do not close this page, it will be sent"],
-  [{ connection: { at: "offline", restarting: true }, ack: "idle" }, "Server restarting"],
+  [{ connection: { at: "offline", why: { code: 1012, reason: "" } }, ack: "idle" }, "Server restarting"],
+  [{ connection: { at: "offline", why: { code: 1013, reason: "full" } }, ack: "kept" }, "Server busy · kept on this device, will be sent"],
 ])("for %j says %j", (view, text) => expect(say(view)).toBe(text));
 
 it("never says saved while it is not live", () => {

@@ -22,7 +22,7 @@ export function badgeText({ connection, ack, refusal, keepsEdits }: Told): Badge
     case "offline":
       return {
         tone: "bad",
-        connection: connection.restarting ? "Server restarting" : "Offline",
+        connection: connection.why === null ? "Offline" : connection.why.code === 1012 ? "Server restarting" : "Server busy",
         edits: ack === "kept" ? kept(keepsEdits) : null,
       };
     case "refused":

@@ -27,9 +27,10 @@ export interface BoardProps {
   readonly replay: Replay;
   readonly view: ReplayView;
   readonly role: Role;
+  readonly mayRestore: boolean;
 }
 
-export function ReplayBoard({ replay, view, role }: BoardProps) {
+export function ReplayBoard({ replay, view, role, mayRestore }: BoardProps) {
   const { room } = replay;
   const { timeline, seq, wanted, record, playing, live } = view;
   const [dialog, setDialog] = useState<OpenDialog | null>(null);
@@ -57,7 +58,7 @@ export function ReplayBoard({ replay, view, role }: BoardProps) {
           </span>
         </div>
         <div className={styles.actions}>
-          {role === "viewer" ? null : <Action icon="undo" label="Restore here" short="Restore" disabled={timeline === null || atEnd} onClick={() => setDialog("restore")} testid="restore" />}
+          {mayRestore ? <Action icon="undo" label="Restore here" short="Restore" disabled={timeline === null || atEnd} onClick={() => setDialog("restore")} testid="restore" /> : null}
           <Action icon="fork" label="Fork here" short="Fork" disabled={timeline === null} onClick={() => setDialog("fork")} testid="fork" />
           <CopyLink url={() => `${location.origin}${replayPath(room.space, room.name, role, wanted)}`} disabled={timeline === null} />
           <Action icon="download" label="Export" short="Export" disabled={timeline === null} onClick={() => setDialog("export")} testid="export" />

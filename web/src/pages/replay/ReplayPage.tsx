@@ -4,13 +4,14 @@
  */
 
 import { useEffect, useState, useSyncExternalStore } from "react";
-import { useLocation } from "wouter";
-import { NOT_FOUND, type Room } from "../../api/past";
-import { Button } from "../../design/Button";
-import { Notice } from "../../design/Notice";
+import { Refused } from "../../access/Refused";
+import { tokenOf } from "../../api/ask";
+import type { Room } from "../../api/past";
+import { roleHere } from "../../api/rooms";
 import { usePageTitle } from "../../design/page-title";
 import { Replay } from "../../past/replay";
-import type { Role } from "../../room/slug";
+import { kindOfProblem, waitOfProblem } from "../../room/refusal";
+import { lowerRole, type Role } from "../../room/slug";
 import { ReplayBoard } from "./ReplayBoard";
 
 export default function ReplayPage({ space, name, role }: Room & { role: Role }) {
@@ -27,32 +28,38 @@ export default function ReplayPage({ space, name, role }: Room & { role: Role })
 
 function OpenedReplay({ replay, role }: { replay: Replay; role: Role }) {
   const view = useSyncExternalStore(replay.subscribe, replay.view);
-  const [, go] = useLocation();
+  const most = useMost(replay.room);
   const { phase } = view;
-  if (phase.at !== "failed") return <ReplayBoard replay={replay} view={view} role={role} />;
+  if (phase.at !== "failed") return <ReplayBoard replay={replay} view={view} role={lowerRole(role, most)} mayRestore={role !== "viewer" && most === "creator"} />;
   const { space, name } = replay.room;
-  const missing = phase.status === NOT_FOUND;
+  const { problem, status } = phase;
   return (
-    <Notice
-      title={missing ? "There is no such room" : phase.problem.title}
-      code={`${space}/${name}`}
+    <Refused
+      room={replay.room}
+      thing="room"
+      kind={kindOfProblem(status, problem.code)}
+      said={`${space}/${name} · ${problem.detail ?? problem.title}`}
+      waitS={waitOfProblem(problem)}
+      unstored="none"
+      onAgain={() => replay.retry()}
       testid="replay-failed"
-      actions={
-        <>
-          {missing ? null : (
-            <Button kind="primary" onClick={() => replay.retry()} data-testid="retry">
-              Try again
-            </Button>
-          )}
-          <Button kind={missing ? "primary" : "plain"} onClick={() => go("/")}>
-            Go to the start
-          </Button>
-        </>
-      }
-    >
-      <p role="alert">{missing ? "Nothing was ever written in it, or it was deleted. Check the address." : phase.problem.detail}</p>
-    </Notice>
+    />
   );
+}
+
+/** The most that the page may be in the room; a creator as long as the server has not said less. */
+function useMost({ space, name }: Room): Role {
+  const [most, setMost] = useState<Role>("creator");
+  useEffect(() => {
+    let left = false;
+    void roleHere({ space, name }, tokenOf(space, name)).then((here) => {
+      if (!left && here !== "missing" && here !== "unknown") setMost(here);
+    });
+    return () => {
+      left = true;
+    };
+  }, [space, name]);
+  return most;
 }
 
 /** The moment that the page's address names. */

@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { forkRoom, PastError, pastUrl, restoreRoom } from "../../api/past";
+import { forkRoom, PastError, pastUrlWithToken, restoreRoom } from "../../api/past";
 import { UNREACHABLE, type Problem } from "../../api/problem";
 import { Button } from "../../design/Button";
 import { Dialog } from "../../design/Dialog";
@@ -99,7 +99,7 @@ export function ExportDialog({ replay, view, onClose }: DialogProps) {
         ) : null}
         {timeline?.kind === "yjs" ? (
           <li>
-            <a href={pastUrl(room, "state", { seq })} download={`${name}.yjs`} data-testid="export-yjs">
+            <a href={pastUrlWithToken(room, "state", { seq })} download={`${name}.yjs`} data-testid="export-yjs">
               <Icon name="download" />
               <span>
                 Document <small>Yjs update, at {text}</small>
@@ -108,7 +108,7 @@ export function ExportDialog({ replay, view, onClose }: DialogProps) {
           </li>
         ) : null}
         <li>
-          <a href={pastUrl(room, "records", { to: seq })} download={`${name}.jsonl`} data-testid="export-records">
+          <a href={pastUrlWithToken(room, "records", { to: seq })} download={`${name}.jsonl`} data-testid="export-records">
             <Icon name="download" />
             <span>
               Records up to here <small>JSON lines</small>
@@ -116,7 +116,7 @@ export function ExportDialog({ replay, view, onClose }: DialogProps) {
           </a>
         </li>
         <li>
-          <a href={pastUrl(room, "records")} download={`${name.replace(/-\d+$/, "")}.jsonl`} data-testid="export-all">
+          <a href={pastUrlWithToken(room, "records")} download={`${name.replace(/-\d+$/, "")}.jsonl`} data-testid="export-all">
             <Icon name="download" />
             <span>
               The whole history <small>JSON lines</small>

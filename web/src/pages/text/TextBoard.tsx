@@ -1,7 +1,8 @@
 import { useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
+import { Later } from "../../access/Later";
+import { ShareDialog } from "../../access/ShareDialog";
 import { Button, IconButton } from "../../design/Button";
-import { copyText } from "../../design/copy-text";
 import { Icon } from "../../design/Icon";
 import { Mark } from "../../design/Mark";
 import { cleanColor, cleanName, loadIdentity, renamed } from "../../room/identity";
@@ -19,6 +20,7 @@ const NOWHERE: PlaceView = { line: 1, column: 1, selected: 0, length: 0, canUndo
 export function TextBoard({ session, view }: { session: TextSession; view: TextView }) {
   const [me, setMe] = useState(loadIdentity);
   const [place, setPlace] = useState(NOWHERE);
+  const [sharing, setSharing] = useState(false);
   const host = useRef<HTMLDivElement>(null);
   const editor = useRef<TextEditor | null>(null);
   const peers = usePeers(session, view.loaded);
@@ -70,10 +72,16 @@ export function TextBoard({ session, view }: { session: TextSession; view: TextV
             </>
           ) : null}
           <People peers={peers} me={me} role={mayWrite ? "creator" : "viewer"} deed="writing" onRename={rename} />
-          <CopyLink />
+          <Button kind="primary" className={styles.share} onClick={() => setSharing(true)} aria-label="Share" title="Share" data-testid="share">
+            <Icon name="share" />
+            <span>Share</span>
+          </Button>
         </div>
       </header>
       <div className={styles.paper} data-testid="editor">
+        <div className={styles.later}>
+          <Later connection={view.connection} />
+        </div>
         {loaded ? null : <p className={styles.wait}>The text is on its way…</p>}
         <div ref={host} className={styles.host} />
       </div>
@@ -89,22 +97,8 @@ export function TextBoard({ session, view }: { session: TextSession; view: TextV
           {view.transport === null ? "not connected" : view.transport === "webtransport" ? "WebTransport" : "WebSocket"}
         </span>
       </footer>
+      {sharing ? <ShareDialog room={{ space: "text", name: session.name }} thing="text" role={mayWrite ? "creator" : "viewer"} onClose={() => setSharing(false)} /> : null}
     </main>
-  );
-}
-
-function CopyLink() {
-  const [copied, setCopied] = useState(false);
-  useEffect(() => {
-    if (!copied) return;
-    const timer = setTimeout(() => setCopied(false), 2_000);
-    return () => clearTimeout(timer);
-  }, [copied]);
-  return (
-    <Button kind="primary" className={styles.share} aria-label={copied ? "Link copied" : "Copy the link"} onClick={() => void copyText(location.href, null).then(setCopied)} data-testid="copy-link">
-      <Icon name={copied ? "check" : "link"} />
-      <span>{copied ? "Copied" : "Copy link"}</span>
-    </Button>
   );
 }
 

@@ -1,63 +1,47 @@
 /** A text that many write at once: the editor, who is here, and whether everything is saved. */
 
 import { useEffect, useState, useSyncExternalStore } from "react";
-import { useLocation } from "wouter";
-import { Button } from "../../design/Button";
-import { Notice } from "../../design/Notice";
+import { Refused } from "../../access/Refused";
 import { usePageTitle } from "../../design/page-title";
-import { NO_SUCH_ROOM } from "../../room/connection";
+import { kindOfClose, waitOf } from "../../room/refusal";
 import type { Role } from "../../room/slug";
 import { TextSession } from "../../text/session";
 import { TextBoard } from "./TextBoard";
 
 export default function TextPage({ name, role }: { name: string; role: Role }) {
   const [session, setSession] = useState<TextSession | null>(null);
+  const [attempt, setAttempt] = useState(0);
   usePageTitle(name);
   useEffect(() => {
     const joined = new TextSession(name, role);
     // eslint-disable-next-line react-hooks/set-state-in-effect -- a session must be ended, so an effect owns it
     setSession(joined);
     return () => joined.end();
-  }, [name, role]);
-  return session === null ? null : <OpenedText session={session} />;
+  }, [name, role, attempt]);
+  return session === null ? null : <OpenedText key={attempt} session={session} onAgain={() => setAttempt(attempt + 1)} />;
 }
 
-function OpenedText({ session }: { session: TextSession }) {
+function OpenedText({ session, onAgain }: { session: TextSession; onAgain: () => void }) {
   const view = useSyncExternalStore(session.subscribe, session.view);
-  const [, go] = useLocation();
   useEffect(() => {
     const ask = (event: BeforeUnloadEvent): void => {
-      if (session.room !== null && !session.saved && !session.view().keepsEdits) event.preventDefault();
+      if (session.unstored === "page") event.preventDefault();
     };
     window.addEventListener("beforeunload", ask);
     return () => window.removeEventListener("beforeunload", ask);
   }, [session]);
   if (view.connection.at !== "refused") return <TextBoard session={session} view={view} />;
   const { code, reason } = view.connection;
-  const gone = code === NO_SUCH_ROOM;
   return (
-    <Notice
-      title={gone ? "There is no such text" : "This text cannot be opened"}
-      code={reason === "" ? String(code) : `${code} · ${reason}`}
+    <Refused
+      room={{ space: "text", name: session.name }}
+      thing="text"
+      kind={kindOfClose(code, reason)}
+      said={reason === "" ? String(code) : `${code} · ${reason}`}
+      waitS={waitOf(reason)}
+      unstored={session.unstored}
+      onAgain={onAgain}
       testid="refused"
-      actions={
-        <>
-          {gone ? null : (
-            <Button kind="primary" onClick={() => location.reload()} data-testid="retry">
-              Try again
-            </Button>
-          )}
-          <Button kind={gone ? "primary" : "plain"} onClick={() => go("/")}>
-            Go to the start
-          </Button>
-        </>
-      }
-    >
-      <p role="alert">{gone
-          ? "It was deleted, or the address is not quite right."
-          : code === 0
-            ? "This page could not do it, for the reason below."
-            : "The server closed it, and gave the reason below."}</p>
-    </Notice>
+    />
   );
 }
