@@ -46,7 +46,7 @@ impl Origin {
         let text = headers.get(header::ORIGIN)?;
         let text = text.to_str().unwrap_or("?").to_ascii_lowercase();
         // In HTTP/2 the host stands in the address.
-        let asked = uri.authority().map(|authority| authority.as_str());
+        let asked = uri.authority().map(axum::http::uri::Authority::as_str);
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
