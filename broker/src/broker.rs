@@ -32,6 +32,7 @@ use crate::member::{Mailbox, Member};
 use crate::presence::Present;
 use crate::room::inbox::{Edited, Input, Restore, RoomError};
 use crate::room::{Room, RoomInfo, State, task};
+use crate::rules::{RoomRule, Rules};
 use crate::snapshotter::Snapshots;
 
 /// Everything a room's task needs.
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) committer: Arc<Committer>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
     pub(crate) rooms: Directory,
     tasks: TaskTracker,
     closing: AtomicBool,
@@ -78,6 +80,7 @@ impl Broker {
             committer,
             clock: Clock::start(),
             limits,
+            rules: Rules::default(),
             rooms: Directory::default(),
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
@@ -85,6 +88,16 @@ impl Broker {
         Self {
             shared: Arc::new(shared),
             committing,
+        }
+    }
+
+    /// Asks this of the rooms of each space from here on, of loaded ones too.
+    pub fn set_rules(&self, rules: BTreeMap<String, RoomRule>) {
+        self.shared.rules.set(rules);
+        // A room is in the directory before it reads its rule, so none is left out.
+        for room in self.shared.rooms.all() {
+            let rule = self.shared.rules.of(&room.name);
+            room.inbox.push(Input::Rule(rule));
         }
     }
 

@@ -15,6 +15,7 @@
 //! | [`member`] | a session's side of its room |
 //! | [`presence`] | who is here: a conflating map of latest values |
 //! | [`room`] | a room's core, inbox and task |
+//! | [`rules`] | what a space asks of its rooms |
 //! | [`snapshotter`] | when a document is worth a snapshot, and where it goes |
 
 pub mod broker;
@@ -26,6 +27,7 @@ pub mod limits;
 pub mod member;
 pub mod presence;
 pub mod room;
+pub mod rules;
 pub mod snapshotter;
 
 pub use broker::Broker;
@@ -36,4 +38,5 @@ pub use member::Member;
 pub use presence::{EncodePresence, Present};
 pub use room::inbox::{Edited, Restore, RoomError};
 pub use room::{RoomInfo, State};
+pub use rules::RoomRule;
 pub use snapshotter::{Awaited, SnapshotRule, Snapshots};

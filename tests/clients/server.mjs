@@ -15,6 +15,7 @@ export const UNLIMITED_PITS = `[spaces.pit]
 updates_per_minute = "off"
 bytes_per_minute = "off"
 max_update = "16MiB"
+max_document = "off"
 connections_per_ip = "off"
 joins_per_ip_per_minute = "off"
 new_rooms_per_ip_per_hour = "off"

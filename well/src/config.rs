@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use broker::{Limits, SnapshotRule};
+use broker::{Limits, RoomRule, SnapshotRule};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use gateway::access::rule::Access;
@@ -103,10 +103,18 @@ struct PitArgs {
     /// As `[spaces.pit] bytes_per_minute`
     #[arg(long, env = "MAX_UPDATE_BYTES_PER_MIN", value_name = "BYTES")]
     max_update_bytes_per_min: Option<u32>,
+    /// As `[spaces.pit] max_document`
+    #[arg(long, env = "MAX_PIT_SIZE_BYTES", value_name = "BYTES")]
+    max_pit_size_bytes: Option<u64>,
 }
 
 impl PitArgs {
-    fn over(self, limits: &mut SpaceLimits) -> anyhow::Result<()> {
+    fn over(self, pit: &mut Space) -> anyhow::Result<()> {
+        if let Some(bytes) = self.max_pit_size_bytes {
+            let bytes = usize::try_from(bytes).context("MAX_PIT_SIZE_BYTES")?;
+            pit.room.max_document = (bytes > 0).then_some(bytes);
+        }
+        let limits = &mut pit.limits;
         let set = |limit: &mut Option<NonZeroU32>, said: Option<u32>| {
             if let Some(said) = said {
                 *limit = NonZeroU32::new(said);
@@ -162,6 +170,13 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// What the spaces ask of their rooms.
+    pub(crate) fn room_rules(&self) -> BTreeMap<String, RoomRule> {
+        let spaces = self.spaces.iter();
+        let rules = spaces.map(|(name, space)| (name.clone(), space.room));
+        rules.collect()
+    }
+
     /// The spaces, as the gateway knows them.
     pub(crate) fn gateway_spaces(&self) -> gateway::Spaces {
         let spaces = self.spaces.iter().map(|(name, space)| {
@@ -225,6 +240,7 @@ pub(crate) struct Space {
     pub(crate) kind: replay::Kind,
     pub(crate) access: Access,
     pub(crate) limits: SpaceLimits,
+    pub(crate) room: RoomRule,
     pub(crate) snapshots: SnapshotRule,
     pub(crate) retention: Retention,
 }
@@ -233,6 +249,9 @@ impl Space {
     /// A whiteboard that anyone may begin: small, and with little for each address.
     const PIT: Self = Self {
         limits: SpaceLimits::PIT,
+        room: RoomRule {
+            max_document: Some(5_000_000),
+        },
         ..Self::of_kind(replay::Kind::Yjs)
     };
 
@@ -241,6 +260,7 @@ impl Space {
             kind,
             access: Access::Open,
             limits: SpaceLimits::NONE,
+            room: RoomRule { max_document: None },
             snapshots: SnapshotRule {
                 records: None,
                 after: None,
@@ -304,6 +324,7 @@ struct FileSpace {
     connections_per_ip: Option<Limit<u32>>,
     joins_per_ip_per_minute: Option<Limit<u32>>,
     new_rooms_per_ip_per_hour: Option<Limit<u32>>,
+    max_document: Option<Limit<ByteSize>>,
     snapshot_records: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     snapshot_after: Option<Duration>,
@@ -355,7 +376,16 @@ fn check_limits(limits: &SpaceLimits) -> anyhow::Result<()> {
 }
 
 impl FileSpace {
-    /// What is said here over what is known.
+    /// What is said here of rooms over what is known.
+    fn room(&self, known: RoomRule) -> anyhow::Result<RoomRule> {
+        let max_document = self.max_document;
+        Ok(RoomRule {
+            max_document: max_document
+                .map_or(Ok(known.max_document), |said| said.read("max_document"))?,
+        })
+    }
+
+    /// What is said here of limits over what is known.
     fn limits(&self, known: SpaceLimits) -> anyhow::Result<SpaceLimits> {
         let rate = |said: Option<Limit<u32>>, name, known| {
             said.map_or(Ok(known), |limit| limit.read(name))
@@ -400,6 +430,19 @@ impl FileSpace {
         };
         check_limits(&limits)?;
         Ok(limits)
+    }
+}
+
+impl Limit<ByteSize> {
+    fn read(self, name: &str) -> anyhow::Result<Option<usize>> {
+        match self {
+            Self::Off(Off::Off) => Ok(None),
+            Self::Most(ByteSize(0)) => bail!("{name} is 1 byte or more, or \"off\""),
+            Self::Most(most) => {
+                let most = usize::try_from(most.as_u64());
+                most.map(Some).with_context(|| name.to_owned())
+            }
+        }
     }
 }
 
@@ -464,7 +507,7 @@ impl ServeArgs {
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
         let mut spaces = read_spaces(file.spaces)?;
         if let Some(pit) = spaces.get_mut("pit") {
-            self.pits.over(&mut pit.limits).context("limits of pits")?;
+            self.pits.over(pit).context("limits of pits")?;
         }
         let told = self.allow_open.or(file.allow_open).unwrap_or(false);
         if !listen.ip().is_loopback() && !told {
@@ -557,10 +600,13 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
         let known = known.unwrap_or_else(|| Space::of_kind(replay::Kind::Yjs));
         let limits = settings.limits(known.limits);
         let limits = limits.with_context(|| format!("[spaces.{space}] in the configuration"))?;
+        let room = settings.room(known.room);
+        let room = room.with_context(|| format!("[spaces.{space}] in the configuration"))?;
         let read = Space {
             kind: settings.kind.map_or(known.kind, Into::into),
             access: settings.access.unwrap_or(known.access),
             limits,
+            room,
             snapshots: SnapshotRule {
                 records: settings.snapshot_records,
                 after: settings.snapshot_after,
@@ -666,6 +712,17 @@ mod tests {
         assert_eq!(read.max_update, 10_000);
         assert_eq!(read.updates_per_minute, None);
         assert_eq!(read.connections_per_ip, NonZeroU32::new(3));
+        let document = |file: &str| {
+            resolve(args(), file).unwrap().spaces["pit"]
+                .room
+                .max_document
+        };
+        assert_eq!(document(""), Some(5_000_000));
+        assert_eq!(
+            document("[spaces.pit]\nmax_document = '1MiB'"),
+            Some(1 << 20)
+        );
+        assert_eq!(document("[spaces.pit]\nmax_document = 'off'"), None);
         let rest = SpaceLimits::PIT.joins_per_ip_per_minute;
         assert_eq!(read.joins_per_ip_per_minute, rest);
         assert_eq!(
@@ -681,6 +738,8 @@ mod tests {
             "bytes_per_minute = '5GB'",
             "max_update = '17MiB'",
             "max_update = 0",
+            "max_document = 0",
+            "max_document = '-1MB'",
         ] {
             let error = limits(&format!("[spaces.pit]\n{wrong}")).unwrap_err();
             let said = format!("{error:#}");
@@ -699,13 +758,15 @@ mod tests {
             "--max-connections-per-ip",
             "7",
             "--max-new-pits-per-ip-per-hour=0",
+            "--max-pit-size-bytes=123456",
         ];
         let matches = command.get_matches_from(said);
         let args = <ServeArgs as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
-        let limits = resolve(args, "[spaces.pit]\nconnections_per_ip = 3")
+        let pit = resolve(args, "[spaces.pit]\nconnections_per_ip = 3")
             .unwrap()
-            .spaces["pit"]
-            .limits;
+            .spaces["pit"];
+        assert_eq!(pit.room.max_document, Some(123_456));
+        let limits = pit.limits;
         assert_eq!(limits.connections_per_ip, NonZeroU32::new(7));
         assert_eq!(limits.new_rooms_per_ip_per_hour, None);
     }

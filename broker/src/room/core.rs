@@ -34,6 +34,7 @@ use crate::limits::{
     CACHED_STATE_TAIL_BYTES, CACHED_STATE_TAIL_RUNS, ROOM_COMMITS_IN_FLIGHT, STATE_CACHE_TIME,
 };
 use crate::room::inbox::Restore;
+use crate::room::measure::Measure;
 
 /// The session of what the server itself writes; a client's is never zero.
 const SERVER: SessionId = SessionId::new(0);
@@ -42,6 +43,7 @@ const SERVER: SessionId = SessionId::new(0);
 pub(crate) struct Core {
     room: RoomName,
     document_bytes: usize,
+    measure: Measure,
     document: Box<dyn Document>,
     clients: Clients,
     sessions: HashMap<SessionId, Session>,
@@ -187,10 +189,19 @@ enum Proof<'a> {
 }
 
 impl Core {
-    pub(crate) fn new(room: RoomName, folded: Folded, document_bytes: usize, now: Instant) -> Self {
+    /// A room as its log has it. Its document takes at most `document_bytes` of memory, and at most
+    /// `max_document` encoded.
+    pub(crate) fn new(
+        room: RoomName,
+        folded: Folded,
+        document_bytes: usize,
+        max_document: Option<usize>,
+        now: Instant,
+    ) -> Self {
         Self {
             room,
             document_bytes,
+            measure: Measure::new(max_document),
             document: folded.document,
             clients: folded.clients,
             sessions: HashMap::new(),
@@ -226,6 +237,18 @@ impl Core {
     /// A bound on the document's memory.
     pub(crate) fn document_bytes(&self) -> usize {
         self.document.memory_bytes()
+    }
+
+    /// The most bytes of the document's encoding from here on.
+    pub(crate) const fn set_max_document(&mut self, bytes: Option<usize>) {
+        self.measure.set_limit(bytes);
+    }
+
+    /// Whether checking what has arrived takes encoding the document.
+    pub(crate) fn must_measure(&self) -> bool {
+        let arrived = self.unchecked.iter();
+        let bytes = arrived.map(|item| item.submission.payload.len()).sum();
+        bytes > 0 && self.measure.must_encode(bytes)
     }
 
     /// Nobody is here and nothing is on its way.
@@ -440,9 +463,7 @@ impl Core {
             ));
         }
         if kind == Kind::Update {
-            let bytes = self.document.memory_bytes() + payload.len();
-            if bytes > self.document_bytes {
-                let limit = self.document_bytes;
+            if let Some((bytes, limit)) = self.excess(payload.len()) {
                 return Err(format!(
                     "the document would take {bytes} bytes, and may take {limit}"
                 ));
@@ -471,6 +492,7 @@ impl Core {
         let head = self.staged.run.push(self.at, &draft);
         if kind == Kind::Update {
             self.document.recorded(head.seq);
+            self.measure.grew(payload.len());
             if let Some(state) = &mut self.state {
                 state.tail_bytes += payload.len();
             }
@@ -685,12 +707,15 @@ impl Core {
                 }
             }
         }
-        let document = self.document.memory_bytes() + payload.len();
-        if document > self.document_bytes {
+        if let Some((bytes, limit)) = self.excess(payload.len()) {
+            // Whoever comes back says what it has, and is to read on.
+            if self.document.adds_nothing(payload) == Ok(true) {
+                return Ok(None);
+            }
             return Err(Some(Refusal::TooLarge {
                 what: "the document",
-                bytes: document,
-                limit: self.document_bytes,
+                bytes,
+                limit,
             }));
         }
         match self.document.integrate(std::slice::from_ref(payload)).pop() {
@@ -701,6 +726,16 @@ impl Core {
                 Err(Some(Refusal::Malformed(gone)))
             }
         }
+    }
+
+    /// What the document would take with so many bytes more, and what it may, if that is less: in
+    /// memory, and encoded.
+    fn excess(&mut self, bytes: usize) -> Option<(usize, usize)> {
+        let memory = self.document.memory_bytes() + bytes;
+        if memory > self.document_bytes {
+            return Some((memory, self.document_bytes));
+        }
+        self.measure.excess(self.document.as_ref(), bytes)
     }
 
     fn stage(&mut self, item: Unchecked, site: Option<Site>) {
@@ -718,6 +753,7 @@ impl Core {
         };
         let head = self.staged.run.push(self.at, &draft);
         self.document.recorded(head.seq);
+        self.measure.grew(payload.len());
         if let Some(id) = draft.op_id {
             self.clients.take(id, head.seq, draft.base);
             let stale = draft.base.map_or(0, |base| head.seq.previous().since(base));

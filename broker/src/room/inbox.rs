@@ -18,6 +18,7 @@ use super::State;
 use crate::committer::Committed;
 use crate::limits::INBOX_BYTES;
 use crate::member::Mailbox;
+use crate::rules::RoomRule;
 
 /// Everything that can wake a room.
 pub(crate) enum Input {
@@ -47,6 +48,8 @@ pub(crate) enum Input {
     Restore(Restore, oneshot::Sender<Result<Edited, RoomError>>),
     Delete(oneshot::Sender<Result<(), RoomError>>),
     End(CloseCode, &'static str),
+    /// The space asks something else of its rooms from here on.
+    Rule(RoomRule),
 }
 
 /// What a room is to be set to.

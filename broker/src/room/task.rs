@@ -111,7 +111,14 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
     };
     let unsaved = Unsaved::loaded(rule, last, folded.bytes, folded.records, now);
     let (title, created) = (folded.facts.title.clone(), span.created);
-    let core = Core::new(room.name.clone(), folded, shared.limits.document_bytes, now);
+    let space_rule = shared.rules.of(&room.name);
+    let core = Core::new(
+        room.name.clone(),
+        folded,
+        shared.limits.document_bytes,
+        space_rule.max_document,
+        now,
+    );
     Ok(Task {
         shared: Arc::clone(shared),
         room: Arc::clone(room),
@@ -168,6 +175,7 @@ fn refuse(inputs: impl IntoIterator<Item = Input>, code: CloseCode, error: &Room
             | Input::CatchUp(_)
             | Input::Leave { .. }
             | Input::Committed(_)
+            | Input::Rule(_)
             | Input::End(..) => {}
         }
     }
@@ -183,7 +191,11 @@ impl Task {
             while let Some(input) = self.inputs.pop_front() {
                 self.handle(input).await;
             }
-            self.core.advance();
+            if self.core.must_measure() {
+                self.encoding(Core::advance);
+            } else {
+                self.core.advance();
+            }
             self.core.expire();
             self.ask_for_snapshot(now, self.members.is_empty());
             self.carry_out(now).await;
@@ -251,6 +263,7 @@ impl Task {
                 self.ask_for_snapshot(Instant::now(), true);
                 self.core.end(code, reason);
             }
+            Input::Rule(rule) => self.core.set_max_document(rule.max_document),
         }
     }
 

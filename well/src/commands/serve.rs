@@ -51,14 +51,23 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let keeper = auth::keeper(&config)?;
     let broker = Broker::new(kept.history, kept.snapshots, config.limits.clone());
+    broker.set_rules(config.room_rules());
     let has_archive = config.archive.url.is_some();
     let spaces = config.gateway_spaces();
-    let gateway = Gateway::new(broker, exporter.clone(), keeper, spaces, has_archive, door);
+    let gateway = Gateway::new(
+        broker.clone(),
+        exporter.clone(),
+        keeper,
+        spaces,
+        has_archive,
+        door,
+    );
     gateway.set_trusted_proxies(config.trusted_proxies.clone());
     let reloaded = gateway.downgrade();
+    let ruled = broker.clone();
     gateway.on_reload(move || {
         let gateway = reloaded.upgrade().ok_or("the server has ended")?;
-        reload(&gateway, &config, args.clone()).map_err(|error| format!("{error:#}"))
+        reload(&gateway, &ruled, &config, args.clone()).map_err(|error| format!("{error:#}"))
     });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -108,7 +117,12 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Reads the configuration again, and goes on with what it says of tokens and of the spaces there are.
-fn reload(gateway: &Gateway, running: &Config, args: ServeArgs) -> anyhow::Result<()> {
+fn reload(
+    gateway: &Gateway,
+    broker: &Broker,
+    running: &Config,
+    args: ServeArgs,
+) -> anyhow::Result<()> {
     let config = args.resolve()?;
     let kinds = |config: &Config| {
         let spaces = config.spaces.iter();
@@ -120,6 +134,7 @@ fn reload(gateway: &Gateway, running: &Config, args: ServeArgs) -> anyhow::Resul
     }
     let auth = auth::open(&config)?;
     gateway.keeper().reload(auth);
+    broker.set_rules(config.room_rules());
     gateway.set_spaces(config.gateway_spaces());
     gateway.set_trusted_proxies(config.trusted_proxies);
     Ok(())
