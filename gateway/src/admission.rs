@@ -87,8 +87,7 @@ impl Gateway {
         room: &RoomName,
         counted: bool,
     ) -> Result<Admission, Refusal> {
-        let limited = |space: Space| space.limits.new_rooms_per_ip_per_hour.is_some();
-        let looks = self.space(room.space()).is_some_and(limited);
+        let looks = self.looks_for_new_rooms(room);
         let (Space { access, limits, .. }, exists) = self.examine(caller, room, looks).await?;
         let grant = caller.grant()?;
         let role = rule::session_role(grant.map(AsRef::as_ref), wanted, room, access, exists)?;
@@ -111,6 +110,9 @@ impl Gateway {
             }
             None => None,
         };
+        if !exists {
+            self.find_place(room).await?;
+        }
         Ok(Admission {
             role,
             ticket,
@@ -129,20 +131,34 @@ impl Gateway {
         Ok(())
     }
 
-    /// Counts a room that is begun over HTTP, unless it is there.
+    /// Counts a room that is begun over HTTP and finds a place for it, unless it is there.
     pub(crate) async fn count_new_room(
         &self,
         caller: &Caller,
         room: &RoomName,
     ) -> Result<(), Refusal> {
         let limits = self.limits_of(room)?;
-        let Some(address) = caller.address() else {
+        if !self.looks_for_new_rooms(room) || self.exists(room).await? {
             return Ok(());
-        };
-        if limits.new_rooms_per_ip_per_hour.is_some() && !self.exists(room).await? {
+        }
+        if let Some(address) = caller.address() {
             self.visitors().begin_room(address, room.space(), &limits)?;
         }
-        Ok(())
+        self.find_place(room).await
+    }
+
+    /// Whether it matters if a room is new.
+    fn looks_for_new_rooms(&self, room: &RoomName) -> bool {
+        let limited = |space: Space| space.limits.new_rooms_per_ip_per_hour.is_some();
+        self.space(room.space()).is_some_and(limited) || self.broker().limits_rooms(room)
+    }
+
+    /// Finds a place for a new room in its space.
+    async fn find_place(&self, room: &RoomName) -> Result<(), Refusal> {
+        let found = self.broker().make_room(room).await;
+        found
+            .map(drop)
+            .map_err(|error| Refusal::Full(error.to_string()))
     }
 
     fn limits_of(&self, room: &RoomName) -> Result<SpaceLimits, Refusal> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::Request;
@@ -20,7 +20,9 @@ use tower::ServiceExt;
 
 use crate::Gateway;
 use crate::http::router;
-use crate::limits::{BACKLOG, CONNECTIONS, ENDPOINT_IDLE, HEAD_BYTES, HEAD_TIME};
+use crate::limits::{
+    BACKLOG, CONNECTIONS, ENDPOINT_IDLE, HEAD_BYTES, HEAD_TIME, TIDY_EVERY, TIDY_PAUSE,
+};
 use crate::webtransport::Door;
 
 /// Listens on `address`, with a queue long enough for a crowd that comes at once: a connection
@@ -69,6 +71,19 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
 pub async fn watch(gateway: Gateway) {
     let now = || gateway.wall_time().micros() as f64 / 1e6;
     gateway.keeper().watch(now).await;
+}
+
+/// Makes rooms go whose time is over or whose space has too much. Never returns.
+pub async fn tidy(gateway: Gateway) {
+    loop {
+        tokio::time::sleep(TIDY_EVERY).await;
+        let began = Instant::now();
+        if let Err(error) = gateway.broker().tidy(gateway.age()).await {
+            tracing::warn!(%error, "rooms could not be tidied up");
+        }
+        // Spaces with very many rooms are looked through less often.
+        tokio::time::sleep(began.elapsed() * TIDY_PAUSE).await;
+    }
 }
 
 /// Ends the server within `patience`: no more connections, every room settles what is on its way,

@@ -4,14 +4,14 @@
 //! not say is the default here. Unknown keys in the file are errors: a misspelt limit must not be
 //! silently none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use broker::{Limits, RoomRule, SnapshotRule};
+use broker::{Lifetime, Limits, SnapshotRule, SpaceRule};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use gateway::access::rule::Access;
@@ -106,6 +106,12 @@ struct PitArgs {
     /// As `[spaces.pit] max_document`
     #[arg(long, env = "MAX_PIT_SIZE_BYTES", value_name = "BYTES")]
     max_pit_size_bytes: Option<u64>,
+    /// As `[spaces.pit] idle`, in minutes
+    #[arg(long, env = "IDLE_PIT_TIMEOUT_MIN", value_name = "MINUTES")]
+    idle_pit_timeout_min: Option<u32>,
+    /// As `[spaces.pit] max_rooms`
+    #[arg(long, env = "TOTAL_PIT_CAP", value_name = "N")]
+    total_pit_cap: Option<u32>,
 }
 
 impl PitArgs {
@@ -113,6 +119,12 @@ impl PitArgs {
         if let Some(bytes) = self.max_pit_size_bytes {
             let bytes = usize::try_from(bytes).context("MAX_PIT_SIZE_BYTES")?;
             pit.room.max_document = (bytes > 0).then_some(bytes);
+        }
+        if let Some(minutes) = self.idle_pit_timeout_min {
+            pit.room.idle = Some(Duration::from_secs(60 * u64::from(minutes)));
+        }
+        if let Some(rooms) = self.total_pit_cap {
+            pit.room.max_rooms = (rooms > 0).then_some(rooms as usize);
         }
         let limits = &mut pit.limits;
         let set = |limit: &mut Option<NonZeroU32>, said: Option<u32>| {
@@ -159,6 +171,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) limits: Limits,
+    /// The most bytes of records of ephemeral rooms, in memory.
+    pub(crate) ephemeral_bytes: u64,
     pub(crate) snapshots: bool,
     pub(crate) webtransport: bool,
     pub(crate) tls: Option<Tls>,
@@ -170,8 +184,15 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// The spaces whose rooms are in memory only.
+    pub(crate) fn ephemeral_spaces(&self) -> BTreeSet<String> {
+        let spaces = self.spaces.iter();
+        let ephemeral = spaces.filter(|(_, space)| space.room.lifetime == Lifetime::Ephemeral);
+        ephemeral.map(|(name, _)| name.clone()).collect()
+    }
+
     /// What the spaces ask of their rooms.
-    pub(crate) fn room_rules(&self) -> BTreeMap<String, RoomRule> {
+    pub(crate) fn room_rules(&self) -> BTreeMap<String, SpaceRule> {
         let spaces = self.spaces.iter();
         let rules = spaces.map(|(name, space)| (name.clone(), space.room));
         rules.collect()
@@ -240,7 +261,7 @@ pub(crate) struct Space {
     pub(crate) kind: replay::Kind,
     pub(crate) access: Access,
     pub(crate) limits: SpaceLimits,
-    pub(crate) room: RoomRule,
+    pub(crate) room: SpaceRule,
     pub(crate) snapshots: SnapshotRule,
     pub(crate) retention: Retention,
 }
@@ -249,8 +270,12 @@ impl Space {
     /// A whiteboard that anyone may begin: small, and with little for each address.
     const PIT: Self = Self {
         limits: SpaceLimits::PIT,
-        room: RoomRule {
+        room: SpaceRule {
             max_document: Some(5_000_000),
+            lifetime: Lifetime::Persistent,
+            idle: None,
+            max_rooms: Some(100),
+            max_total: Some(500_000_000),
         },
         ..Self::of_kind(replay::Kind::Yjs)
     };
@@ -260,7 +285,13 @@ impl Space {
             kind,
             access: Access::Open,
             limits: SpaceLimits::NONE,
-            room: RoomRule { max_document: None },
+            room: SpaceRule {
+                max_document: None,
+                lifetime: Lifetime::Persistent,
+                idle: None,
+                max_rooms: None,
+                max_total: None,
+            },
             snapshots: SnapshotRule {
                 records: None,
                 after: None,
@@ -302,6 +333,7 @@ struct FileLimits {
     sessions_per_room: Option<usize>,
     idle_unload_seconds: Option<u64>,
     document_bytes: Option<usize>,
+    ephemeral_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -325,6 +357,11 @@ struct FileSpace {
     joins_per_ip_per_minute: Option<Limit<u32>>,
     new_rooms_per_ip_per_hour: Option<Limit<u32>>,
     max_document: Option<Limit<ByteSize>>,
+    lifetime: Option<FileLifetime>,
+    #[serde(default, with = "humantime_serde")]
+    idle: Option<Duration>,
+    max_rooms: Option<Limit<u32>>,
+    max_total: Option<Limit<ByteSize>>,
     snapshot_records: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     snapshot_after: Option<Duration>,
@@ -377,12 +414,23 @@ fn check_limits(limits: &SpaceLimits) -> anyhow::Result<()> {
 
 impl FileSpace {
     /// What is said here of rooms over what is known.
-    fn room(&self, known: RoomRule) -> anyhow::Result<RoomRule> {
-        let max_document = self.max_document;
-        Ok(RoomRule {
-            max_document: max_document
-                .map_or(Ok(known.max_document), |said| said.read("max_document"))?,
-        })
+    fn room(&self, known: SpaceRule) -> anyhow::Result<SpaceRule> {
+        let max_document = self.max_document.map(|said| said.read("max_document"));
+        let max_rooms = self.max_rooms.map(|said| said.read("max_rooms"));
+        let max_total = self.max_total.map(|said| said.read("max_total"));
+        let rooms = |most: Option<NonZeroU32>| most.map(|most| most.get() as usize);
+        let bytes = |most: Option<usize>| most.map(|most| most as u64);
+        let rule = SpaceRule {
+            max_document: max_document.transpose()?.unwrap_or(known.max_document),
+            lifetime: self.lifetime.map_or(known.lifetime, Into::into),
+            idle: self.idle.or(known.idle),
+            max_rooms: max_rooms.transpose()?.map_or(known.max_rooms, rooms),
+            max_total: max_total.transpose()?.map_or(known.max_total, bytes),
+        };
+        if rule.idle.is_some_and(|idle| idle > MAX_IDLE_UNLOAD) {
+            bail!("idle is at most a year");
+        }
+        Ok(rule)
     }
 
     /// What is said here of limits over what is known.
@@ -472,6 +520,24 @@ impl FileRetention {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
+enum FileLifetime {
+    Persistent,
+    Expiring,
+    Ephemeral,
+}
+
+impl From<FileLifetime> for Lifetime {
+    fn from(lifetime: FileLifetime) -> Self {
+        match lifetime {
+            FileLifetime::Persistent => Self::Persistent,
+            FileLifetime::Expiring => Self::Expiring,
+            FileLifetime::Ephemeral => Self::Ephemeral,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum FileKind {
     Yjs,
     Opaque,
@@ -491,6 +557,11 @@ impl From<FileKind> for replay::Kind {
 /// The longest that a room may stay loaded without members.
 const MAX_IDLE_UNLOAD: Duration = Duration::from_secs(365 * 86_400);
 
+/// How long a pit stays loaded without members, unless `[limits] idle_unload_seconds` is said.
+const PIT_IDLE: Duration = Duration::from_secs(30 * 60);
+/// The most bytes of records of ephemeral rooms, in memory.
+const EPHEMERAL_BYTES: u64 = 256 << 20;
+
 const DEFAULT_FILE: &str = "well.toml";
 
 impl ServeArgs {
@@ -507,6 +578,9 @@ impl ServeArgs {
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
         let mut spaces = read_spaces(file.spaces)?;
         if let Some(pit) = spaces.get_mut("pit") {
+            if file.limits.idle_unload_seconds.is_none() {
+                pit.room.idle.get_or_insert(PIT_IDLE);
+            }
             self.pits.over(pit).context("limits of pits")?;
         }
         let told = self.allow_open.or(file.allow_open).unwrap_or(false);
@@ -550,6 +624,7 @@ impl ServeArgs {
                 .or(file.log_format)
                 .unwrap_or(LogFormat::Text),
             limits,
+            ephemeral_bytes: file.limits.ephemeral_bytes.unwrap_or(EPHEMERAL_BYTES),
             snapshots: self.snapshots.or(file.snapshots).unwrap_or(true),
             webtransport: self.webtransport.or(file.webtransport).unwrap_or(true),
             tls: file.tls,
@@ -740,6 +815,10 @@ mod tests {
             "max_update = 0",
             "max_document = 0",
             "max_document = '-1MB'",
+            "max_rooms = 0",
+            "max_total = 'all'",
+            "lifetime = 'short'",
+            "idle = '2years'",
         ] {
             let error = limits(&format!("[spaces.pit]\n{wrong}")).unwrap_err();
             let said = format!("{error:#}");
@@ -759,6 +838,8 @@ mod tests {
             "7",
             "--max-new-pits-per-ip-per-hour=0",
             "--max-pit-size-bytes=123456",
+            "--idle-pit-timeout-min=5",
+            "--total-pit-cap=0",
         ];
         let matches = command.get_matches_from(said);
         let args = <ServeArgs as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
@@ -766,9 +847,28 @@ mod tests {
             .unwrap()
             .spaces["pit"];
         assert_eq!(pit.room.max_document, Some(123_456));
+        assert_eq!(pit.room.idle, Some(Duration::from_secs(300)));
+        assert_eq!(pit.room.max_rooms, None);
         let limits = pit.limits;
         assert_eq!(limits.connections_per_ip, NonZeroU32::new(7));
         assert_eq!(limits.new_rooms_per_ip_per_hour, None);
+    }
+
+    #[test]
+    fn rooms_have_their_spaces_lifetime() {
+        let pit = |file: &str| resolve(args(), file).unwrap().spaces["pit"].room;
+        assert_eq!(pit("").idle, Some(PIT_IDLE));
+        assert_eq!(pit("[limits]\nidle_unload_seconds = 5").idle, None);
+        assert_eq!(pit("").max_rooms, Some(100));
+        assert_eq!(pit("").max_total, Some(500_000_000));
+        let file = "[limits]\nidle_unload_seconds = 5\n[spaces.pit]\nlifetime = 'ephemeral'\n\
+                    idle = '90s'\nmax_rooms = 7\nmax_total = 'off'";
+        let read = pit(file);
+        assert_eq!(read.lifetime, Lifetime::Ephemeral);
+        assert_eq!(read.idle, Some(Duration::from_secs(90)));
+        assert_eq!((read.max_rooms, read.max_total), (Some(7), None));
+        let ephemeral = resolve(args(), file).unwrap().ephemeral_spaces();
+        assert_eq!(ephemeral, BTreeSet::from(["pit".to_owned()]));
     }
 
     #[test]

@@ -173,9 +173,13 @@ enum Ending {
     No,
     /// Nothing new is taken; once nothing is on its way, members are closed with this.
     When(CloseCode, String),
-    /// Nothing new is taken; once nothing is on its way, the log is deleted. Nobody hears of that
-    /// before it is durable.
-    Deleting { asked: bool },
+    /// Nothing new is taken; once nothing is on its way, the log is deleted, and whoever is here is
+    /// closed with this. Nobody hears of that before it is durable.
+    Deleting {
+        asked: bool,
+        code: CloseCode,
+        reason: &'static str,
+    },
     /// Members have been closed with this.
     Ended(CloseCode, String),
 }
@@ -514,10 +518,15 @@ impl Core {
         self.advance();
     }
 
-    /// Stops taking anything new; once nothing is on its way, has the log deleted.
-    pub(crate) fn delete(&mut self) {
+    /// Stops taking anything new; once nothing is on its way, has the log deleted, and then closes
+    /// every member.
+    pub(crate) fn delete(&mut self, code: CloseCode, reason: &'static str) {
         if matches!(self.ending, Ending::No) {
-            self.ending = Ending::Deleting { asked: false };
+            self.ending = Ending::Deleting {
+                asked: false,
+                code,
+                reason,
+            };
         }
         self.advance();
     }
@@ -526,7 +535,11 @@ impl Core {
     /// been taken, so whoever is still here after a failure is to come back and send it again.
     pub(crate) fn deleted(&mut self, result: Result<(), String>) {
         match result {
-            Ok(()) => self.close_all(CloseCode::NoRoom, "the room has been deleted"),
+            Ok(()) => {
+                if let Ending::Deleting { code, reason, .. } = self.ending {
+                    self.close_all(code, reason);
+                }
+            }
             Err(why) => {
                 let reason = format!("the room could not be deleted and goes on: {why}");
                 self.close_all(CloseCode::TryLater, &reason);
@@ -990,7 +1003,7 @@ impl Core {
                 let (code, reason) = (*code, reason.clone());
                 self.close_all(code, &reason);
             }
-            Ending::Deleting { asked } if !*asked => {
+            Ending::Deleting { asked, .. } if !*asked => {
                 *asked = true;
                 self.outputs.push_back(Output::Delete);
             }

@@ -336,6 +336,7 @@ impl From<Refusal> for Problem {
                 problem.retry_after = many.after.map(seconds_up);
                 return problem;
             }
+            Refusal::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "full", "The space is full"),
             Refusal::Unknown { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "log_unreadable",
@@ -478,6 +479,7 @@ impl From<RoomError> for Problem {
                 "restarting",
                 "The room is closing",
             ),
+            RoomError::InUse => (StatusCode::CONFLICT, "in_use", "Somebody is in the room"),
             RoomError::Exists => (
                 StatusCode::CONFLICT,
                 "room_exists",

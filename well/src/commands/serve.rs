@@ -75,6 +75,7 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let serving = tokio::spawn(gateway::server::serve(gateway.clone(), listener));
     let sessions = tokio::spawn(gateway::webtransport::serve(gateway.clone()));
     let keeping = tokio::spawn(gateway::server::watch(gateway.clone()));
+    let tidying = tokio::spawn(gateway::server::tidy(gateway.clone()));
     // The one line on standard output: printed when connections are taken, not before.
     say(&format!("listening on http://{address}"))?;
 
@@ -105,6 +106,7 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     serving.abort();
     sessions.abort();
     keeping.abort();
+    tidying.abort();
     if let Some(why) = log.poisoned() {
         bail!("the log was poisoned while stopping: {why}");
     }
@@ -131,6 +133,9 @@ fn reload(
     };
     if kinds(&config) != kinds(running) {
         bail!("spaces are added, removed and given another kind at a start only");
+    }
+    if config.ephemeral_spaces() != running.ephemeral_spaces() {
+        bail!("spaces become ephemeral, and stop being it, at a start only");
     }
     let auth = auth::open(&config)?;
     gateway.keeper().reload(auth);

@@ -431,12 +431,16 @@ fn a_deletion_is_durable_before_anyone_hears_of_it() {
         let mut bench = Bench::new(DocumentKind::Opaque);
         bench.core.join(A, Role::Editor, None);
         bench.submit(A, b"u");
-        bench.core.delete();
+        bench
+            .core
+            .delete(CloseCode::NoRoom, "the room has been deleted");
         bench.submit(A, b"too late");
         bench.advance();
         assert_eq!(bench.deletions, 0, "a run is on its way");
         while bench.commit() {}
-        bench.core.delete();
+        bench
+            .core
+            .delete(CloseCode::NoRoom, "the room has been deleted");
         bench.core.join(B, Role::Editor, None);
         bench.advance();
         assert_eq!((bench.deletions, bench.ended), (1, false));
