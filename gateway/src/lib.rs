@@ -6,6 +6,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`access`] | who comes in, and what they may do |
+//! | [`audit`] | who came and went, and what became of rooms |
 //! | `budget` | how much memory reading the past may take |
 //! | [`connection`] | the connection: bytes between a transport, a framing and a talk |
 //! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
@@ -19,6 +20,7 @@
 
 pub mod access;
 mod admission;
+pub mod audit;
 mod budget;
 pub mod connection;
 pub mod http;
@@ -44,6 +46,7 @@ use tokio_util::task::TaskTracker;
 
 use access::Keeper;
 use access::rule::Access;
+use audit::Audit;
 use budget::Budget;
 use http::problem::Problem;
 use ipnet::IpNet;
@@ -69,6 +72,7 @@ struct Inner {
     spaces: RwLock<Arc<Spaces>>,
     reload: OnceLock<Reload>,
     visitors: Arc<Visitors>,
+    audit: OnceLock<Audit>,
     proxies: RwLock<Arc<[IpNet]>>,
     has_archive: bool,
     webtransport: Door,
@@ -154,6 +158,7 @@ impl Gateway {
             spaces: RwLock::new(Arc::new(spaces)),
             reload: OnceLock::new(),
             visitors: Arc::default(),
+            audit: OnceLock::new(),
             proxies: RwLock::new([].into()),
             has_archive,
             webtransport,
@@ -238,6 +243,15 @@ impl Gateway {
     /// The proxies that are trusted.
     pub(crate) fn trusted_proxies(&self) -> Arc<[IpNet]> {
         Arc::clone(&self.inner.proxies.read())
+    }
+
+    /// Writes an audit log from here on. Only the first that is said counts.
+    pub fn set_audit(&self, audit: Audit) {
+        let _ = self.inner.audit.set(audit);
+    }
+
+    pub(crate) fn audit(&self) -> Option<&Audit> {
+        self.inner.audit.get()
     }
 
     /// What the addresses do.

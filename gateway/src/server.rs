@@ -78,8 +78,9 @@ pub async fn tidy(gateway: Gateway) {
     loop {
         tokio::time::sleep(TIDY_EVERY).await;
         let began = Instant::now();
-        if let Err(error) = gateway.broker().tidy(gateway.age()).await {
-            tracing::warn!(%error, "rooms could not be tidied up");
+        match gateway.broker().tidy(gateway.age()).await {
+            Ok(gone) => gone.iter().for_each(|gone| gateway.note_gone(gone)),
+            Err(error) => tracing::warn!(%error, "rooms could not be tidied up"),
         }
         // Spaces with very many rooms are looked through less often.
         tokio::time::sleep(began.elapsed() * TIDY_PAUSE).await;

@@ -106,7 +106,7 @@ struct PitArgs {
     /// As `[spaces.pit] max_document`
     #[arg(long, env = "MAX_PIT_SIZE_BYTES", value_name = "BYTES")]
     max_pit_size_bytes: Option<u64>,
-    /// As `[spaces.pit] idle`, in minutes
+    /// As `[spaces.pit] idle`, in minutes; 0 unloads at once
     #[arg(long, env = "IDLE_PIT_TIMEOUT_MIN", value_name = "MINUTES")]
     idle_pit_timeout_min: Option<u32>,
     /// As `[spaces.pit] max_rooms`
@@ -178,6 +178,8 @@ pub(crate) struct Config {
     pub(crate) tls: Option<Tls>,
     pub(crate) archive: Archive,
     pub(crate) auth: AuthSettings,
+    /// Where the audit log goes; there is none without.
+    pub(crate) audit: Option<PathBuf>,
     /// Networks whose requests say for whom they ask.
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) spaces: BTreeMap<String, Space>,
@@ -321,6 +323,8 @@ struct File {
     #[serde(default)]
     auth: AuthSettings,
     #[serde(default)]
+    audit: FileAudit,
+    #[serde(default)]
     trusted_proxies: Vec<IpNet>,
     #[serde(default)]
     spaces: BTreeMap<String, FileSpace>,
@@ -334,6 +338,12 @@ struct FileLimits {
     idle_unload_seconds: Option<u64>,
     document_bytes: Option<usize>,
     ephemeral_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileAudit {
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -633,6 +643,7 @@ impl ServeArgs {
                 keep_local: file.archive.keep_local,
             },
             auth,
+            audit: file.audit.file,
             trusted_proxies: file.trusted_proxies,
             spaces,
         })
@@ -843,13 +854,12 @@ mod tests {
         ];
         let matches = command.get_matches_from(said);
         let args = <ServeArgs as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
-        let pit = resolve(args, "[spaces.pit]\nconnections_per_ip = 3")
-            .unwrap()
-            .spaces["pit"];
+        let config = resolve(args, "[spaces.pit]\nconnections_per_ip = 3").unwrap();
+        let pit = &config.spaces["pit"];
         assert_eq!(pit.room.max_document, Some(123_456));
         assert_eq!(pit.room.idle, Some(Duration::from_secs(300)));
         assert_eq!(pit.room.max_rooms, None);
-        let limits = pit.limits;
+        let limits = &pit.limits;
         assert_eq!(limits.connections_per_ip, NonZeroU32::new(7));
         assert_eq!(limits.new_rooms_per_ip_per_hour, None);
     }

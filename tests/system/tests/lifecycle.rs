@@ -188,3 +188,40 @@ async fn where_there_is_an_archive_a_room_that_goes_is_read_from_there() {
     assert!(state.len() > 1_000, "{}", state.len());
     drop(second);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_rooms_is_written_down() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("audit.jsonl");
+    let config = format!("[audit]\nfile = '{}'\n", file.display());
+    let (server, _config) = server(&config, None);
+    drop(plant(&server, "doc/a", "not-to-be-written-down").await);
+    let delete = "/api/v1/rooms/doc/a";
+    let answer = http::request(server.address(), "DELETE", delete).await;
+    assert_eq!(answer.expect("an answer").status, 204);
+    let events = until(PATIENCE, "all four events", || async {
+        let lines = std::fs::read_to_string(&file).expect("the audit log");
+        let lines: Vec<serde_json::Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a JSON object"))
+            .collect();
+        (lines.len() >= 4).then_some(lines)
+    })
+    .await;
+    let mut kinds: Vec<&str> = events
+        .iter()
+        .filter_map(|it| it["event"].as_str())
+        .collect();
+    assert_eq!(kinds[..2], ["create", "join"]);
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["create", "delete", "join", "leave"]);
+    for event in &events {
+        assert_eq!(event["room"], "doc/a", "{event}");
+        assert_eq!(event["from"], "127.0.0.1", "{event}");
+        assert!(
+            event["at"].as_str().is_some_and(|at| at.ends_with('Z')),
+            "{event}"
+        );
+    }
+    assert!(!holds(folder.path(), "not-to-be-written-down"));
+}

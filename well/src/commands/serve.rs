@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use broker::Broker;
 use gateway::Gateway;
+use gateway::audit::Audit;
 use gateway::webtransport::{Door, OpenError, Source, WebTransport};
 use observatory::Exporter;
 use storage::Log;
@@ -63,6 +64,10 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         door,
     );
     gateway.set_trusted_proxies(config.trusted_proxies.clone());
+    if let Some(path) = &config.audit {
+        let audit = Audit::open(path);
+        gateway.set_audit(audit.with_context(|| format!("the audit log {}", path.display()))?);
+    }
     let reloaded = gateway.downgrade();
     let ruled = broker.clone();
     gateway.on_reload(move || {
