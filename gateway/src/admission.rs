@@ -92,7 +92,8 @@ impl Gateway {
         counted: bool,
     ) -> Result<Admission, Refusal> {
         let looks = self.looks_for_new_rooms(room);
-        let (Space { access, limits, .. }, exists) = self.examine(caller, room, looks).await?;
+        let (space, exists) = self.examine(caller, room, looks).await?;
+        let Space { access, limits, .. } = space;
         let grant = caller.grant()?;
         let role = rule::session_role(grant.map(AsRef::as_ref), wanted, room, access, exists)?;
         let ticket = grant.map(|grant| self.keeper().issue(grant, Some(room.clone())));
@@ -187,6 +188,11 @@ impl Gateway {
     ) -> Result<(Space, bool), Refusal> {
         let no_space = || Refusal::NoSpace(room.space().to_owned());
         let space = self.space(room.space()).ok_or_else(no_space)?;
+        if let Some(origin) = caller.origin()
+            && !origin.may(&space.origins, self.is_local())
+        {
+            return Err(Refusal::Origin(origin.as_str().to_owned()));
+        }
         let grant = caller.grant()?;
         if grant.is_some_and(|grant| self.keeper().is_revoked(grant, room)) {
             return Err(BadToken::Revoked.into());

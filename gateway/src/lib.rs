@@ -15,6 +15,7 @@
 //! | [`server`] | accepting connections, and ending |
 //! | [`stream`] | messages on a stream of bytes |
 //! | [`talk`] | dialects, each with the rooms that its client is in |
+//! | [`tls`] | TLS over TCP |
 //! | [`websocket`] | handshake and frames |
 //! | [`webtransport`] | sessions over QUIC, and their certificates |
 
@@ -30,10 +31,12 @@ mod resumes;
 pub mod server;
 pub mod stream;
 pub mod talk;
+pub mod tls;
 pub mod websocket;
 pub mod webtransport;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -45,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use access::Keeper;
+use access::origin::Origins;
 use access::rule::Access;
 use audit::Audit;
 use budget::Budget;
@@ -74,6 +78,7 @@ struct Inner {
     visitors: Arc<Visitors>,
     audit: OnceLock<Audit>,
     proxies: RwLock<Arc<[IpNet]>>,
+    local: AtomicBool,
     has_archive: bool,
     webtransport: Door,
     places: Places,
@@ -92,6 +97,7 @@ impl Space {
             kind,
             access: Access::Open,
             limits: SpaceLimits::NONE,
+            origins: Origins::Own,
         }
     }
 }
@@ -102,7 +108,7 @@ type Reload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub type Spaces = BTreeMap<String, Space>;
 
 /// What a space is to whoever comes to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Space {
     /// What its rooms hold.
     pub kind: replay::Kind,
@@ -110,6 +116,8 @@ pub struct Space {
     pub access: Access,
     /// How much there may be of what.
     pub limits: SpaceLimits,
+    /// Which pages may speak to it, beside the server's own.
+    pub origins: Origins,
 }
 
 /// A gateway, as long as it is there.
@@ -160,6 +168,7 @@ impl Gateway {
             visitors: Arc::default(),
             audit: OnceLock::new(),
             proxies: RwLock::new([].into()),
+            local: AtomicBool::new(false),
             has_archive,
             webtransport,
             places: Places::new(),
@@ -216,7 +225,7 @@ impl Gateway {
 
     /// A space, if it is configured.
     pub(crate) fn space(&self, name: &str) -> Option<Space> {
-        self.inner.spaces.read().get(name).copied()
+        self.inner.spaces.read().get(name).cloned()
     }
 
     /// How much memory reading the past may take.
@@ -238,6 +247,16 @@ impl Gateway {
     /// Goes on with other proxies that are trusted to say for whom they ask.
     pub fn set_trusted_proxies(&self, proxies: Vec<IpNet>) {
         *self.inner.proxies.write() = proxies.into();
+    }
+
+    /// Says that only this machine reaches the server: pages of this machine may then speak to it.
+    pub fn set_local(&self) {
+        self.inner.local.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether only this machine reaches the server.
+    pub(crate) fn is_local(&self) -> bool {
+        self.inner.local.load(Ordering::Relaxed)
     }
 
     /// The proxies that are trusted.

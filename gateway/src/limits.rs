@@ -55,6 +55,12 @@ pub const CLIENTS_PER_PAGE_MAX: usize = 1_000;
 /// How much of a present replica's name is told.
 pub const PRESENT_NAME_CHARS: usize = 64;
 
+/// How long a client's TLS handshake over TCP may take.
+pub const TLS_TIME: Duration = Duration::from_secs(10);
+/// How many requests an HTTP/2 client may have under way.
+pub const HTTP2_STREAMS: u32 = 128;
+/// After how long a silence an HTTP/2 client is asked whether it lives, and how long it may take to say so.
+pub const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How many rooms of the list one request looks at, to find those that its caller may see.
 pub const ROOMS_EXAMINED: usize = 10_000;
 /// For how long a token is valid that a room's creator makes, unless they say.

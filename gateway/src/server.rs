@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
+use axum::response::Response;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use protocol::RoomName;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -21,8 +22,10 @@ use tower::ServiceExt;
 use crate::Gateway;
 use crate::http::router;
 use crate::limits::{
-    BACKLOG, CONNECTIONS, ENDPOINT_IDLE, HEAD_BYTES, HEAD_TIME, TIDY_EVERY, TIDY_PAUSE,
+    BACKLOG, CONNECTIONS, ENDPOINT_IDLE, HEAD_BYTES, HEAD_TIME, HTTP2_KEEP_ALIVE, HTTP2_STREAMS,
+    TIDY_EVERY, TIDY_PAUSE,
 };
+use crate::tls::{Tls, Wire};
 use crate::webtransport::Door;
 
 /// Listens on `address`, with a queue long enough for a crowd that comes at once: a connection
@@ -40,10 +43,13 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves `listener` until [`drain`] is called. Accept errors that pass (a full file table, a
+/// Serves `listener`, over TLS if there is some, until [`drain`] is called. Accept errors that pass (a full file table, a
 /// client that left) are waited out.
-pub async fn serve(gateway: Gateway, listener: TcpListener) {
-    let routes = router(gateway.clone());
+pub async fn serve(gateway: Gateway, listener: TcpListener, tls: Option<Arc<Tls>>) {
+    let mut routes = router(gateway.clone());
+    if tls.is_some() {
+        routes = routes.layer(axum::middleware::map_response(only_over_tls));
+    }
     let requests = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -55,7 +61,18 @@ pub async fn serve(gateway: Gateway, listener: TcpListener) {
             Ok((stream, peer, place)) => {
                 let routes = routes.clone();
                 let draining = gateway.draining().clone();
-                requests.spawn(connection(stream, routes, (peer, place), draining));
+                let tls = tls.clone();
+                requests.spawn(async move {
+                    let wire = match tls {
+                        Some(tls) => tls.accept(stream).await,
+                        None => Ok(Wire::Plain(stream)),
+                    };
+                    match wire {
+                        Ok(wire) => connection(wire, routes, (peer, place), draining).await,
+                        // The client speaks something else, or was too slow.
+                        Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+                    }
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -152,8 +169,16 @@ async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(TcpStrea
     Ok((stream, Peer(peer.ip()), place))
 }
 
+/// Tells a browser to come back over TLS only (RFC 6797).
+async fn only_over_tls(mut response: Response) -> Response {
+    const YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
+    let headers = response.headers_mut();
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, YEAR);
+    response
+}
+
 async fn connection(
-    stream: TcpStream,
+    wire: Wire,
     routes: Router,
     (peer, place): (Peer, Place),
     draining: CancellationToken,
@@ -163,18 +188,36 @@ async fn connection(
         request.extensions_mut().insert(place.clone());
         routes.clone().oneshot(request)
     });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = draining.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let ended = if wire.is_http2() {
+        let serving = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP2_STREAMS)
+            .max_header_list_size(HEAD_BYTES as u32)
+            .keep_alive_interval(HTTP2_KEEP_ALIVE)
+            .keep_alive_timeout(HTTP2_KEEP_ALIVE)
+            .serve_connection(TokioIo::new(wire), service);
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = draining.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        }
+    } else {
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(wire), service)
+            .with_upgrades();
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = draining.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
         }
     };
     if let Err(error) = ended {

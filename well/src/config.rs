@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use broker::{Lifetime, Limits, SnapshotRule, SpaceRule};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
+use gateway::access::origin::Origins;
 use gateway::access::rule::Access;
 use gateway::quota::SpaceLimits;
 use ipnet::IpNet;
@@ -207,6 +208,7 @@ impl Config {
                 kind: space.kind,
                 access: space.access,
                 limits: space.limits,
+                origins: space.origins.clone(),
             };
             (name.clone(), space)
         });
@@ -249,38 +251,48 @@ pub(crate) struct Archive {
     pub(crate) keep_local: Option<Duration>,
 }
 
-/// The certificate that WebTransport serves; without one it makes its own.
+/// The certificate that is served over TCP and over QUIC. Without one HTTP is plain, and WebTransport
+/// makes its own.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
+    /// Whether TCP is encrypted too: not where a proxy before the server does that.
+    #[serde(default = "yes")]
+    pub(crate) http: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// What a space's rooms are like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Space {
     pub(crate) kind: replay::Kind,
     pub(crate) access: Access,
     pub(crate) limits: SpaceLimits,
     pub(crate) room: SpaceRule,
+    pub(crate) origins: Origins,
     pub(crate) snapshots: SnapshotRule,
     pub(crate) retention: Retention,
 }
 
 impl Space {
     /// A whiteboard that anyone may begin: small, and with little for each address.
-    const PIT: Self = Self {
-        limits: SpaceLimits::PIT,
-        room: SpaceRule {
+    const fn pit() -> Self {
+        let mut pit = Self::of_kind(replay::Kind::Yjs);
+        pit.limits = SpaceLimits::PIT;
+        pit.room = SpaceRule {
             max_document: Some(5_000_000),
             lifetime: Lifetime::Persistent,
             idle: None,
             max_rooms: Some(100),
             max_total: Some(500_000_000),
-        },
-        ..Self::of_kind(replay::Kind::Yjs)
-    };
+        };
+        pit
+    }
 
     const fn of_kind(kind: replay::Kind) -> Self {
         Self {
@@ -294,6 +306,7 @@ impl Space {
                 max_rooms: None,
                 max_total: None,
             },
+            origins: Origins::Own,
             snapshots: SnapshotRule {
                 records: None,
                 after: None,
@@ -360,6 +373,7 @@ struct FileSpace {
     /// As it was, or `yjs`.
     kind: Option<FileKind>,
     access: Option<Access>,
+    origins: Option<Origins>,
     updates_per_minute: Option<Limit<u32>>,
     bytes_per_minute: Option<Limit<ByteSize>>,
     max_update: Option<ByteSize>,
@@ -594,7 +608,8 @@ impl ServeArgs {
             self.pits.over(pit).context("limits of pits")?;
         }
         let told = self.allow_open.or(file.allow_open).unwrap_or(false);
-        if !listen.ip().is_loopback() && !told {
+        let encrypted = file.tls.as_ref().is_some_and(|tls| tls.http);
+        if !listen.ip().is_loopback() && !encrypted && !told {
             refuse_open(listen, &spaces)?;
         }
         let defaults = Limits::default();
@@ -661,8 +676,9 @@ fn refuse_open(listen: SocketAddr, spaces: &BTreeMap<String, Space>) -> anyhow::
     }
     bail!(
         "{listen} can be reached from other machines, and anyone who reaches it may read and write \
-         the rooms of these spaces: {}. Say access = \"token\" or \"create-with-token\" in each, \
-         listen on a loopback address, or say --allow-open",
+         the rooms of these spaces, unencrypted: {}. Say access = \"token\" or \
+         \"create-with-token\" in each, serve TLS ([tls]), listen on a loopback address, or say \
+         --allow-open",
         open.join(", ")
     )
 }
@@ -674,7 +690,7 @@ pub(crate) fn spaces(path: Option<&Path>) -> anyhow::Result<BTreeMap<String, Spa
 
 fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<String, Space>> {
     let mut spaces = BTreeMap::from([
-        ("pit".to_owned(), Space::PIT),
+        ("pit".to_owned(), Space::pit()),
         ("doc".to_owned(), Space::of_kind(replay::Kind::Yjs)),
         ("text".to_owned(), Space::of_kind(replay::Kind::Text)),
     ]);
@@ -682,7 +698,7 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
         protocol::RoomName::new(&space, "name")
             .with_context(|| format!("[spaces.{space}] in the configuration"))?;
         let retention = settings.retention.as_ref().map(FileRetention::read);
-        let known = spaces.get(&space).copied();
+        let known = spaces.get(&space).cloned();
         let known = known.unwrap_or_else(|| Space::of_kind(replay::Kind::Yjs));
         let limits = settings.limits(known.limits);
         let limits = limits.with_context(|| format!("[spaces.{space}] in the configuration"))?;
@@ -693,6 +709,7 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
             access: settings.access.unwrap_or(known.access),
             limits,
             room,
+            origins: settings.origins.unwrap_or(known.origins),
             snapshots: SnapshotRule {
                 records: settings.snapshot_records,
                 after: settings.snapshot_after,

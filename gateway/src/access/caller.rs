@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Uri, header};
 use percent_encoding::percent_decode_str;
 use protocol::{CloseCode, RoomName};
 
+use super::origin::Origin;
 use super::rule::Denied;
 use super::token::{BadToken, Grant};
 use crate::quota::visitors::TooMany;
@@ -20,6 +21,7 @@ use crate::quota::visitors::TooMany;
 pub struct Caller {
     grant: Result<Option<Arc<Grant>>, BadToken>,
     address: Option<IpAddr>,
+    origin: Option<Origin>,
 }
 
 /// Why somebody may not do what they ask for.
@@ -34,6 +36,9 @@ pub enum Refusal {
     /// The space is not configured.
     #[error("the space {0:?} is not configured on this server")]
     NoSpace(String),
+    /// Their page may not.
+    #[error("pages of {0} may not speak to this space; its `origins` say which may")]
+    Origin(String),
     /// It is too much from their address.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -61,6 +66,7 @@ impl Refusal {
             Self::Token(_) => CloseCode::Unauthenticated,
             Self::Denied(denied) => denied.close_code(),
             Self::NoSpace(_) => CloseCode::NoRoom,
+            Self::Origin(_) => CloseCode::Forbidden,
             Self::TooMany(_) => CloseCode::OverQuota,
         }
     }
@@ -71,6 +77,7 @@ impl Caller {
     pub const ANYONE: Self = Self {
         grant: Ok(None),
         address: None,
+        origin: None,
     };
 
     /// The holder of these tokens, which are the same if they are several; `believe` says what each is
@@ -85,14 +92,26 @@ impl Caller {
             Some(first) if tokens.all(|token| token == first) => believe(&first).map(Some),
             Some(_) => Err(BadToken::Several),
         };
-        let address = None;
-        Self { grant, address }
+        Self {
+            grant,
+            ..Self::ANYONE
+        }
     }
 
-    /// The same, from this address.
+    /// The same, from this address, in a page of this origin.
     #[must_use]
-    pub fn at(self, address: Option<IpAddr>) -> Self {
-        Self { address, ..self }
+    pub fn at(self, address: Option<IpAddr>, origin: Option<Origin>) -> Self {
+        Self {
+            address,
+            origin,
+            ..self
+        }
+    }
+
+    /// The origin of their page, if they are in a browser.
+    #[must_use]
+    pub const fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 
     /// The address by which they are counted, if it is known.

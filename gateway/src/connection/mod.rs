@@ -257,6 +257,9 @@ where
                 }
             }
         }
+        if S::BUFFERS && Pin::new(&mut self.socket).poll_flush(cx).is_pending() {
+            return Poll::Pending;
+        }
         if let Phase::Closing {
             code, last: true, ..
         } = self.phase

@@ -4,13 +4,15 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 /// A stream of bytes in both directions. Beside it some carry datagrams, of which each arrives whole
 /// or not at all, in any order.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Whether there are datagrams; without them nothing here costs anything.
     const DATAGRAMS: bool = false;
+
+    /// Whether what has been written may wait in here until it is flushed.
+    const BUFFERS: bool = false;
 
     /// How large a datagram may be that is sent now, in bytes.
     fn datagram_space(&self) -> usize {
@@ -25,8 +27,6 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
         Poll::Pending
     }
 }
-
-impl Transport for TcpStream {}
 
 #[cfg(test)]
 impl Transport for tokio::io::DuplexStream {}

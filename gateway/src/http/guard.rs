@@ -12,10 +12,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 
+use super::cors;
 use super::problem::Problem;
 use super::sockets;
 use crate::Gateway;
 use crate::access::caller::{self, Caller};
+use crate::access::origin::Origin;
 use crate::access::rule::Action;
 use crate::quota::address;
 use crate::server::Peer;
@@ -36,13 +38,22 @@ pub(super) async fn identify(
         let proxies = gateway.trusted_proxies();
         address::client(*peer, request.headers(), &proxies)
     });
-    let caller = caller.at(address);
+    let origin = Origin::of(request.headers(), request.uri());
+    let shown_to = cors::allowed(&gateway, &request, origin.as_ref());
+    if let Some(response) = cors::preflight(&request, shown_to.as_ref()) {
+        return response;
+    }
+    let caller = caller.at(address, origin);
     if let Some(bare) = caller::without_tokens(request.uri()) {
         request.extensions_mut().insert(OriginalUri(bare.clone()));
         *request.uri_mut() = bare;
     }
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    if let Some(origin) = shown_to {
+        cors::show_to(response.headers_mut(), origin);
+    }
+    response
 }
 
 /// Lets only those reach `route` who may do `action` to the room in its path.

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod change;
 pub mod clients;
+mod cors;
 pub mod guard;
 pub mod health;
 pub mod pages;

@@ -28,7 +28,6 @@ use replay::{Folded, Moment, Span};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::past;
@@ -36,10 +35,10 @@ use super::problem::Problem;
 use super::rooms::RoomPath;
 use super::sockets;
 use crate::budget::Share;
-use crate::connection::Connection;
 use crate::connection::framing::Incoming;
 use crate::limits::{CLOSE_TIME, PLAY_BATCH_BYTES, READ_BYTES, RECORDS_PAGE_BYTES, WRITE_STALL};
 use crate::talk::yjs::Yjs;
+use crate::tls::Wire;
 use crate::websocket::frame::{self, Frames};
 use crate::websocket::handshake;
 use crate::{Gateway, not_yjs};
@@ -76,23 +75,12 @@ pub(crate) async fn play(
         let detail = "connect with a y-websocket client, or read the room's records";
         return Problem::upgrade_required(detail.into()).into_response();
     }
-    let begun = begin(&gateway, path, request.uri().query().unwrap_or_default()).await;
-    sockets::upgrade_to(gateway, request, |socket, early| async move {
-        match begun {
-            Ok(player) => player.run(socket, early).await,
-            Err(problem) => refuse(socket, &problem).await,
+    match begin(&gateway, path, request.uri().query().unwrap_or_default()).await {
+        Ok(player) => {
+            sockets::upgrade_to(gateway, request, |socket, early| player.run(socket, early))
         }
-    })
-}
-
-/// Says on the socket why nothing is played. Gives its close code.
-async fn refuse(socket: TcpStream, problem: &Problem) -> u16 {
-    let (code, reason) = problem.refusal();
-    tracing::info!(code = code.code(), reason, "a watcher was refused");
-    let now = Instant::now();
-    let connection: Connection<TcpStream, Frames, Yjs> =
-        Connection::refused(socket, code, &reason, now);
-    connection.await.code
+        Err(problem) => sockets::refuse::<Frames, Yjs>(gateway, request, problem.refusal()),
+    }
 }
 
 async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player, Problem> {
@@ -188,7 +176,7 @@ struct Control {
 
 impl Player {
     /// Carries the session. Gives its close code.
-    async fn run(mut self, mut socket: TcpStream, early: Bytes) -> u16 {
+    async fn run(mut self, mut socket: Wire, early: Bytes) -> u16 {
         let mut now = Instant::now();
         self.event(
             Event::Joined {
@@ -208,7 +196,11 @@ impl Player {
             self.take_share();
             if !self.out.is_empty() {
                 let out = std::mem::take(&mut self.out);
-                let written = timeout(WRITE_STALL, socket.write_all(&out)).await;
+                let writing = async {
+                    socket.write_all(&out).await?;
+                    socket.flush().await
+                };
+                let written = timeout(WRITE_STALL, writing).await;
                 if !matches!(written, Ok(Ok(()))) {
                     return 1006;
                 }

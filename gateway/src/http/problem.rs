@@ -325,6 +325,7 @@ impl From<Refusal> for Problem {
                 (StatusCode::NOT_FOUND, "no_room", "There is no such room")
             }
             Refusal::Denied(_) => (StatusCode::FORBIDDEN, "forbidden", "That is not allowed"),
+            Refusal::Origin(_) => (StatusCode::FORBIDDEN, "origin", "This page may not"),
             Refusal::NoSpace(space) => return Self::no_space(space),
             Refusal::TooMany(many) => {
                 let mut problem = Self::new(

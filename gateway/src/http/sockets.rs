@@ -14,7 +14,6 @@ use futures_util::FutureExt;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use observatory::Transport;
-use tokio::net::TcpStream;
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span};
 
@@ -29,6 +28,7 @@ use crate::talk::Talk;
 use crate::talk::mount::{self, Joining, Refused};
 use crate::talk::well::Well;
 use crate::talk::yjs::Yjs;
+use crate::tls::Wire;
 use crate::websocket::frame::Frames;
 use crate::websocket::handshake;
 use crate::websocket::packed::Packed;
@@ -78,8 +78,7 @@ pub(crate) async fn well(
     upgrade_to(gateway, request, move |socket, early| {
         let now = Instant::now();
         let talk = Well::new(inner, caller, bits, now);
-        let connection: Connection<TcpStream, Packed, Well> =
-            Connection::new(socket, &early, talk, now);
+        let connection: Connection<Wire, Packed, Well> = Connection::new(socket, &early, talk, now);
         connection.map(|ended| ended.code)
     })
 }
@@ -109,8 +108,7 @@ where
     tracing::info!(code = code.code(), reason, "a socket was refused");
     upgrade_to(gateway, request, move |socket, _early| {
         let now = Instant::now();
-        let connection: Connection<TcpStream, F, T> =
-            Connection::refused(socket, code, &reason, now);
+        let connection: Connection<Wire, F, T> = Connection::refused(socket, code, &reason, now);
         connection.map(|ended| ended.code)
     })
 }
@@ -120,7 +118,7 @@ where
 pub(crate) fn upgrade_to<C>(
     gateway: Gateway,
     mut request: Request<Body>,
-    carry: impl FnOnce(TcpStream, Bytes) -> C + Send + 'static,
+    carry: impl FnOnce(Wire, Bytes) -> C + Send + 'static,
 ) -> Response
 where
     C: Future<Output = u16> + Send,
@@ -141,7 +139,7 @@ where
         let Ok(upgraded) = upgrading.await else {
             return;
         };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        let Ok(parts) = upgraded.downcast::<TokioIo<Wire>>() else {
             tracing::error!("a WebSocket came over something else than TCP");
             return;
         };
@@ -166,10 +164,10 @@ where
 
 fn connect(
     gateway: &Gateway,
-    socket: TcpStream,
+    socket: Wire,
     early: &Bytes,
     joining: Result<Joining, Refused>,
-) -> Instrumented<Connection<TcpStream, Frames, Yjs>> {
+) -> Instrumented<Connection<Wire, Frames, Yjs>> {
     let now = Instant::now();
     match joining.and_then(|joining| joining.join(gateway, now)) {
         Ok((yjs, span)) => Connection::new(socket, early, yjs, now).instrument(span),

@@ -538,7 +538,7 @@ async fn playback_takes_its_share_of_the_memory_or_ends() {
     .await;
     let listener = crate::server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(crate::server::serve(gateway.clone(), listener));
+    let serving = tokio::spawn(crate::server::serve(gateway.clone(), listener, None));
     let memory = gateway.past_memory();
     let held = |least: usize| {
         let memory = memory.clone();

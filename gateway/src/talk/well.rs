@@ -142,7 +142,7 @@ impl Well {
     /// Takes the token of the client's Hello, beside that of its request if it had one.
     fn authenticate(&mut self, token: &str) -> Result<(), BadToken> {
         let hello = self.gateway.identify([token.into()]);
-        let hello = hello.at(self.caller.address());
+        let hello = hello.at(self.caller.address(), self.caller.origin().cloned());
         let said = hello.grant()?;
         if let Some(known) = self.caller.grant()?
             && said != Some(known)

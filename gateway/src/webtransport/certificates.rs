@@ -61,7 +61,7 @@ pub enum CertificateError {
 
 /// What is served and published now.
 #[derive(Debug)]
-pub(super) struct Certificates {
+pub(crate) struct Certificates {
     served: Served,
 }
 
@@ -79,13 +79,13 @@ enum Served {
 
 /// A chain and its key.
 #[derive(Debug)]
-pub(super) struct Pair {
-    pub(super) chain: Vec<CertificateDer<'static>>,
-    pub(super) key: PrivateKeyDer<'static>,
+pub(crate) struct Pair {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
 }
 
 impl Certificates {
-    pub(super) fn open(source: Source, now: SystemTime) -> Result<Self, CertificateError> {
+    pub(crate) fn open(source: Source, now: SystemTime) -> Result<Self, CertificateError> {
         let served = match source {
             Source::Files { cert, key } => {
                 let seen = (read(&cert)?, read(&key)?);
@@ -104,7 +104,7 @@ impl Certificates {
 
     /// Brings what is served up to `now`. Gives whether it changed. After an error it has not, and a
     /// file that is at fault is not told of again until it changes.
-    pub(super) fn refresh(&mut self, now: SystemTime) -> Result<bool, CertificateError> {
+    pub(crate) fn refresh(&mut self, now: SystemTime) -> Result<bool, CertificateError> {
         match &mut self.served {
             Served::SelfSigned(own) => own.refresh(now),
             Served::Files {
@@ -125,7 +125,7 @@ impl Certificates {
     }
 
     /// What is served now.
-    pub(super) const fn pair(&self) -> &Pair {
+    pub(crate) const fn pair(&self) -> &Pair {
         match &self.served {
             Served::Files { pair, .. } => pair,
             Served::SelfSigned(own) => own.current(),
@@ -133,7 +133,7 @@ impl Certificates {
     }
 
     /// Bytes that nobody else knows, and that are the same after a restart.
-    pub(super) fn secret(&self) -> Vec<u8> {
+    pub(crate) fn secret(&self) -> Vec<u8> {
         match &self.served {
             Served::Files { pair, .. } => pair.key.secret_der().to_vec(),
             Served::SelfSigned(own) => own.secret(),
@@ -141,14 +141,14 @@ impl Certificates {
     }
 
     /// The SHA-256 of the certificates that pages may meet, in base64: this one and the next.
-    pub(super) fn hashes(&self) -> Vec<String> {
+    pub(crate) fn hashes(&self) -> Vec<String> {
         match &self.served {
             Served::Files { .. } => Vec::new(),
             Served::SelfSigned(own) => own.hashes(),
         }
     }
 
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &self.served {
             Served::Files { cert, .. } => format!("from {}", cert.display()),
             Served::SelfSigned(own) => own.describe(),
@@ -179,7 +179,7 @@ impl Pair {
     }
 
     /// TLS 1.3 for HTTP/3, with this pair. 0-RTT is off.
-    pub(super) fn tls(&self) -> Result<rustls::ServerConfig, CertificateError> {
+    pub(crate) fn tls(&self) -> Result<rustls::ServerConfig, CertificateError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?

@@ -17,7 +17,7 @@
 //! with TCP), windows, streams and datagrams, all named in [`limits`](crate::limits). 0-RTT is off,
 //! because what comes in it can be replayed.
 
-mod certificates;
+pub(crate) mod certificates;
 mod duplex;
 mod resets;
 mod self_signed;

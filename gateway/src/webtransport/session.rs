@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::time::Instant;
 
+use axum::http::Uri;
 use protocol::CloseCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
@@ -17,6 +18,7 @@ use web_transport_quinn::{Request, ServerError, Session, quinn};
 use super::duplex::Duplex;
 use crate::Gateway;
 use crate::access::caller;
+use crate::access::origin::Origin;
 use crate::connection::{Connection, Ended};
 use crate::limits::{ACCEPT_TIME, CLOSE_REST, CLOSE_TIME};
 use crate::server::Place;
@@ -58,7 +60,8 @@ async fn accept(
     let query = request.url.query().unwrap_or_default();
     let peer = request.conn().remote_address().ip().to_canonical();
     let caller = gateway.identify(caller::tokens_of(&request.headers, query));
-    let caller = caller.at(Some(peer));
+    let asked: Uri = request.url.authority().parse().unwrap_or_default();
+    let caller = caller.at(Some(peer), Origin::of(&request.headers, &asked));
     let mounted = mount::at(gateway, &caller, request.url.path(), query).await;
     // A page learns why only from a session that was let in.
     Ok((request.ok().await?, mounted))

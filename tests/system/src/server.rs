@@ -200,7 +200,9 @@ impl Server {
         };
         let port = line
             .trim()
-            .strip_prefix("listening on http://127.0.0.1:")
+            .strip_prefix("listening on http")
+            .map(|rest| rest.trim_start_matches('s'))
+            .and_then(|rest| rest.strip_prefix("://127.0.0.1:"))
             .and_then(|port| port.parse().ok());
         if let Some(port) = port {
             self.port = port;

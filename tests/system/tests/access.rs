@@ -624,3 +624,85 @@ async fn keys_and_spaces_change_without_a_dropped_session() {
     })
     .await;
 }
+
+/// How a web socket of a page of this origin is closed, or that it is let in.
+async fn from_page(server: SocketAddr, path: &str, origin: &str) -> Result<(), u16> {
+    let mut socket = Socket::connect_without_handshake(server)
+        .await
+        .expect("a connection");
+    let handshake = system_tests::socket::handshake(server, path);
+    let said = handshake.replacen("\r\n\r\n", &format!("\r\nOrigin: {origin}\r\n\r\n"), 1);
+    socket.send_raw(said.as_bytes()).await.expect("it is sent");
+    socket
+        .take_handshake()
+        .await
+        .expect("a socket is accepted, and then closed");
+    match socket.sync().await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(socket.closing().await.0),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_pages_that_are_named_speak_to_a_space() {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
+    let config = "[spaces.shown]\norigins = ['https://app.example']\n[spaces.all]\norigins = '*'\n";
+    std::fs::write(&file, config).expect("it can be written");
+    let mut server = Server::new("memory");
+    server.set_arguments(["--config".as_ref(), file.path()]);
+    server.start_again();
+    let server = server.address();
+    let own = format!("http://{server}");
+    for (space, origin, may) in [
+        ("doc", own.as_str(), true),
+        // On this machine, pages of this machine.
+        ("doc", "http://localhost:5173", true),
+        ("doc", "https://app.example", false),
+        ("doc", "null", false),
+        ("shown", "https://app.example", true),
+        ("shown", "https://app.example.evil.example", false),
+        ("shown", "http://app.example", false),
+        ("all", "https://evil.example", true),
+    ] {
+        let said = format!("{space} {origin}");
+        let joined = from_page(server, &format!("/yjs/{space}/a"), origin).await;
+        // The refusal has been heard by the one who asked for the document.
+        assert_eq!(joined.is_ok(), may, "{said}: {joined:?}");
+        let path = format!("/api/v1/rooms/{space}/none/fork");
+        let headers = [("origin", origin), ("content-type", "text/plain")];
+        let answer = http::send(server, "POST", &path, &headers, "{\"seq\":1}")
+            .await
+            .unwrap();
+        assert_eq!(
+            answer.status,
+            if may { 404 } else { 403 },
+            "{said}: {answer:?}"
+        );
+        let shown = answer
+            .head
+            .contains(&format!("access-control-allow-origin: {origin}"));
+        assert_eq!(shown, may && origin != own, "{said}: {answer:?}");
+        let asks = [
+            ("origin", origin),
+            ("access-control-request-method", "DELETE"),
+        ];
+        let path = format!("/api/v1/rooms/{space}/none");
+        let answer = http::send(server, "OPTIONS", &path, &asks, "")
+            .await
+            .unwrap();
+        let allowed = answer
+            .head
+            .contains("access-control-allow-methods: GET, POST, PUT, DELETE");
+        assert_eq!(allowed, may && origin != own, "{said}: {answer:?}");
+    }
+    // Who sends no origin is no browser.
+    assert_eq!(yjs(server, "doc/a", None).await, Ok(true));
+    // The well dialect names its rooms later, and is asked then.
+    let mut socket = Socket::connect_without_handshake(server)
+        .await
+        .expect("a connection");
+    let handshake = system_tests::socket::handshake(server, "/well");
+    let said = handshake.replacen("\r\n\r\n", "\r\nOrigin: https://evil.example\r\n\r\n", 1);
+    socket.send_raw(said.as_bytes()).await.expect("it is sent");
+    socket.take_handshake().await.expect("it is let in");
+}

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use broker::Broker;
 use gateway::Gateway;
 use gateway::audit::Audit;
+use gateway::tls::Tls;
 use gateway::webtransport::{Door, OpenError, Source, WebTransport};
 use observatory::Exporter;
 use storage::Log;
@@ -48,6 +49,7 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         "starting"
     );
     let kept = stores::open(&config, Arc::clone(&log), Arc::new(Observer)).await?;
+    let tls = open_tls(&config)?;
     let (listener, door) = open_doors(&config)?;
     let address = listener.local_addr()?;
     let keeper = auth::keeper(&config)?;
@@ -68,21 +70,35 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         let audit = Audit::open(path);
         gateway.set_audit(audit.with_context(|| format!("the audit log {}", path.display()))?);
     }
+    if address.ip().is_loopback() {
+        gateway.set_local();
+    }
+    let encrypting = tls.clone();
     let reloaded = gateway.downgrade();
     let ruled = broker.clone();
     gateway.on_reload(move || {
         let gateway = reloaded.upgrade().ok_or("the server has ended")?;
-        reload(&gateway, &ruled, &config, args.clone()).map_err(|error| format!("{error:#}"))
+        let reloaded = reload(&gateway, &ruled, &config, args.clone());
+        let reloaded = reloaded.and_then(|()| match &encrypting {
+            Some(tls) => tls
+                .refresh()
+                .context("the certificate before is served still"),
+            None => Ok(()),
+        });
+        reloaded.map_err(|error| format!("{error:#}"))
     });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let serving = tokio::spawn(gateway::server::serve(gateway.clone(), listener));
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let serving = gateway::server::serve(gateway.clone(), listener, tls.clone());
+    let serving = tokio::spawn(serving);
+    let watching = tls.map(|tls| tokio::spawn(async move { tls.watch().await }));
     let sessions = tokio::spawn(gateway::webtransport::serve(gateway.clone()));
     let keeping = tokio::spawn(gateway::server::watch(gateway.clone()));
     let tidying = tokio::spawn(gateway::server::tidy(gateway.clone()));
     // The one line on standard output: printed when connections are taken, not before.
-    say(&format!("listening on http://{address}"))?;
+    say(&format!("listening on {scheme}://{address}"))?;
 
     let mut upkeep = tokio::time::interval(UPKEEP);
     let stopped_by = loop {
@@ -112,6 +128,9 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     sessions.abort();
     keeping.abort();
     tidying.abort();
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     if let Some(why) = log.poisoned() {
         bail!("the log was poisoned while stopping: {why}");
     }
@@ -188,6 +207,13 @@ fn open_doors(config: &Config) -> anyhow::Result<(TcpListener, Door)> {
             }
         }
     }
+}
+
+/// TLS for TCP, if that is to be encrypted.
+fn open_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+    let wanted = config.tls.as_ref().filter(|tls| tls.http);
+    let tls = wanted.map(|tls| Tls::open(tls.cert.clone(), tls.key.clone()));
+    Ok(tls.transpose()?.map(Arc::new))
 }
 
 fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
