@@ -28,10 +28,12 @@ use crate::clock::Clock;
 use crate::committer::Committer;
 use crate::followers::{Follower, Followers};
 use crate::limits::Limits;
+use crate::lodging::Lodging;
 use crate::member::{Mailbox, Member};
 use crate::presence::Present;
 use crate::room::inbox::{Edited, Input, Restore, RoomError};
 use crate::room::{Room, RoomInfo, State, task};
+use crate::rules::{Rules, SpaceRule};
 use crate::snapshotter::Snapshots;
 
 /// Everything a room's task needs.
@@ -40,17 +42,29 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Snapshots,
     pub(crate) followers: Arc<Followers>,
     pub(crate) committer: Arc<Committer>,
+    /// For rooms whose log is in memory: they wait for no disk, and share no batch with those that do.
+    pub(crate) ephemeral: Arc<Committer>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
     pub(crate) rooms: Directory,
+    pub(crate) lodging: Lodging,
     tasks: TaskTracker,
     closing: AtomicBool,
+}
+
+impl Shared {
+    /// Whether there is an archive, within reach or not.
+    pub(crate) fn has_archive(&self) -> bool {
+        let stores = self.history.stores();
+        stores.awaits_archive || self.snapshots.archiver().is_some()
+    }
 }
 
 /// All rooms of this process.
 #[derive(Clone)]
 pub struct Broker {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     committing: TaskTracker,
 }
 
@@ -68,23 +82,39 @@ impl Broker {
     #[must_use]
     pub fn new(history: History, snapshots: Snapshots, limits: Limits) -> Self {
         let committer = Arc::new(Committer::new(Arc::clone(&history.stores().log)));
+        let ephemeral = Arc::new(Committer::new(Arc::clone(&history.stores().log)));
         let committing = TaskTracker::new();
-        let runner = Arc::clone(&committer);
-        committing.spawn(async move { runner.run().await });
+        for committer in [&committer, &ephemeral] {
+            let runner = Arc::clone(committer);
+            committing.spawn(async move { runner.run().await });
+        }
         let shared = Shared {
             history,
             snapshots,
             followers: Arc::default(),
             committer,
+            ephemeral,
             clock: Clock::start(),
             limits,
+            rules: Rules::default(),
             rooms: Directory::default(),
+            lodging: Lodging::default(),
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
         };
         Self {
             shared: Arc::new(shared),
             committing,
+        }
+    }
+
+    /// Asks this of the rooms of each space from here on, of loaded ones too.
+    pub fn set_rules(&self, rules: BTreeMap<String, SpaceRule>) {
+        self.shared.rules.set(rules);
+        // A room is in the directory before it reads its rule, so none is left out.
+        for room in self.shared.rooms.all() {
+            let rule = self.shared.rules.of(&room.name);
+            room.inbox.push(Input::Rule(rule));
         }
     }
 
@@ -198,6 +228,15 @@ impl Broker {
         self.ask(room, Input::Delete(reply), answer).await
     }
 
+    /// As [`Broker::delete`], if nobody is in the room.
+    ///
+    /// # Errors
+    /// [`RoomError::InUse`] if somebody is; else [`RoomError`] says why not.
+    pub(crate) async fn delete_idle(&self, room: &RoomName) -> Result<(), RoomError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(room, Input::DeleteIdle(reply), answer).await
+    }
+
     /// Unloads a room: what is on its way is settled, and members are closed with 1012, to come back.
     /// Gives whether it was loaded.
     pub fn evict(&self, room: &RoomName) -> bool {
@@ -281,6 +320,7 @@ impl Broker {
             rooms.iter().map(|room| room.name.clone()).collect()
         };
         self.shared.committer.close();
+        self.shared.ephemeral.close();
         self.committing.close();
         // The committer ends when what it was given is settled; the log bounds that itself.
         if tokio::time::timeout(patience, self.committing.wait())
@@ -388,7 +428,7 @@ impl Directory {
         self.inner.lock().get(room)
     }
 
-    fn all(&self) -> Vec<Arc<Room>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Room>> {
         let rooms = self.inner.lock();
         let rooms = rooms.map.values();
         rooms.map(|loaded| Arc::clone(&loaded.room)).collect()

@@ -12,9 +12,11 @@
 //! | [`feed`] | a room's committed updates, read by cursor, encoded once |
 //! | [`limits`] | named bounds |
 //! | [`followers`] | waking those who follow a log from outside |
+//! | [`lodging`] | room for another, and rooms whose time is over |
 //! | [`member`] | a session's side of its room |
 //! | [`presence`] | who is here: a conflating map of latest values |
 //! | [`room`] | a room's core, inbox and task |
+//! | [`rules`] | what a space asks of its rooms |
 //! | [`snapshotter`] | when a document is worth a snapshot, and where it goes |
 
 pub mod broker;
@@ -23,17 +25,21 @@ pub mod committer;
 pub mod feed;
 pub mod followers;
 pub mod limits;
+mod lodging;
 pub mod member;
 pub mod presence;
 pub mod room;
+pub mod rules;
 pub mod snapshotter;
 
 pub use broker::Broker;
 pub use feed::{Update, Wire};
 pub use followers::Follower;
 pub use limits::Limits;
+pub use lodging::Gone;
 pub use member::Member;
 pub use presence::{EncodePresence, Present};
 pub use room::inbox::{Edited, Restore, RoomError};
 pub use room::{RoomInfo, State};
+pub use rules::{Lifetime, SpaceRule};
 pub use snapshotter::{Awaited, SnapshotRule, Snapshots};

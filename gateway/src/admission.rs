@@ -8,6 +8,7 @@ use crate::access::caller::{Caller, Refusal};
 use crate::access::rule::{self, Access, Action};
 use crate::access::tickets::Ticket;
 use crate::access::token::{BadToken, Grant};
+use crate::audit::{Stay, What};
 use crate::quota::SpaceLimits;
 use crate::quota::meter::Meter;
 use crate::quota::visitors::Visit;
@@ -24,6 +25,8 @@ pub(crate) struct Admission {
     pub(crate) visit: Option<Visit>,
     /// The limits of its space.
     pub(crate) limits: SpaceLimits,
+    /// Writes down that it has left, when it has.
+    pub(crate) stay: Option<Stay>,
 }
 
 impl Admission {
@@ -42,6 +45,7 @@ impl Admission {
             ticket: None,
             visit: None,
             limits: SpaceLimits::NONE,
+            stay: None,
         }
     }
 }
@@ -100,8 +104,7 @@ impl Gateway {
         room: &RoomName,
         counted: bool,
     ) -> Result<Admission, Refusal> {
-        let limited = |space: Space| space.limits.new_rooms_per_ip_per_hour.is_some();
-        let looks = self.space(room.space()).is_some_and(limited);
+        let looks = self.looks_for_new_rooms(room);
         let (space, exists) = self.examine(caller, room, looks).await?;
         let Space { access, limits, .. } = space;
         let grant = caller.grant()?;
@@ -125,11 +128,17 @@ impl Gateway {
             }
             None => None,
         };
+        if !exists {
+            self.find_place(room).await?;
+            self.note(What::Create, caller, Some(room), None);
+        }
+        let stay = self.note_join(caller, room, role);
         Ok(Admission {
             role,
             ticket,
             visit,
             limits,
+            stay,
         })
     }
 
@@ -143,19 +152,37 @@ impl Gateway {
         Ok(())
     }
 
-    /// Counts a room that is begun over HTTP, unless it is there.
+    /// Counts a room that is begun over HTTP and finds a place for it, unless it is there.
     pub(crate) async fn count_new_room(
         &self,
         caller: &Caller,
         room: &RoomName,
     ) -> Result<(), Refusal> {
         let limits = self.limits_of(room)?;
-        let Some(address) = caller.address() else {
+        if !self.looks_for_new_rooms(room) || self.exists(room).await? {
             return Ok(());
-        };
-        if limits.new_rooms_per_ip_per_hour.is_some() && !self.exists(room).await? {
+        }
+        if let Some(address) = caller.address() {
             self.visitors().begin_room(address, room.space(), &limits)?;
         }
+        self.find_place(room).await?;
+        self.note(What::Create, caller, Some(room), None);
+        Ok(())
+    }
+
+    /// Whether it matters if a room is new.
+    fn looks_for_new_rooms(&self, room: &RoomName) -> bool {
+        let limited = |space: Space| space.limits.new_rooms_per_ip_per_hour.is_some();
+        self.space(room.space()).is_some_and(limited)
+            || self.broker().limits_rooms(room)
+            || self.audit().is_some()
+    }
+
+    /// Finds a place for a new room in its space.
+    async fn find_place(&self, room: &RoomName) -> Result<(), Refusal> {
+        let found = self.broker().make_room(room).await;
+        let gone = found.map_err(|error| Refusal::Full(error.to_string()))?;
+        gone.iter().for_each(|gone| self.note_gone(gone));
         Ok(())
     }
 

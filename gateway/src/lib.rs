@@ -6,6 +6,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`access`] | who comes in, and what they may do |
+//! | [`audit`] | who came and went, and what became of rooms |
 //! | `budget` | how much memory reading the past may take |
 //! | [`connection`] | the connection: bytes between a transport, a framing and a talk |
 //! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
@@ -20,6 +21,7 @@
 
 pub mod access;
 mod admission;
+pub mod audit;
 mod budget;
 pub mod connection;
 pub mod http;
@@ -48,6 +50,7 @@ use tokio_util::task::TaskTracker;
 use access::Keeper;
 use access::origin::Origins;
 use access::rule::Access;
+use audit::Audit;
 use budget::Budget;
 use http::problem::Problem;
 use ipnet::IpNet;
@@ -73,6 +76,7 @@ struct Inner {
     spaces: RwLock<Arc<Spaces>>,
     reload: OnceLock<Reload>,
     visitors: Arc<Visitors>,
+    audit: OnceLock<Audit>,
     proxies: RwLock<Arc<[IpNet]>>,
     local: AtomicBool,
     has_archive: bool,
@@ -162,6 +166,7 @@ impl Gateway {
             spaces: RwLock::new(Arc::new(spaces)),
             reload: OnceLock::new(),
             visitors: Arc::default(),
+            audit: OnceLock::new(),
             proxies: RwLock::new([].into()),
             local: AtomicBool::new(false),
             has_archive,
@@ -257,6 +262,15 @@ impl Gateway {
     /// The proxies that are trusted.
     pub(crate) fn trusted_proxies(&self) -> Arc<[IpNet]> {
         Arc::clone(&self.inner.proxies.read())
+    }
+
+    /// Writes an audit log from here on. Only the first that is said counts.
+    pub fn set_audit(&self, audit: Audit) {
+        let _ = self.inner.audit.set(audit);
+    }
+
+    pub(crate) fn audit(&self) -> Option<&Audit> {
+        self.inner.audit.get()
     }
 
     /// What the addresses do.

@@ -109,3 +109,9 @@ const _: () = assert!(QUIC_STREAM_WINDOW_BYTES <= QUIC_CONNECTION_WINDOW_BYTES);
 
 const _: () = assert!(TEXT_BYTES < protocol::limits::MAX_PAYLOAD_BYTES / 2 + 1);
 const _: () = assert!(2 * PING_AFTER.as_secs() < DEAD_AFTER.as_secs());
+/// How many lines may wait for the audit log to be written.
+pub const AUDIT_LINES: usize = 8192;
+/// How often rooms are looked for whose time is over.
+pub const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// How many times as long as looking took the pause after it is at least.
+pub const TIDY_PAUSE: u32 = 20;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::{HeaderValue, Request, header};
@@ -23,6 +23,7 @@ use crate::Gateway;
 use crate::http::router;
 use crate::limits::{
     BACKLOG, CONNECTIONS, ENDPOINT_IDLE, HEAD_BYTES, HEAD_TIME, HTTP2_KEEP_ALIVE, HTTP2_STREAMS,
+    TIDY_EVERY, TIDY_PAUSE,
 };
 use crate::tls::{Tls, Wire};
 use crate::webtransport::Door;
@@ -87,6 +88,20 @@ pub async fn serve(gateway: Gateway, listener: TcpListener, tls: Option<Arc<Tls>
 pub async fn watch(gateway: Gateway) {
     let now = || gateway.wall_time().micros() as f64 / 1e6;
     gateway.keeper().watch(now).await;
+}
+
+/// Makes rooms go whose time is over or whose space has too much. Never returns.
+pub async fn tidy(gateway: Gateway) {
+    loop {
+        tokio::time::sleep(TIDY_EVERY).await;
+        let began = Instant::now();
+        match gateway.broker().tidy(gateway.age()).await {
+            Ok(gone) => gone.iter().for_each(|gone| gateway.note_gone(gone)),
+            Err(error) => tracing::warn!(%error, "rooms could not be tidied up"),
+        }
+        // Spaces with very many rooms are looked through less often.
+        tokio::time::sleep(began.elapsed() * TIDY_PAUSE).await;
+    }
 }
 
 /// Ends the server within `patience`: no more connections, every room settles what is on its way,

@@ -70,6 +70,19 @@ impl Frames {
         Some(Arc::clone(&frame.document))
     }
 
+    /// Forgets a room.
+    pub(crate) fn forget(&self, room: &RoomName) {
+        let mut held = self.held.lock();
+        let of_room = (room.clone(), Seq::ZERO)..=(room.clone(), Seq::MAX);
+        let frames = held.frames.range(of_room);
+        let frames: Vec<_> = frames.map(|(key, _)| key.clone()).collect();
+        for key in frames {
+            if let Some(frame) = held.frames.remove(&key) {
+                held.bytes -= frame.bytes;
+            }
+        }
+    }
+
     /// Keeps a document that remembers its past: earlier frames of its room are of no more use.
     pub(crate) fn keep_remembering(
         &self,

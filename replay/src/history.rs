@@ -175,6 +175,12 @@ impl History {
         (self.inner.kind_of)(room.space())
     }
 
+    /// Forgets what has been kept in memory of a room's past: the next room of that name has another.
+    pub fn forget(&self, room: &RoomName) {
+        self.inner.frames.forget(room);
+        self.inner.activities.forget(room);
+    }
+
     pub(crate) fn activities(&self) -> &Activities {
         &self.inner.activities
     }

@@ -420,6 +420,14 @@ impl Activities {
         Some(Arc::clone(rows))
     }
 
+    /// Forgets a room.
+    pub(crate) fn forget(&self, room: &RoomName) {
+        let mut held = self.held.lock();
+        if let Some((rows, _)) = held.rooms.remove(room) {
+            held.rows -= rows.weight();
+        }
+    }
+
     fn keep(&self, room: &RoomName, rows: &Arc<Rows>) {
         let mut held = self.held.lock();
         held.uses += 1;

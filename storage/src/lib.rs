@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`log`] | the contract, and [`Durable`], the proof that something survives a power cut |
 //! | [`memory`] | the log of ephemeral rooms and of tests |
+//! | [`split`] | a durable log, and one in memory beside it for ephemeral rooms |
 //! | [`sled`](mod@sled) | the default log: embedded, durable on this machine's disk |
 //! | [`archive`] | snapshots and sealed segments in object storage |
 
@@ -19,6 +20,7 @@ pub mod log;
 pub mod memory;
 mod pick;
 pub mod sled;
+pub mod split;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
 
@@ -27,3 +29,4 @@ pub use log::{
 };
 pub use memory::MemoryLog;
 pub use sled::{SledLog, SledOptions};
+pub use split::SplitLog;

@@ -26,6 +26,8 @@ pub struct MemoryLog {
 #[derive(Debug, Default)]
 struct Inner {
     rooms: BTreeMap<RoomName, Room>,
+    /// Bytes of sealed records kept in all of them.
+    bytes: u64,
     closed: bool,
 }
 
@@ -40,6 +42,19 @@ impl MemoryLog {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Bytes of sealed records kept.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.inner.lock().bytes
+    }
+
+    /// Forgets the head too of a room that is deleted.
+    pub(crate) fn forget_deleted(&self, room: &RoomName) {
+        let mut inner = self.inner.lock();
+        if inner.rooms.get(room).is_some_and(|room| room.state.deleted) {
+            inner.rooms.remove(room);
+        }
     }
 
     fn with_room<T>(
@@ -158,7 +173,7 @@ impl Log for MemoryLog {
         let inner = self.inner.lock();
         Stats {
             disk_bytes: 0,
-            unmoved_bytes: inner.rooms.values().map(|room| room.state.bytes).sum(),
+            unmoved_bytes: inner.bytes,
         }
     }
 
@@ -177,6 +192,9 @@ impl Inner {
         self.check(&batch)?;
         let mut heads = Vec::with_capacity(batch.entries.len());
         for entry in batch.entries {
+            let name = entry.room().clone();
+            let bytes = |inner: &Self| inner.rooms.get(&name).map_or(0, |room| room.state.bytes);
+            self.bytes -= bytes(self);
             let head = match entry {
                 Entry::Run(name, run) => {
                     let room = self.rooms.entry(name).or_default();
@@ -198,6 +216,7 @@ impl Inner {
                     room.state.head
                 }
             };
+            self.bytes += bytes(self);
             heads.push(Durable::new(head));
         }
         Ok(Appended { heads })

@@ -4,14 +4,14 @@
 //! not say is the default here. Unknown keys in the file are errors: a misspelt limit must not be
 //! silently none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use broker::{Limits, SnapshotRule};
+use broker::{Lifetime, Limits, SnapshotRule, SpaceRule};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use gateway::access::origin::Origins;
@@ -104,10 +104,30 @@ struct PitArgs {
     /// As `[spaces.pit] bytes_per_minute`
     #[arg(long, env = "MAX_UPDATE_BYTES_PER_MIN", value_name = "BYTES")]
     max_update_bytes_per_min: Option<u32>,
+    /// As `[spaces.pit] max_document`
+    #[arg(long, env = "MAX_PIT_SIZE_BYTES", value_name = "BYTES")]
+    max_pit_size_bytes: Option<u64>,
+    /// As `[spaces.pit] idle`, in minutes; 0 unloads at once
+    #[arg(long, env = "IDLE_PIT_TIMEOUT_MIN", value_name = "MINUTES")]
+    idle_pit_timeout_min: Option<u32>,
+    /// As `[spaces.pit] max_rooms`
+    #[arg(long, env = "TOTAL_PIT_CAP", value_name = "N")]
+    total_pit_cap: Option<u32>,
 }
 
 impl PitArgs {
-    fn over(self, limits: &mut SpaceLimits) -> anyhow::Result<()> {
+    fn over(self, pit: &mut Space) -> anyhow::Result<()> {
+        if let Some(bytes) = self.max_pit_size_bytes {
+            let bytes = usize::try_from(bytes).context("MAX_PIT_SIZE_BYTES")?;
+            pit.room.max_document = (bytes > 0).then_some(bytes);
+        }
+        if let Some(minutes) = self.idle_pit_timeout_min {
+            pit.room.idle = Some(Duration::from_secs(60 * u64::from(minutes)));
+        }
+        if let Some(rooms) = self.total_pit_cap {
+            pit.room.max_rooms = (rooms > 0).then_some(rooms as usize);
+        }
+        let limits = &mut pit.limits;
         let set = |limit: &mut Option<NonZeroU32>, said: Option<u32>| {
             if let Some(said) = said {
                 *limit = NonZeroU32::new(said);
@@ -152,17 +172,35 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) limits: Limits,
+    /// The most bytes of records of ephemeral rooms, in memory.
+    pub(crate) ephemeral_bytes: u64,
     pub(crate) snapshots: bool,
     pub(crate) webtransport: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) archive: Archive,
     pub(crate) auth: AuthSettings,
+    /// Where the audit log goes; there is none without.
+    pub(crate) audit: Option<PathBuf>,
     /// Networks whose requests say for whom they ask.
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) spaces: BTreeMap<String, Space>,
 }
 
 impl Config {
+    /// The spaces whose rooms are in memory only.
+    pub(crate) fn ephemeral_spaces(&self) -> BTreeSet<String> {
+        let spaces = self.spaces.iter();
+        let ephemeral = spaces.filter(|(_, space)| space.room.lifetime == Lifetime::Ephemeral);
+        ephemeral.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the spaces ask of their rooms.
+    pub(crate) fn room_rules(&self) -> BTreeMap<String, SpaceRule> {
+        let spaces = self.spaces.iter();
+        let rules = spaces.map(|(name, space)| (name.clone(), space.room));
+        rules.collect()
+    }
+
     /// The spaces, as the gateway knows them.
     pub(crate) fn gateway_spaces(&self) -> gateway::Spaces {
         let spaces = self.spaces.iter().map(|(name, space)| {
@@ -235,6 +273,7 @@ pub(crate) struct Space {
     pub(crate) kind: replay::Kind,
     pub(crate) access: Access,
     pub(crate) limits: SpaceLimits,
+    pub(crate) room: SpaceRule,
     pub(crate) origins: Origins,
     pub(crate) snapshots: SnapshotRule,
     pub(crate) retention: Retention,
@@ -245,6 +284,13 @@ impl Space {
     const fn pit() -> Self {
         let mut pit = Self::of_kind(replay::Kind::Yjs);
         pit.limits = SpaceLimits::PIT;
+        pit.room = SpaceRule {
+            max_document: Some(5_000_000),
+            lifetime: Lifetime::Persistent,
+            idle: None,
+            max_rooms: Some(100),
+            max_total: Some(500_000_000),
+        };
         pit
     }
 
@@ -253,6 +299,13 @@ impl Space {
             kind,
             access: Access::Open,
             limits: SpaceLimits::NONE,
+            room: SpaceRule {
+                max_document: None,
+                lifetime: Lifetime::Persistent,
+                idle: None,
+                max_rooms: None,
+                max_total: None,
+            },
             origins: Origins::Own,
             snapshots: SnapshotRule {
                 records: None,
@@ -283,6 +336,8 @@ struct File {
     #[serde(default)]
     auth: AuthSettings,
     #[serde(default)]
+    audit: FileAudit,
+    #[serde(default)]
     trusted_proxies: Vec<IpNet>,
     #[serde(default)]
     spaces: BTreeMap<String, FileSpace>,
@@ -295,6 +350,13 @@ struct FileLimits {
     sessions_per_room: Option<usize>,
     idle_unload_seconds: Option<u64>,
     document_bytes: Option<usize>,
+    ephemeral_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileAudit {
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -318,6 +380,12 @@ struct FileSpace {
     connections_per_ip: Option<Limit<u32>>,
     joins_per_ip_per_minute: Option<Limit<u32>>,
     new_rooms_per_ip_per_hour: Option<Limit<u32>>,
+    max_document: Option<Limit<ByteSize>>,
+    lifetime: Option<FileLifetime>,
+    #[serde(default, with = "humantime_serde")]
+    idle: Option<Duration>,
+    max_rooms: Option<Limit<u32>>,
+    max_total: Option<Limit<ByteSize>>,
     snapshot_records: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     snapshot_after: Option<Duration>,
@@ -369,7 +437,27 @@ fn check_limits(limits: &SpaceLimits) -> anyhow::Result<()> {
 }
 
 impl FileSpace {
-    /// What is said here over what is known.
+    /// What is said here of rooms over what is known.
+    fn room(&self, known: SpaceRule) -> anyhow::Result<SpaceRule> {
+        let max_document = self.max_document.map(|said| said.read("max_document"));
+        let max_rooms = self.max_rooms.map(|said| said.read("max_rooms"));
+        let max_total = self.max_total.map(|said| said.read("max_total"));
+        let rooms = |most: Option<NonZeroU32>| most.map(|most| most.get() as usize);
+        let bytes = |most: Option<usize>| most.map(|most| most as u64);
+        let rule = SpaceRule {
+            max_document: max_document.transpose()?.unwrap_or(known.max_document),
+            lifetime: self.lifetime.map_or(known.lifetime, Into::into),
+            idle: self.idle.or(known.idle),
+            max_rooms: max_rooms.transpose()?.map_or(known.max_rooms, rooms),
+            max_total: max_total.transpose()?.map_or(known.max_total, bytes),
+        };
+        if rule.idle.is_some_and(|idle| idle > MAX_IDLE_UNLOAD) {
+            bail!("idle is at most a year");
+        }
+        Ok(rule)
+    }
+
+    /// What is said here of limits over what is known.
     fn limits(&self, known: SpaceLimits) -> anyhow::Result<SpaceLimits> {
         let rate = |said: Option<Limit<u32>>, name, known| {
             said.map_or(Ok(known), |limit| limit.read(name))
@@ -417,6 +505,19 @@ impl FileSpace {
     }
 }
 
+impl Limit<ByteSize> {
+    fn read(self, name: &str) -> anyhow::Result<Option<usize>> {
+        match self {
+            Self::Off(Off::Off) => Ok(None),
+            Self::Most(ByteSize(0)) => bail!("{name} is 1 byte or more, or \"off\""),
+            Self::Most(most) => {
+                let most = usize::try_from(most.as_u64());
+                most.map(Some).with_context(|| name.to_owned())
+            }
+        }
+    }
+}
+
 /// `"all"`, a duration, or a number of records.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
@@ -443,6 +544,24 @@ impl FileRetention {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
+enum FileLifetime {
+    Persistent,
+    Expiring,
+    Ephemeral,
+}
+
+impl From<FileLifetime> for Lifetime {
+    fn from(lifetime: FileLifetime) -> Self {
+        match lifetime {
+            FileLifetime::Persistent => Self::Persistent,
+            FileLifetime::Expiring => Self::Expiring,
+            FileLifetime::Ephemeral => Self::Ephemeral,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum FileKind {
     Yjs,
     Opaque,
@@ -462,6 +581,11 @@ impl From<FileKind> for replay::Kind {
 /// The longest that a room may stay loaded without members.
 const MAX_IDLE_UNLOAD: Duration = Duration::from_secs(365 * 86_400);
 
+/// How long a pit stays loaded without members, unless `[limits] idle_unload_seconds` is said.
+const PIT_IDLE: Duration = Duration::from_secs(30 * 60);
+/// The most bytes of records of ephemeral rooms, in memory.
+const EPHEMERAL_BYTES: u64 = 256 << 20;
+
 const DEFAULT_FILE: &str = "well.toml";
 
 impl ServeArgs {
@@ -478,7 +602,10 @@ impl ServeArgs {
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
         let mut spaces = read_spaces(file.spaces)?;
         if let Some(pit) = spaces.get_mut("pit") {
-            self.pits.over(&mut pit.limits).context("limits of pits")?;
+            if file.limits.idle_unload_seconds.is_none() {
+                pit.room.idle.get_or_insert(PIT_IDLE);
+            }
+            self.pits.over(pit).context("limits of pits")?;
         }
         let told = self.allow_open.or(file.allow_open).unwrap_or(false);
         let encrypted = file.tls.as_ref().is_some_and(|tls| tls.http);
@@ -522,6 +649,7 @@ impl ServeArgs {
                 .or(file.log_format)
                 .unwrap_or(LogFormat::Text),
             limits,
+            ephemeral_bytes: file.limits.ephemeral_bytes.unwrap_or(EPHEMERAL_BYTES),
             snapshots: self.snapshots.or(file.snapshots).unwrap_or(true),
             webtransport: self.webtransport.or(file.webtransport).unwrap_or(true),
             tls: file.tls,
@@ -530,6 +658,7 @@ impl ServeArgs {
                 keep_local: file.archive.keep_local,
             },
             auth,
+            audit: file.audit.file,
             trusted_proxies: file.trusted_proxies,
             spaces,
         })
@@ -573,10 +702,13 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
         let known = known.unwrap_or_else(|| Space::of_kind(replay::Kind::Yjs));
         let limits = settings.limits(known.limits);
         let limits = limits.with_context(|| format!("[spaces.{space}] in the configuration"))?;
+        let room = settings.room(known.room);
+        let room = room.with_context(|| format!("[spaces.{space}] in the configuration"))?;
         let read = Space {
             kind: settings.kind.map_or(known.kind, Into::into),
             access: settings.access.unwrap_or(known.access),
             limits,
+            room,
             origins: settings.origins.unwrap_or(known.origins),
             snapshots: SnapshotRule {
                 records: settings.snapshot_records,
@@ -683,6 +815,17 @@ mod tests {
         assert_eq!(read.max_update, 10_000);
         assert_eq!(read.updates_per_minute, None);
         assert_eq!(read.connections_per_ip, NonZeroU32::new(3));
+        let document = |file: &str| {
+            resolve(args(), file).unwrap().spaces["pit"]
+                .room
+                .max_document
+        };
+        assert_eq!(document(""), Some(5_000_000));
+        assert_eq!(
+            document("[spaces.pit]\nmax_document = '1MiB'"),
+            Some(1 << 20)
+        );
+        assert_eq!(document("[spaces.pit]\nmax_document = 'off'"), None);
         let rest = SpaceLimits::PIT.joins_per_ip_per_minute;
         assert_eq!(read.joins_per_ip_per_minute, rest);
         assert_eq!(
@@ -698,6 +841,12 @@ mod tests {
             "bytes_per_minute = '5GB'",
             "max_update = '17MiB'",
             "max_update = 0",
+            "max_document = 0",
+            "max_document = '-1MB'",
+            "max_rooms = 0",
+            "max_total = 'all'",
+            "lifetime = 'short'",
+            "idle = '2years'",
         ] {
             let error = limits(&format!("[spaces.pit]\n{wrong}")).unwrap_err();
             let said = format!("{error:#}");
@@ -716,15 +865,37 @@ mod tests {
             "--max-connections-per-ip",
             "7",
             "--max-new-pits-per-ip-per-hour=0",
+            "--max-pit-size-bytes=123456",
+            "--idle-pit-timeout-min=5",
+            "--total-pit-cap=0",
         ];
         let matches = command.get_matches_from(said);
         let args = <ServeArgs as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
-        let limits = resolve(args, "[spaces.pit]\nconnections_per_ip = 3")
-            .unwrap()
-            .spaces["pit"]
-            .limits;
+        let config = resolve(args, "[spaces.pit]\nconnections_per_ip = 3").unwrap();
+        let pit = &config.spaces["pit"];
+        assert_eq!(pit.room.max_document, Some(123_456));
+        assert_eq!(pit.room.idle, Some(Duration::from_secs(300)));
+        assert_eq!(pit.room.max_rooms, None);
+        let limits = &pit.limits;
         assert_eq!(limits.connections_per_ip, NonZeroU32::new(7));
         assert_eq!(limits.new_rooms_per_ip_per_hour, None);
+    }
+
+    #[test]
+    fn rooms_have_their_spaces_lifetime() {
+        let pit = |file: &str| resolve(args(), file).unwrap().spaces["pit"].room;
+        assert_eq!(pit("").idle, Some(PIT_IDLE));
+        assert_eq!(pit("[limits]\nidle_unload_seconds = 5").idle, None);
+        assert_eq!(pit("").max_rooms, Some(100));
+        assert_eq!(pit("").max_total, Some(500_000_000));
+        let file = "[limits]\nidle_unload_seconds = 5\n[spaces.pit]\nlifetime = 'ephemeral'\n\
+                    idle = '90s'\nmax_rooms = 7\nmax_total = 'off'";
+        let read = pit(file);
+        assert_eq!(read.lifetime, Lifetime::Ephemeral);
+        assert_eq!(read.idle, Some(Duration::from_secs(90)));
+        assert_eq!((read.max_rooms, read.max_total), (Some(7), None));
+        let ephemeral = resolve(args(), file).unwrap().ephemeral_spaces();
+        assert_eq!(ephemeral, BTreeSet::from(["pit".to_owned()]));
     }
 
     #[test]

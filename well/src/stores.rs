@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use broker::{Awaited, Snapshots};
 use protocol::{RoomName, Seq};
 use replay::{History, Stores};
 use storage::archive::{self, Archive, Archiver, ArchiverOptions, Contents};
-use storage::{Log, SledLog, SledOptions};
+use storage::{Log, SledLog, SledOptions, SplitLog};
 
 use crate::config::{Config, Store};
 
@@ -110,6 +110,38 @@ pub(crate) fn file_url(path: &Path) -> String {
     out
 }
 
+/// How many rooms are looked at together.
+const PAGE: usize = 1000;
+
+/// The log, with one in memory beside it for the rooms of ephemeral spaces.
+///
+/// A space that has had rooms on disk does not become ephemeral: they would be there, and never be seen.
+async fn beside_memory(config: &Config, log: &Arc<dyn Log>) -> anyhow::Result<Arc<dyn Log>> {
+    let ephemeral = config.ephemeral_spaces();
+    if ephemeral.is_empty() {
+        return Ok(Arc::clone(log));
+    }
+    let mut after = None;
+    loop {
+        let rooms = log.all_rooms(after.as_ref(), PAGE).await?;
+        let of_it = |row: &&storage::RoomRow| ephemeral.contains(row.room.space());
+        if let Some(row) = rooms.iter().find(of_it) {
+            bail!(
+                "the space {} is to be ephemeral, and has had rooms on disk, as {}: give it another name",
+                row.room.space(),
+                row.room
+            );
+        }
+        match rooms.into_iter().last() {
+            Some(last) => after = Some(last.room),
+            None => break,
+        }
+    }
+    let is_ephemeral = Arc::new(move |space: &str| ephemeral.contains(space));
+    let log = SplitLog::new(Arc::clone(log), is_ephemeral, config.ephemeral_bytes);
+    Ok(Arc::new(log))
+}
+
 /// Everything that a serving Well keeps.
 pub(crate) struct Kept {
     pub(crate) history: History,
@@ -135,7 +167,7 @@ pub(crate) async fn open(
         Archiver::start(Arc::clone(&log), snapshots, options, Arc::new(()))
     });
     let stores = Stores {
-        log: Arc::clone(&log),
+        log: beside_memory(config, &log).await?,
         snapshots: snapshots.clone(),
         archive: Arc::default(),
         awaits_archive: config.archive.url.is_some(),

@@ -34,6 +34,7 @@ use crate::limits::{
     CACHED_STATE_TAIL_BYTES, CACHED_STATE_TAIL_RUNS, ROOM_COMMITS_IN_FLIGHT, STATE_CACHE_TIME,
 };
 use crate::room::inbox::Restore;
+use crate::room::measure::Measure;
 
 /// The session of what the server itself writes; a client's is never zero.
 const SERVER: SessionId = SessionId::new(0);
@@ -42,6 +43,7 @@ const SERVER: SessionId = SessionId::new(0);
 pub(crate) struct Core {
     room: RoomName,
     document_bytes: usize,
+    measure: Measure,
     document: Box<dyn Document>,
     clients: Clients,
     sessions: HashMap<SessionId, Session>,
@@ -171,9 +173,13 @@ enum Ending {
     No,
     /// Nothing new is taken; once nothing is on its way, members are closed with this.
     When(CloseCode, String),
-    /// Nothing new is taken; once nothing is on its way, the log is deleted. Nobody hears of that
-    /// before it is durable.
-    Deleting { asked: bool },
+    /// Nothing new is taken; once nothing is on its way, the log is deleted, and whoever is here is
+    /// closed with this. Nobody hears of that before it is durable.
+    Deleting {
+        asked: bool,
+        code: CloseCode,
+        reason: &'static str,
+    },
     /// Members have been closed with this.
     Ended(CloseCode, String),
 }
@@ -187,10 +193,19 @@ enum Proof<'a> {
 }
 
 impl Core {
-    pub(crate) fn new(room: RoomName, folded: Folded, document_bytes: usize, now: Instant) -> Self {
+    /// A room as its log has it. Its document takes at most `document_bytes` of memory, and at most
+    /// `max_document` encoded.
+    pub(crate) fn new(
+        room: RoomName,
+        folded: Folded,
+        document_bytes: usize,
+        max_document: Option<usize>,
+        now: Instant,
+    ) -> Self {
         Self {
             room,
             document_bytes,
+            measure: Measure::new(max_document),
             document: folded.document,
             clients: folded.clients,
             sessions: HashMap::new(),
@@ -226,6 +241,18 @@ impl Core {
     /// A bound on the document's memory.
     pub(crate) fn document_bytes(&self) -> usize {
         self.document.memory_bytes()
+    }
+
+    /// The most bytes of the document's encoding from here on.
+    pub(crate) const fn set_max_document(&mut self, bytes: Option<usize>) {
+        self.measure.set_limit(bytes);
+    }
+
+    /// Whether checking what has arrived takes encoding the document.
+    pub(crate) fn must_measure(&self) -> bool {
+        let arrived = self.unchecked.iter();
+        let bytes = arrived.map(|item| item.submission.payload.len()).sum();
+        bytes > 0 && self.measure.must_encode(bytes)
     }
 
     /// Nobody is here and nothing is on its way.
@@ -440,9 +467,7 @@ impl Core {
             ));
         }
         if kind == Kind::Update {
-            let bytes = self.document.memory_bytes() + payload.len();
-            if bytes > self.document_bytes {
-                let limit = self.document_bytes;
+            if let Some((bytes, limit)) = self.excess(payload.len()) {
                 return Err(format!(
                     "the document would take {bytes} bytes, and may take {limit}"
                 ));
@@ -471,6 +496,7 @@ impl Core {
         let head = self.staged.run.push(self.at, &draft);
         if kind == Kind::Update {
             self.document.recorded(head.seq);
+            self.measure.grew(payload.len());
             if let Some(state) = &mut self.state {
                 state.tail_bytes += payload.len();
             }
@@ -492,10 +518,15 @@ impl Core {
         self.advance();
     }
 
-    /// Stops taking anything new; once nothing is on its way, has the log deleted.
-    pub(crate) fn delete(&mut self) {
+    /// Stops taking anything new; once nothing is on its way, has the log deleted, and then closes
+    /// every member.
+    pub(crate) fn delete(&mut self, code: CloseCode, reason: &'static str) {
         if matches!(self.ending, Ending::No) {
-            self.ending = Ending::Deleting { asked: false };
+            self.ending = Ending::Deleting {
+                asked: false,
+                code,
+                reason,
+            };
         }
         self.advance();
     }
@@ -504,7 +535,11 @@ impl Core {
     /// been taken, so whoever is still here after a failure is to come back and send it again.
     pub(crate) fn deleted(&mut self, result: Result<(), String>) {
         match result {
-            Ok(()) => self.close_all(CloseCode::NoRoom, "the room has been deleted"),
+            Ok(()) => {
+                if let Ending::Deleting { code, reason, .. } = self.ending {
+                    self.close_all(code, reason);
+                }
+            }
             Err(why) => {
                 let reason = format!("the room could not be deleted and goes on: {why}");
                 self.close_all(CloseCode::TryLater, &reason);
@@ -685,12 +720,15 @@ impl Core {
                 }
             }
         }
-        let document = self.document.memory_bytes() + payload.len();
-        if document > self.document_bytes {
+        if let Some((bytes, limit)) = self.excess(payload.len()) {
+            // Whoever comes back says what it has, and is to read on.
+            if self.document.adds_nothing(payload) == Ok(true) {
+                return Ok(None);
+            }
             return Err(Some(Refusal::TooLarge {
                 what: "the document",
-                bytes: document,
-                limit: self.document_bytes,
+                bytes,
+                limit,
             }));
         }
         match self.document.integrate(std::slice::from_ref(payload)).pop() {
@@ -701,6 +739,16 @@ impl Core {
                 Err(Some(Refusal::Malformed(gone)))
             }
         }
+    }
+
+    /// What the document would take with so many bytes more, and what it may, if that is less: in
+    /// memory, and encoded.
+    fn excess(&mut self, bytes: usize) -> Option<(usize, usize)> {
+        let memory = self.document.memory_bytes() + bytes;
+        if memory > self.document_bytes {
+            return Some((memory, self.document_bytes));
+        }
+        self.measure.excess(self.document.as_ref(), bytes)
     }
 
     fn stage(&mut self, item: Unchecked, site: Option<Site>) {
@@ -718,6 +766,7 @@ impl Core {
         };
         let head = self.staged.run.push(self.at, &draft);
         self.document.recorded(head.seq);
+        self.measure.grew(payload.len());
         if let Some(id) = draft.op_id {
             self.clients.take(id, head.seq, draft.base);
             let stale = draft.base.map_or(0, |base| head.seq.previous().since(base));
@@ -954,7 +1003,7 @@ impl Core {
                 let (code, reason) = (*code, reason.clone());
                 self.close_all(code, &reason);
             }
-            Ending::Deleting { asked } if !*asked => {
+            Ending::Deleting { asked, .. } if !*asked => {
                 *asked = true;
                 self.outputs.push_back(Output::Delete);
             }

@@ -18,6 +18,7 @@ use super::State;
 use crate::committer::Committed;
 use crate::limits::INBOX_BYTES;
 use crate::member::Mailbox;
+use crate::rules::SpaceRule;
 
 /// Everything that can wake a room.
 pub(crate) enum Input {
@@ -46,7 +47,11 @@ pub(crate) enum Input {
     /// Make the document show what is wanted, by a new edit.
     Restore(Restore, oneshot::Sender<Result<Edited, RoomError>>),
     Delete(oneshot::Sender<Result<(), RoomError>>),
+    /// Delete it if nobody is here.
+    DeleteIdle(oneshot::Sender<Result<(), RoomError>>),
     End(CloseCode, &'static str),
+    /// The space asks something else of its rooms from here on.
+    Rule(SpaceRule),
 }
 
 /// What a room is to be set to.
@@ -83,6 +88,9 @@ pub enum RoomError {
     /// The room or the server is ending; the same request may succeed later.
     #[error("the room is closing, try again")]
     Ending,
+    /// Somebody is in it.
+    #[error("somebody is in the room")]
+    InUse,
     /// The room has records already.
     #[error("there is such a room already")]
     Exists,

@@ -6,6 +6,7 @@
 
 pub(crate) mod core;
 pub(crate) mod inbox;
+mod measure;
 pub(crate) mod task;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -30,7 +30,11 @@ use crate::limits::{
     CATCH_UP_BYTES, HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX,
 };
 use crate::member::Mailbox;
+use crate::rules::{Lifetime, SpaceRule};
 use crate::snapshotter::Unsaved;
+
+/// Why members of a deleted room are closed.
+const DELETED: &str = "the room has been deleted";
 
 /// A request that waits for an answer of the core.
 enum Pending {
@@ -51,6 +55,7 @@ struct Task {
     pending: HashMap<u64, Pending>,
     next_request: u64,
     deletions: Vec<oneshot::Sender<Result<(), RoomError>>>,
+    rule: SpaceRule,
     /// The feed or presence moved and the members have not been woken yet.
     moved: bool,
     /// Before this the members are not woken again.
@@ -111,7 +116,17 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
     };
     let unsaved = Unsaved::loaded(rule, last, folded.bytes, folded.records, now);
     let (title, created) = (folded.facts.title.clone(), span.created);
-    let core = Core::new(room.name.clone(), folded, shared.limits.document_bytes, now);
+    let space = shared.rules.of(&room.name);
+    if space.lifetime == Lifetime::Ephemeral && folded.head == Head::EMPTY {
+        shared.history.forget(&room.name);
+    }
+    let core = Core::new(
+        room.name.clone(),
+        folded,
+        shared.limits.document_bytes,
+        space.max_document,
+        now,
+    );
     Ok(Task {
         shared: Arc::clone(shared),
         room: Arc::clone(room),
@@ -121,6 +136,7 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
         pending: HashMap::new(),
         next_request: 0,
         deletions: Vec::new(),
+        rule: space,
         moved: false,
         quiet_until: now,
         resting: false,
@@ -160,7 +176,7 @@ fn refuse(inputs: impl IntoIterator<Item = Input>, code: CloseCode, error: &Room
             Input::Restore(_, reply) => {
                 drop(reply.send(Err(error.clone())));
             }
-            Input::Delete(reply) => drop(reply.send(match error {
+            Input::Delete(reply) | Input::DeleteIdle(reply) => drop(reply.send(match error {
                 RoomError::NoRoom => Ok(()),
                 other => Err(other.clone()),
             })),
@@ -168,6 +184,7 @@ fn refuse(inputs: impl IntoIterator<Item = Input>, code: CloseCode, error: &Room
             | Input::CatchUp(_)
             | Input::Leave { .. }
             | Input::Committed(_)
+            | Input::Rule(_)
             | Input::End(..) => {}
         }
     }
@@ -183,7 +200,11 @@ impl Task {
             while let Some(input) = self.inputs.pop_front() {
                 self.handle(input).await;
             }
-            self.core.advance();
+            if self.core.must_measure() {
+                self.encoding(Core::advance);
+            } else {
+                self.core.advance();
+            }
             self.core.expire();
             self.ask_for_snapshot(now, self.members.is_empty());
             self.carry_out(now).await;
@@ -193,6 +214,10 @@ impl Task {
             self.resting &= none;
             if !self.resting && self.core.is_idle() {
                 self.resting = self.shared.rooms.rest(&self.room);
+            }
+            if none && self.may_unload(now) && self.deletes_when_idle() {
+                self.delete_idle();
+                continue;
             }
             if none && self.may_unload(now) {
                 let room = Arc::clone(&self.room);
@@ -245,11 +270,24 @@ impl Task {
             }
             Input::Delete(reply) => {
                 self.deletions.push(reply);
-                self.core.delete();
+                self.core.delete(CloseCode::NoRoom, DELETED);
+            }
+            Input::DeleteIdle(reply) => {
+                if self.members.is_empty() {
+                    self.deletions.push(reply);
+                    self.delete_idle();
+                } else {
+                    drop(reply.send(Err(RoomError::InUse)));
+                }
             }
             Input::End(code, reason) => {
                 self.ask_for_snapshot(Instant::now(), true);
                 self.core.end(code, reason);
+            }
+            Input::Rule(rule) => {
+                self.core.set_max_document(rule.max_document);
+                let lifetime = self.rule.lifetime;
+                self.rule = SpaceRule { lifetime, ..rule };
             }
         }
     }
@@ -365,14 +403,17 @@ impl Task {
                     let room = Arc::clone(&self.room);
                     let bytes = run.bytes().len();
                     self.unsaved.add(bytes as u64, run.len(), now);
-                    self.shared.snapshots.moved(bytes, run.len());
+                    let committer = if self.is_ephemeral() {
+                        &self.shared.ephemeral
+                    } else {
+                        self.shared.snapshots.moved(bytes, run.len());
+                        &self.shared.committer
+                    };
                     room.appending.fetch_add(1, Ordering::AcqRel);
-                    self.shared
-                        .committer
-                        .submit(room.name.clone(), run, move |result| {
-                            room.appending.fetch_sub(1, Ordering::AcqRel);
-                            room.inbox.push(Input::Committed(result));
-                        });
+                    committer.submit(room.name.clone(), run, move |result| {
+                        room.appending.fetch_sub(1, Ordering::AcqRel);
+                        room.inbox.push(Input::Committed(result));
+                    });
                 }
                 Output::Publish(durable, updates) => {
                     if tracing::enabled!(tracing::Level::TRACE) {
@@ -442,10 +483,7 @@ impl Task {
     /// encoding would be all of it; it comes back as an answer once durable.
     fn ask_for_snapshot(&mut self, now: Instant, has_time: bool) {
         let due = self.unsaved.is_due(now) || (has_time && self.unsaved.is_worth_it(now));
-        if !due
-            || self.snapshot_asked.is_some()
-            || !self.shared.snapshots.are_kept()
-            || !self.core.is_whole()
+        if !due || self.snapshot_asked.is_some() || !self.keeps_snapshots() || !self.core.is_whole()
         {
             return;
         }
@@ -531,6 +569,9 @@ impl Task {
         if let Err(error) = &deleted {
             tracing::error!(room = %self.room.name, %error, "the room could not be deleted");
         }
+        if self.is_ephemeral() {
+            self.shared.history.forget(&self.room.name);
+        }
         self.shared.followers.moved(&self.room.name);
         let result = deleted.map(|_| ()).map_err(|error| error.to_string());
         for reply in self.deletions.drain(..) {
@@ -585,9 +626,46 @@ impl Task {
 
     fn may_unload(&self, now: Instant) -> bool {
         self.room.presence.next_timeout().is_none()
-            && self.idle_since.is_some_and(|since| {
-                now.saturating_duration_since(since) >= self.shared.limits.idle_unload
-            })
+            && self
+                .idle_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= self.idle_time())
+    }
+
+    /// How long nobody may be here before the room ends.
+    fn idle_time(&self) -> Duration {
+        self.rule.idle.unwrap_or(self.shared.limits.idle_unload)
+    }
+
+    fn is_ephemeral(&self) -> bool {
+        self.rule.lifetime == Lifetime::Ephemeral
+    }
+
+    fn keeps_snapshots(&self) -> bool {
+        !self.is_ephemeral() && self.shared.snapshots.are_kept()
+    }
+
+    /// Whether the room has a log that ends with it. Where there is an archive, that of an expiring
+    /// room goes there later.
+    fn deletes_when_idle(&self) -> bool {
+        let deletes = match self.rule.lifetime {
+            Lifetime::Persistent => false,
+            Lifetime::Expiring => !self.shared.has_archive(),
+            Lifetime::Ephemeral => true,
+        };
+        deletes && self.core.durable() > Seq::ZERO
+    }
+
+    /// Deletes the room because nobody is here. Whoever comes meanwhile finds it gone; of an ephemeral
+    /// room, which may begin anew, they are told to come back.
+    fn delete_idle(&mut self) {
+        if self.is_ephemeral() {
+            self.core.delete(
+                CloseCode::TryLater,
+                "the room has been forgotten, come back",
+            );
+        } else {
+            self.core.delete(CloseCode::NoRoom, DELETED);
+        }
     }
 
     fn next_timeout(&self) -> Instant {
@@ -598,12 +676,10 @@ impl Task {
             self.published.map(|at| at + STATE_CACHE_TIME),
             self.room.presence.next_timeout(),
             self.unsaved.next_timeout().filter(|_| {
-                self.snapshot_asked.is_none()
-                    && self.shared.snapshots.are_kept()
-                    && self.core.is_whole()
+                self.snapshot_asked.is_none() && self.keeps_snapshots() && self.core.is_whole()
             }),
             self.idle_since
-                .and_then(|since| since.checked_add(self.shared.limits.idle_unload)),
+                .and_then(|since| since.checked_add(self.idle_time())),
         ]
         .into_iter()
         .flatten()

@@ -42,6 +42,9 @@ pub enum Refusal {
     /// It is too much from their address.
     #[error(transparent)]
     TooMany(#[from] TooMany),
+    /// The room is not there, and its space has no place for another.
+    #[error("{0}")]
+    Full(String),
     /// Whether the room exists cannot be said now.
     #[error("whether {room} exists cannot be said now: {why}")]
     Unknown {
@@ -57,7 +60,9 @@ impl Refusal {
     #[must_use]
     pub const fn close_code(&self) -> CloseCode {
         match self {
-            Self::Token(BadToken::KeyPending) | Self::Unknown { .. } => CloseCode::TryLater,
+            Self::Token(BadToken::KeyPending) | Self::Full(_) | Self::Unknown { .. } => {
+                CloseCode::TryLater
+            }
             Self::Token(_) => CloseCode::Unauthenticated,
             Self::Denied(denied) => denied.close_code(),
             Self::NoSpace(_) => CloseCode::NoRoom,

@@ -15,6 +15,7 @@ use crate::access::caller::{Caller, Refusal};
 use crate::access::revoked::{Revocation, Revoked};
 use crate::access::rule::{self, Action};
 use crate::access::token::MAX_TOKEN_ID_BYTES;
+use crate::audit::What;
 
 fn body<'a, T: Deserialize<'a>>(bytes: &'a Bytes) -> Result<T, Problem> {
     serde_json::from_slice(bytes)
@@ -50,6 +51,8 @@ pub(crate) async fn revoke(
         at: gateway.wall_seconds(),
     };
     let ended = revoked(&gateway, revocation).await?;
+    let detail = serde_json::to_string(&what).unwrap_or_default();
+    gateway.note(What::Revoke, &caller, None, Some(&detail));
     Ok(Json(json!({ "revoked": what, "ended": ended })).into_response())
 }
 
@@ -80,6 +83,7 @@ pub(crate) async fn evict(
     let room = RoomName::parse(&room)?;
     gateway.authorize(&caller, Action::Manage, &room).await?;
     let evicted = gateway.broker().evict(&room);
+    gateway.note(What::Evict, &caller, Some(&room), None);
     tracing::info!(%room, evicted, "a room is evicted");
     Ok(Json(json!({ "room": room.as_str(), "evicted": evicted })).into_response())
 }

@@ -24,6 +24,7 @@ use super::rooms::{RoomPath, free_pit};
 use crate::Gateway;
 use crate::access::caller::Caller;
 use crate::access::rule::Action;
+use crate::audit::What;
 use crate::limits::FORK_PAGE_BYTES;
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,6 +88,7 @@ fn details(room: &RoomName, head: Head) -> Bytes {
 /// `POST …/restore` with `{"seq"}` or `{"at"}`.
 pub(crate) async fn restore(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     path: RoomPath,
     query: RawQuery,
     bytes: Bytes,
@@ -107,6 +109,8 @@ pub(crate) async fn restore(
         expects: None,
     };
     let now = gateway.broker().restore(&room, restore).await?.head;
+    let detail = format!("to seq {}", head.seq);
+    gateway.note(What::Restore, &caller, Some(&room), Some(&detail));
     tracing::info!(%room, seq = %now.seq, to = %head.seq, "room set back");
     let view = json!({
         "room": room.as_str(),

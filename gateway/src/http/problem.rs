@@ -337,6 +337,7 @@ impl From<Refusal> for Problem {
                 problem.retry_after = many.after.map(seconds_up);
                 return problem;
             }
+            Refusal::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "full", "The space is full"),
             Refusal::Unknown { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "log_unreadable",
@@ -479,6 +480,7 @@ impl From<RoomError> for Problem {
                 "restarting",
                 "The room is closing",
             ),
+            RoomError::InUse => (StatusCode::CONFLICT, "in_use", "Somebody is in the room"),
             RoomError::Exists => (
                 StatusCode::CONFLICT,
                 "room_exists",

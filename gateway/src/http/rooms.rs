@@ -16,6 +16,7 @@ use super::problem::Problem;
 use crate::Gateway;
 use crate::access::caller::{Caller, Refusal};
 use crate::access::rule::Action;
+use crate::audit::What;
 use crate::limits::{ROOMS_EXAMINED, ROOMS_PER_PAGE, ROOMS_PER_PAGE_MAX};
 
 /// A room as the API shows it.
@@ -185,6 +186,7 @@ pub(crate) async fn snapshot(
 /// `DELETE /rooms/{space}/{name}`: closes its members with 4404 and forgets its log.
 pub(crate) async fn delete(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     path: RoomPath,
 ) -> Result<StatusCode, Problem> {
     let room = room_of(&gateway, path)?;
@@ -194,6 +196,7 @@ pub(crate) async fn delete(
         exists(&room, &state)?;
     }
     gateway.broker().delete(&room).await?;
+    gateway.note(What::Delete, &caller, Some(&room), None);
     tracing::info!(%room, "room deleted");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -19,6 +19,7 @@ use crate::access::caller::Caller;
 use crate::access::pattern::Pattern;
 use crate::access::revoked::{Revocation, Revoked};
 use crate::access::token::Minted;
+use crate::audit::What;
 use crate::limits::{TOKEN_TIME, TOKEN_TIME_MAX};
 
 /// What a token is to be.
@@ -120,14 +121,17 @@ pub(crate) async fn mint(
 /// end.
 pub(crate) async fn take_back(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     Path((space, name, jti)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
     let room = gateway.room(&space, &name)?;
+    let detail = format!("jti {jti}");
     let revocation = Revocation {
         what: Revoked::Jti(jti),
-        within: vec![Pattern::of_room(room)],
+        within: vec![Pattern::of_room(room.clone())],
         at: gateway.wall_seconds(),
     };
     let ended = super::admin::revoked(&gateway, revocation).await?;
+    gateway.note(What::Revoke, &caller, Some(&room), Some(&detail));
     Ok(Json(json!({ "ended": ended })).into_response())
 }

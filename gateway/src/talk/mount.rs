@@ -127,9 +127,11 @@ pub(crate) fn refusal_of(error: &RoomError) -> Refused {
         RoomError::NoRoom => CloseCode::NoRoom,
         RoomError::Ending => CloseCode::Restart,
         RoomError::Full(_) => CloseCode::TryLater,
-        RoomError::Log(_) | RoomError::Exists | RoomError::Moved(_) | RoomError::Refused(_) => {
-            CloseCode::Internal
-        }
+        RoomError::Log(_)
+        | RoomError::InUse
+        | RoomError::Exists
+        | RoomError::Moved(_)
+        | RoomError::Refused(_) => CloseCode::Internal,
     };
     (code, error.to_string())
 }

@@ -24,6 +24,7 @@ use crate::access::caller::{Caller, Refusal};
 use crate::access::tickets::Ticket;
 use crate::access::token::BadToken;
 use crate::admission::Admission;
+use crate::audit::Stay;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
 use crate::limits::{PRESENCE_REPEAT, WRITE_AHEAD_BYTES};
@@ -83,6 +84,8 @@ struct Room {
     member: Member,
     /// Ends the membership with the client's token.
     ticket: Option<Ticket>,
+    /// Says that the client has left.
+    _stay: Option<Stay>,
     /// Up to where the client has been told.
     told: Seq,
     /// Whether presence is to go on the stream: always where there are no datagrams, and at first,
@@ -285,7 +288,7 @@ impl Well {
         } = asked;
         let joined = admitted.map_err(Refused::from);
         match joined.and_then(|admission| self.try_join(&room, kind, admission)) {
-            Ok((mut member, kind, ticket)) => {
+            Ok((mut member, kind, ticket, stay)) => {
                 member.register(waker);
                 if let Some(ticket) = &ticket {
                     ticket.register(waker);
@@ -296,6 +299,7 @@ impl Well {
                 let room = Room {
                     member,
                     ticket,
+                    _stay: stay,
                     told: Seq::ZERO,
                     on_stream: true,
                     sent: 0,
@@ -329,7 +333,7 @@ impl Well {
         room: &RoomName,
         kind: Option<u8>,
         admission: Admission,
-    ) -> Result<(Member, u8, Option<Ticket>), Refused> {
+    ) -> Result<(Member, u8, Option<Ticket>, Option<Stay>), Refused> {
         let space = room.space();
         let there = self.gateway.kind_of(space).ok_or_else(|| {
             let reason = format!("the space {space:?} is not configured on this server");
@@ -355,7 +359,7 @@ impl Well {
         // Of two rooms that were asked for at once both were counted; one is counted off again.
         let space = self.spaces.entry(space.to_owned());
         space.or_insert((meter, visit));
-        Ok((member, there.code(), admission.ticket))
+        Ok((member, there.code(), admission.ticket, admission.stay))
     }
 }
 

@@ -11,6 +11,7 @@ use protocol::dialect::{Command, Event, Message, Output, PresenceEntry, yjs};
 use super::Talk;
 use crate::access::tickets::Ticket;
 use crate::admission::Admission;
+use crate::audit::Stay;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
 use crate::quota::meter::Meter;
@@ -26,6 +27,8 @@ pub struct Yjs {
     meter: Meter,
     /// Counts the connection while it lasts.
     _visit: Option<Visit>,
+    /// Says that it has left.
+    _stay: Option<Stay>,
     /// What the dialect wants done since the last [`Yjs::apply`].
     output: Output,
 }
@@ -40,6 +43,7 @@ impl Yjs {
             meter: admission.meter(),
             ticket: admission.ticket,
             _visit: admission.visit,
+            _stay: admission.stay,
             output: Output::default(),
         }
     }

@@ -17,6 +17,9 @@ const OFF: &str = "
 updates_per_minute = 'off'
 bytes_per_minute = 'off'
 max_update = '1MB'
+max_document = 'off'
+max_rooms = 'off'
+max_total = 'off'
 connections_per_ip = 'off'
 joins_per_ip_per_minute = 'off'
 new_rooms_per_ip_per_hour = 'off'
@@ -186,6 +189,44 @@ async fn bytes_and_large_updates_are_refused_in_both_dialects() {
         .await;
         assert!(why.contains("limit of 10000"), "{why}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_is_full_is_read_and_not_written_until_it_may_be_larger() {
+    let (server, file) = server("max_document = '20KB'");
+    let address = server.address();
+    let mut socket = pit(address, "a").await;
+    socket.sync().await.expect("it is in");
+    for clock in 0..20 {
+        send(&mut socket, 1, clock, 1_000).await;
+    }
+    let (code, reason, denied) = socket.closing().await;
+    assert_eq!(code, 4413, "{reason}");
+    assert!(denied[0].contains("the document"), "{denied:?}");
+    assert!(denied[0].contains("limit of 20000"), "{denied:?}");
+    // All that was taken is there, for whoever comes; and what is there is no more when it is sent again.
+    let mut reader = pit(address, "a").await;
+    let state = reader.sync().await.expect("it is in");
+    assert!((15_000..=20_000).contains(&state.len()), "{}", state.len());
+    let again = wire::update_message(&state);
+    reader.send(&again).await.expect("it is sent");
+    within(PATIENCE, "an ack", reader.settle(1))
+        .await
+        .expect("it adds nothing");
+    let limits = std::fs::read_to_string(file.path()).expect("it is there");
+    let larger = limits.replace("max_document = '20KB'", "max_document = '50KB'");
+    std::fs::write(&file, larger).expect("it can be written");
+    let answer = http::request(address, "POST", "/api/v1/admin/reload").await;
+    let status = answer.expect("an answer").status;
+    assert_ne!(status, 204, "only an admin reloads over HTTP");
+    server.hang_up();
+    system_tests::until(PATIENCE, "the larger limit", || async {
+        let mut writer = pit(address, "a").await;
+        writer.sync().await.expect("it is in");
+        send(&mut writer, 2, 0, 4_000).await;
+        writer.settle(1).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use broker::Broker;
 use gateway::Gateway;
+use gateway::audit::Audit;
 use gateway::tls::Tls;
 use gateway::webtransport::{Door, OpenError, Source, WebTransport};
 use observatory::Exporter;
@@ -53,18 +54,32 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let keeper = auth::keeper(&config)?;
     let broker = Broker::new(kept.history, kept.snapshots, config.limits.clone());
+    broker.set_rules(config.room_rules());
     let has_archive = config.archive.url.is_some();
     let spaces = config.gateway_spaces();
-    let gateway = Gateway::new(broker, exporter.clone(), keeper, spaces, has_archive, door);
+    let gateway = Gateway::new(
+        broker.clone(),
+        exporter.clone(),
+        keeper,
+        spaces,
+        has_archive,
+        door,
+    );
     gateway.set_trusted_proxies(config.trusted_proxies.clone());
+    if let Some(path) = &config.audit {
+        let audit = Audit::open(path);
+        gateway.set_audit(audit.with_context(|| format!("the audit log {}", path.display()))?);
+    }
     if address.ip().is_loopback() {
         gateway.set_local();
     }
     let encrypting = tls.clone();
     let reloaded = gateway.downgrade();
+    let ruled = broker.clone();
     gateway.on_reload(move || {
         let gateway = reloaded.upgrade().ok_or("the server has ended")?;
-        let reloaded = reload(&gateway, &config, args.clone()).and_then(|()| match &encrypting {
+        let reloaded = reload(&gateway, &ruled, &config, args.clone());
+        let reloaded = reloaded.and_then(|()| match &encrypting {
             Some(tls) => tls
                 .refresh()
                 .context("the certificate before is served still"),
@@ -81,6 +96,7 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let watching = tls.map(|tls| tokio::spawn(async move { tls.watch().await }));
     let sessions = tokio::spawn(gateway::webtransport::serve(gateway.clone()));
     let keeping = tokio::spawn(gateway::server::watch(gateway.clone()));
+    let tidying = tokio::spawn(gateway::server::tidy(gateway.clone()));
     // The one line on standard output: printed when connections are taken, not before.
     say(&format!("listening on {scheme}://{address}"))?;
 
@@ -111,6 +127,7 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     serving.abort();
     sessions.abort();
     keeping.abort();
+    tidying.abort();
     if let Some(watching) = watching {
         watching.abort();
     }
@@ -126,7 +143,12 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
 }
 
 /// Reads the configuration again, and goes on with what it says of tokens and of the spaces there are.
-fn reload(gateway: &Gateway, running: &Config, args: ServeArgs) -> anyhow::Result<()> {
+fn reload(
+    gateway: &Gateway,
+    broker: &Broker,
+    running: &Config,
+    args: ServeArgs,
+) -> anyhow::Result<()> {
     let config = args.resolve()?;
     let kinds = |config: &Config| {
         let spaces = config.spaces.iter();
@@ -136,8 +158,12 @@ fn reload(gateway: &Gateway, running: &Config, args: ServeArgs) -> anyhow::Resul
     if kinds(&config) != kinds(running) {
         bail!("spaces are added, removed and given another kind at a start only");
     }
+    if config.ephemeral_spaces() != running.ephemeral_spaces() {
+        bail!("spaces become ephemeral, and stop being it, at a start only");
+    }
     let auth = auth::open(&config)?;
     gateway.keeper().reload(auth);
+    broker.set_rules(config.room_rules());
     gateway.set_spaces(config.gateway_spaces());
     gateway.set_trusted_proxies(config.trusted_proxies);
     Ok(())

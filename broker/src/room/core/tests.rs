@@ -46,7 +46,7 @@ impl Bench {
             .unwrap();
         let now = Instant::now();
         Self {
-            core: Core::new(room.clone(), folded, 1 << 20, now),
+            core: Core::new(room.clone(), folded, 1 << 20, None, now),
             log,
             room,
             now,
@@ -431,12 +431,16 @@ fn a_deletion_is_durable_before_anyone_hears_of_it() {
         let mut bench = Bench::new(DocumentKind::Opaque);
         bench.core.join(A, Role::Editor, None);
         bench.submit(A, b"u");
-        bench.core.delete();
+        bench
+            .core
+            .delete(CloseCode::NoRoom, "the room has been deleted");
         bench.submit(A, b"too late");
         bench.advance();
         assert_eq!(bench.deletions, 0, "a run is on its way");
         while bench.commit() {}
-        bench.core.delete();
+        bench
+            .core
+            .delete(CloseCode::NoRoom, "the room has been deleted");
         bench.core.join(B, Role::Editor, None);
         bench.advance();
         assert_eq!((bench.deletions, bench.ended), (1, false));
@@ -552,6 +556,98 @@ fn a_document_over_its_limit_takes_no_more_and_still_reads() {
             .iter()
             .any(|(_, event)| matches!(event, Event::State { .. }))
     );
+}
+
+/// What becomes of an update of so many bytes: settled, or refused for what the document would take.
+fn outcome(bench: &mut Bench, session: SessionId, payload: Bytes) -> Option<(usize, usize)> {
+    bench.core.join(session, Role::Editor, None);
+    let submission = Submission {
+        payload,
+        op_id: None,
+        base: None,
+    };
+    bench.core.command(session, Command::Submit(submission));
+    bench.advance();
+    while bench.commit() {}
+    bench.mails_of(session).find_map(|event| match event {
+        Event::Refused {
+            refusal: Refusal::TooLarge { bytes, limit, .. },
+            ..
+        } => Some((*bytes, *limit)),
+        _ => None,
+    })
+}
+
+/// An update that inserts `length` letters at the end of the text of `doc`.
+fn typed(doc: &yrs::Doc, length: usize) -> Bytes {
+    use yrs::{ReadTxn, Text, Transact};
+    let text = doc.get_or_insert_text("t");
+    let before = doc.transact().state_vector();
+    text.push(&mut doc.transact_mut(), &"a".repeat(length));
+    doc.transact().encode_diff_v1(&before).into()
+}
+
+#[test]
+fn an_encoding_is_filled_to_its_limit_and_not_past_it() {
+    const LIMIT: usize = 20_000;
+    let mut bench = Bench::new(DocumentKind::Yjs);
+    bench.core.set_max_document(Some(LIMIT));
+    let doc = yrs::Doc::with_client_id(1);
+    let mut refused = None;
+    for nth in 0..1_000 {
+        let update = typed(&doc, 97);
+        let before = bench.core.document.encode().len();
+        refused = outcome(&mut bench, SessionId::new(nth + 1), update.clone());
+        assert!(bench.core.document.encode().len() <= LIMIT);
+        if let Some((bytes, limit)) = refused {
+            assert_eq!((bytes, limit), (before + update.len(), LIMIT));
+            assert!(bytes > LIMIT, "{bytes}");
+            break;
+        }
+    }
+    assert!(refused.is_some(), "it is never full");
+    // What is there already is no more, and a member that comes back is not turned away for it.
+    let known = bench.core.document.encode();
+    assert_eq!(outcome(&mut bench, A, known.clone()), None);
+    let other = SessionId::new(5_000);
+    bench.core.set_max_document(Some(LIMIT + 100_000));
+    let more = typed(&yrs::Doc::with_client_id(2), 500);
+    assert_eq!(
+        outcome(&mut bench, other, more),
+        None,
+        "the limit has moved"
+    );
+    assert!(bench.core.document.encode().len() > known.len());
+}
+
+#[test]
+fn cutting_runs_to_pieces_does_not_slip_past_the_limit() {
+    const LIMIT: usize = 20_000;
+    let mut bench = Bench::new(DocumentKind::Yjs);
+    bench.core.set_max_document(Some(LIMIT));
+    let all = typed(&yrs::Doc::with_client_id(1), 6_000);
+    assert_eq!(outcome(&mut bench, A, all), None);
+    let mut largest = 0;
+    let mut sent = 0;
+    let refused = (1..1_500).find(|nth| {
+        let update = deletion(2 * nth + 1);
+        sent += update.len();
+        largest = largest.max(update.len());
+        outcome(&mut bench, SessionId::new(nth + 1), update).is_some()
+    });
+    assert!(refused.is_some(), "it is never full");
+    assert!(6_000 + sent < LIMIT, "its pieces are what fills it");
+    let size = bench.core.document.encode().len();
+    // The last one that was taken may have made more of itself than it had.
+    assert!(size <= LIMIT + 16 * largest, "{size}");
+}
+
+/// An update that deletes the letter of client 1 at `clock` and nothing else.
+fn deletion(clock: u64) -> Bytes {
+    assert!(clock < 1 << 14);
+    let clock = [(clock & 0x7f) as u8 | 0x80, (clock >> 7) as u8];
+    // No structs; a delete set of one client, client 1, with one range, of one.
+    [&[0, 1, 1, 1], &clock[..], &[1]].concat().into()
 }
 
 #[test]

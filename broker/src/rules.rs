@@ -1,0 +1,61 @@
+//! What a space asks of its rooms.
+//!
+//! A room is told its rule when it is loaded, and again when the rules change: it asks nobody while it
+//! takes updates.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use protocol::RoomName;
+
+/// What one space asks of its rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpaceRule {
+    /// The most bytes of a document's encoding with the next update; past it writes are refused and
+    /// reads go on.
+    pub max_document: Option<usize>,
+    /// What becomes of it once nobody has been in it for a while.
+    pub lifetime: Lifetime,
+    /// How long that while is; [`Limits::idle_unload`](crate::Limits::idle_unload) unless it is said.
+    pub idle: Option<Duration>,
+    /// The most rooms that have records here or somebody in them.
+    pub max_rooms: Option<usize>,
+    /// The most bytes of records that its rooms have here together.
+    pub max_total: Option<u64>,
+}
+
+/// What becomes of a room once nobody has been in it for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lifetime {
+    /// It is unloaded, and loaded when somebody comes.
+    #[default]
+    Persistent,
+    /// It is deleted, and its name is not given again; where there is an archive it leaves this machine
+    /// for that instead, and is read from there.
+    Expiring,
+    /// It is forgotten, its name too. Its log is in memory, and no snapshot is made of it. It must be so
+    /// from the start on: a space that has rooms does not become ephemeral, or stop being it.
+    Ephemeral,
+}
+
+/// The rules by space; one that is not named has the default.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    by_space: RwLock<BTreeMap<String, SpaceRule>>,
+}
+
+impl Rules {
+    pub(crate) fn set(&self, rules: BTreeMap<String, SpaceRule>) {
+        *self.by_space.write() = rules;
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<String, SpaceRule> {
+        self.by_space.read().clone()
+    }
+
+    pub(crate) fn of(&self, room: &RoomName) -> SpaceRule {
+        let rules = self.by_space.read();
+        rules.get(room.space()).copied().unwrap_or_default()
+    }
+}
