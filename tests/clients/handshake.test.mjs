@@ -255,7 +255,7 @@ describe("room names", { concurrency: true }, () => {
     ["x".repeat(255), "x".repeat(255)],
   ]) {
     it(JSON.stringify(written.slice(0, 40)), async () => {
-      const a = await new Client(LIBRARIES["y-websocket 3.1.0"], mount, written, { params: { token: "x?y&role" } }).synced();
+      const a = await new Client(LIBRARIES["y-websocket 3.1.0"], mount, written, { params: { note: "x?y&role" } }).synced();
       a.text.insert(0, written);
       await until("the room of that name holds it", async () => textOf(await server.snapshot("doc", name)) === written);
       const b = await new Client(LIBRARIES["y-websocket 2.0.4"], mount, encodeURIComponent(name)).synced();

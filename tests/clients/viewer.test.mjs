@@ -175,7 +175,7 @@ describe("a viewer", { concurrency: true }, () => {
     "role=creator,viewer",
     "role=creator;role=viewer",
     "role=creator?role=viewer",
-    "token=creator&role=viewer",
+    "note=creator&role=viewer",
     "%20role=creator",
     "role=admin",
   ]) {

@@ -236,11 +236,16 @@ async fn who_is_refused_hears_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_is_let_in_as_over_websocket() {
     let server = Server::start();
-    let origin = http::HeaderValue::from_static("https://example.org");
-    let request =
-        request(server.door.address(), "/pit/k3x9qa").with_header(http::header::ORIGIN, origin);
-    let mut client = Client::join(server.request(request).await.unwrap()).await;
+    server.gateway.set_local();
+    let from = |origin: &'static str| {
+        let origin = http::HeaderValue::from_static(origin);
+        request(server.door.address(), "/pit/k3x9qa").with_header(http::header::ORIGIN, origin)
+    };
+    let own = server.request(from("http://localhost:5173")).await.unwrap();
+    let mut client = Client::join(own).await;
     client.edit(&update(1, 1)).await;
+    let other = server.request(from("https://example.org")).await.unwrap();
+    assert_eq!(closed(&other).await.0, code(CloseCode::Forbidden));
 }
 
 #[tokio::test(flavor = "multi_thread")]
