@@ -6,7 +6,7 @@
 //!           BadToken             revoked meanwhile?          Ticket: ends a session with its token
 //! ```
 //!
-//! Every dialect, transport and route asks the same [`rule`]. A request carries a [`Caller`] from the
+//! Every dialect, transport and route asks the same [`rule`]. A request carries a [`Caller`](caller::Caller) from the
 //! first moment on: what its tokens said, and nothing of the tokens themselves.
 //!
 //! | module | holds |
