@@ -466,7 +466,7 @@ it("with keys alone: a link is made, shown and taken back", async () => {
   await page.keyboard.press("Enter");
   await until("it is gone", async () => (await page.getByTestId("made").count()) === 0);
   await page.keyboard.press("Escape");
-  assert.equal(await page.getByTestId("share-dialog").count(), 0);
+  await until("the dialog is closed", async () => (await page.getByTestId("share-dialog").count()) === 0);
   assert.deepEqual(mishaps, []);
   await context.close();
 });
