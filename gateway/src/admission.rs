@@ -109,11 +109,7 @@ impl Gateway {
         let Space { access, limits, .. } = space;
         let grant = caller.grant()?;
         let role = rule::session_role(grant.map(AsRef::as_ref), wanted, room, access, exists)?;
-        let ticket = grant.map(|grant| self.keeper().issue(grant, Some(room.clone())));
-        // It may have been revoked since it was believed; from here on the ticket hears of that.
-        if grant.is_some_and(|grant| self.keeper().is_revoked(grant, room)) {
-            return Err(BadToken::Revoked.into());
-        }
+        let ticket = self.ticket(caller, room)?;
         let visit = match caller.address() {
             Some(address) => {
                 let visitors = self.visitors();
@@ -140,6 +136,23 @@ impl Gateway {
             limits,
             stay,
         })
+    }
+
+    /// What ends that which lasts in a room with the caller's token; nothing for who has none.
+    pub(crate) fn ticket(
+        &self,
+        caller: &Caller,
+        room: &RoomName,
+    ) -> Result<Option<Ticket>, Refusal> {
+        let Some(grant) = caller.grant()? else {
+            return Ok(None);
+        };
+        let ticket = self.keeper().issue(grant, Some(room.clone()));
+        // It may have been revoked since it was believed; from here on the ticket hears of that.
+        if self.keeper().is_revoked(grant, room) {
+            return Err(BadToken::Revoked.into());
+        }
+        Ok(Some(ticket))
     }
 
     /// Counts a download of a room's document.

@@ -5,6 +5,7 @@
 //! takes, and no handler can forget to ask.
 
 use std::collections::HashMap;
+use std::io;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -12,6 +13,8 @@ use axum::extract::{Extension, OriginalUri, Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
+use futures_util::{StreamExt, stream};
+use hyper::body::Body as _;
 
 use super::cors;
 use super::problem::Problem;
@@ -20,6 +23,7 @@ use crate::Gateway;
 use crate::access::caller::{self, Caller};
 use crate::access::origin::Origin;
 use crate::access::rule::Action;
+use crate::access::tickets::Ticket;
 use crate::quota::address;
 use crate::server::Peer;
 use crate::talk::yjs::Yjs;
@@ -84,11 +88,38 @@ async fn guard(
         Err(problem) => return problem.into_response(),
     };
     match gateway.authorize(&caller, action, &room).await {
-        Ok(()) => next.run(request).await,
+        Ok(()) => match gateway.ticket(&caller, &room) {
+            Ok(None) => next.run(request).await,
+            Ok(Some(ticket)) => ends_with(ticket, next.run(request).await),
+            Err(refusal) => Problem::from(refusal).into_response(),
+        },
         Err(refusal) if handshake::is_upgrade(request.headers()) => {
             // A browser hides the status of a refused handshake.
             sockets::refuse::<Frames, Yjs>(gateway, request, refusal.into())
         }
         Err(refusal) => Problem::from(refusal).into_response(),
     }
+}
+
+/// An answer that is made as it goes, for as long as a token is good: then it breaks off, so that it does
+/// not pass for whole. One that is there already is given.
+fn ends_with(ticket: Ticket, response: Response) -> Response {
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    response.map(|body| {
+        let pieces = Some(body.into_data_stream());
+        let pieces = stream::unfold((pieces, ticket), |(pieces, ticket)| async move {
+            let mut pieces = pieces?;
+            tokio::select! {
+                biased;
+                () = ticket.until_over() => {
+                    let why = axum::Error::new(io::Error::other("the token is over"));
+                    Some((Err(why), (None, ticket)))
+                }
+                piece = pieces.next() => Some((piece?, (Some(pieces), ticket))),
+            }
+        });
+        Body::from_stream(pieces)
+    })
 }

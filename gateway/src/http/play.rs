@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -34,6 +34,8 @@ use super::past;
 use super::problem::Problem;
 use super::rooms::RoomPath;
 use super::sockets;
+use crate::access::caller::Caller;
+use crate::access::tickets::Ticket;
 use crate::budget::Share;
 use crate::connection::framing::Incoming;
 use crate::limits::{CLOSE_TIME, PLAY_BATCH_BYTES, READ_BYTES, RECORDS_PAGE_BYTES, WRITE_STALL};
@@ -68,6 +70,7 @@ const _: () = assert!(MAX_FROM_WATCHER >= MAX_PRESENCE_STATE_BYTES);
 /// client appends its room to the address that it is given.
 pub(crate) async fn play(
     State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
     path: RoomPath,
     request: Request<Body>,
 ) -> Response {
@@ -75,7 +78,8 @@ pub(crate) async fn play(
         let detail = "connect with a y-websocket client, or read the room's records";
         return Problem::upgrade_required(detail.into()).into_response();
     }
-    match begin(&gateway, path, request.uri().query().unwrap_or_default()).await {
+    let query = request.uri().query().unwrap_or_default();
+    match begin(&gateway, &caller, path, query).await {
         Ok(player) => {
             sockets::upgrade_to(gateway, request, |socket, early| player.run(socket, early))
         }
@@ -83,7 +87,12 @@ pub(crate) async fn play(
     }
 }
 
-async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player, Problem> {
+async fn begin(
+    gateway: &Gateway,
+    caller: &Caller,
+    path: RoomPath,
+    query: &str,
+) -> Result<Player, Problem> {
     let query: PlayQuery = serde_urlencoded::from_str(query)
         .map_err(|error| Problem::bad_request(error.to_string()))?;
     let (room, span) = past::open(gateway, path).await?;
@@ -117,8 +126,10 @@ async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player,
     let folded = history.document_at(&room, from.seq).await?;
     let share = gateway.past_memory().take(folded.document.memory_bytes())?;
     let now = Instant::now();
+    let ticket = gateway.ticket(caller, &room)?;
     let mut player = Player {
         gateway: gateway.clone(),
+        ticket,
         room,
         span,
         to: to.seq,
@@ -143,6 +154,8 @@ async fn begin(gateway: &Gateway, path: RoomPath, query: &str) -> Result<Player,
 /// A past that is being watched.
 struct Player {
     gateway: Gateway,
+    /// Ends the session with its token.
+    ticket: Option<Ticket>,
     room: RoomName,
     span: Span,
     to: Seq,
@@ -172,6 +185,14 @@ struct Control {
     paused: Option<bool>,
     speed: Option<f64>,
     seek: Option<serde_json::Value>,
+}
+
+/// Returns once a token is over; never without one.
+async fn over(ticket: Option<&Ticket>) {
+    match ticket {
+        Some(ticket) => ticket.until_over().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Player {
@@ -222,6 +243,11 @@ impl Player {
                     }
                 }
                 () = tokio::time::sleep_until(due.into()) => now = Instant::now(),
+                () = over(self.ticket.as_ref()) => {
+                    if let Some((code, reason)) = self.ticket.take().and_then(|it| it.ended()) {
+                        self.close(code, &reason);
+                    }
+                }
                 () = draining.cancelled() => {
                     self.close(CloseCode::Restart, "the server is restarting, come back soon");
                 }

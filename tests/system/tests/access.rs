@@ -537,6 +537,8 @@ async fn sessions_end_with_their_tokens() {
         ask(server, "POST", path, Some(token), &body.to_string()).await
     };
     let short = token_of("editor", "shut/a", &["--ttl", "4s"]);
+    let maker = token("editor", "shut/a");
+    assert_eq!(yjs(server, "shut/a", Some(&maker)).await, Ok(true));
     let expiring = Open::new(server, "shut/a", &short).await;
     let named = token_of("editor", "shut/*", &["--jti", "one", "--sub", "ada"]);
     let by_id = Open::new(server, "shut/a", &named).await;
@@ -551,8 +553,27 @@ async fn sessions_end_with_their_tokens() {
     by_subject.end_with(4401, "revoked").await;
     let everywhere = token("editor", "shut/*");
     let in_room = Open::new(server, "shut/a", &everywhere).await;
+    // What lasts over HTTP ends too: a log that is followed, and a past that is watched.
+    let path = format!("/api/v1/rooms/shut/a/records?follow=true&token={everywhere}");
+    let following = tokio::spawn(async move { http::get(server, &path).await });
+    let path = format!("/api/v1/rooms/shut/a/play?token={everywhere}");
+    let mut watching = Socket::connect(server, &path).await.expect("a handshake");
+    watching.sync().await.expect("it is in");
     assert_eq!(revoke(&admin, json!({"room": "shut/a"})).await.status, 200);
     in_room.end_with(4401, "revoked").await;
+    let followed = within(SOON, "the end of the records", following)
+        .await
+        .expect("a task");
+    assert!(
+        followed.is_err(),
+        "it breaks off, and does not pass for whole: {followed:?}"
+    );
+    assert_eq!(
+        within(SOON, "the end of the past", watching.closing())
+            .await
+            .0,
+        4401
+    );
     assert_eq!(yjs(server, "shut/b", Some(&everywhere)).await, Ok(true));
     beside.goes_on().await;
     // An admin of one space revokes there only, and nobody else does.
