@@ -540,17 +540,18 @@ async fn playback_takes_its_share_of_the_memory_or_ends() {
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(crate::server::serve(gateway.clone(), listener, None));
     let memory = gateway.past_memory();
-    let held = |least: usize| {
+    let until = |done: fn(usize) -> bool| {
         let memory = memory.clone();
-        async move {
-            while memory.taken() < least {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+        let waiting = async move {
+            while !done(memory.taken()) {
+                tokio::task::yield_now().await;
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waiting)
     };
     // It stands at its end, and holds what it shows.
     let watching = playback(address, &format!("{PLAY}?from=1&to=1")).await;
-    held(100_000).await;
+    until(|taken| taken >= 100_000).await.unwrap();
     let others = memory.take(PAST_BYTES - memory.taken() - 10_000).unwrap();
     let refused = closed(playback(address, &format!("{PLAY}?from=2")).await).await;
     assert_eq!(refused.0, 1013, "{refused:?}");
@@ -560,8 +561,6 @@ async fn playback_takes_its_share_of_the_memory_or_ends() {
     assert_eq!(growing.0, 1013, "{growing:?}");
     drop(others);
     drop(watching);
-    while memory.taken() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|taken| taken == 0).await.unwrap();
     serving.abort();
 }
