@@ -66,6 +66,10 @@ pub const HEAVY_DOCUMENT_BYTES: usize = 1 << 20;
 /// waits for as long as that takes before it does so again, so that what arrives meanwhile shares
 /// one write.
 pub const WAKE_COST: Duration = Duration::from_micros(16);
+/// How many bytes of presence are copied to one member's socket in a microsecond, roughly.
+pub const PRESENCE_BYTES_A_MICROSECOND: u64 = 2_000;
+/// The longest that a change of presence waits for the next round, once a round is over.
+pub const PRESENCE_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The longest that sharing one write may hold an update back.
 pub const WAKE_PAUSE_MAX: Duration = Duration::from_millis(16);
 

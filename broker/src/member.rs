@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -27,6 +28,8 @@ use crate::room::inbox::{Input, submitted_bytes};
 pub(crate) struct Mailbox {
     mail: Mutex<VecDeque<Mail>>,
     waker: AtomicWaker,
+    /// As far as which version the member takes presence.
+    presence: AtomicU64,
 }
 
 impl Mailbox {
@@ -48,6 +51,17 @@ impl Mailbox {
 
     pub(crate) fn wake(&self) {
         self.waker.wake();
+    }
+
+    /// The member may take presence as far as `version`.
+    pub(crate) fn show_presence(&self, version: u64) {
+        self.presence.store(version, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// As far as which version the member takes presence.
+    pub(crate) fn presence(&self) -> u64 {
+        self.presence.load(Ordering::Acquire)
     }
 }
 
@@ -207,17 +221,18 @@ impl Member {
         }
     }
 
-    /// What presence has changed since the last call, as one message.
+    /// What presence had changed since the last call when the room last said so, as one message.
     pub fn take_presence(&mut self, encode: EncodePresence) -> Option<Bytes> {
         if self.catching_up {
             return None;
         }
-        let (message, version) = self.room.presence.since(self.presence, encode)?;
-        self.presence = version;
-        Some(message)
+        let shown = self.mailbox.presence();
+        let message = self.room.presence.between(self.presence, shown, encode);
+        self.presence = self.presence.max(shown);
+        message
     }
 
-    /// What presence has changed since `version`, or since [`Member::take_presence`] if that was
+    /// What presence had changed since `version`, or since [`Member::take_presence`] if that was
     /// later, as one message, and the version it brings the reader to. Takes nothing: it is for a
     /// way on which it may be lost.
     pub fn presence_after(&self, version: u64, encode: EncodePresence) -> Option<(Bytes, u64)> {
@@ -225,7 +240,9 @@ impl Member {
             return None;
         }
         let version = version.max(self.presence);
-        self.room.presence.since(version, encode)
+        let shown = self.mailbox.presence();
+        let message = self.room.presence.between(version, shown, encode)?;
+        Some((message, shown))
     }
 
     /// Everyone's presence again with the next [`Member::take_presence`].

@@ -9,10 +9,10 @@
 //! that may: a client comes back as what it was, and a viewer cannot move a writer's cursor. Once a
 //! replica is said gone, its id is free.
 //!
-//! Every change gets a version. A reader holds the version it has seen and takes what is newer, as
-//! one message: under pressure it simply sees fewer, later states.
+//! Every change gets a version. A reader holds the version it has seen and takes what came after it,
+//! as far as the room has shown, as one message: under pressure it simply sees fewer, later states.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -51,10 +51,16 @@ struct Inner {
     here: usize,
     /// Which replica changed at which version; one row for each entry.
     changes: BTreeMap<u64, Site>,
-    /// The message for readers at one version, kept because most readers stand at the same one.
-    /// Keyed by (from version, wire format's encoder address).
-    shared: Option<(u64, usize, Bytes)>,
+    /// The messages of late, newest first, because most readers ask for the same.
+    shared: VecDeque<(Stretch, Bytes)>,
 }
+
+/// What a message tells: after one version, as far as another, by the encoder at this address.
+type Stretch = (u64, u64, usize);
+
+/// How many messages are kept for others: who comes late, and who has just come, ask for other
+/// stretches than most, and there are two wire formats.
+const MESSAGES_KEPT: usize = 4;
 
 #[derive(Debug)]
 struct Held {
@@ -155,23 +161,30 @@ impl Presence {
         self.inner.lock().version
     }
 
-    /// What changed after `version`, as one message, and the version it brings the reader to.
-    /// Version 0 gives everyone who is here. `None` when there is nothing to say.
-    pub fn since(&self, version: u64, encode: EncodePresence) -> Option<(Bytes, u64)> {
-        let mut inner = self.inner.lock();
-        let now = inner.version;
-        if version >= now {
+    /// The version of the last change, and how many bytes of states changed after `version`.
+    #[must_use]
+    pub fn after(&self, version: u64) -> (u64, u64) {
+        let inner = self.inner.lock();
+        let changed = inner.changes.range(version + 1..);
+        let held = changed.filter_map(|(_, site)| inner.entries.get(site));
+        let bytes = held.map(|held| held.entry.state.as_ref().map_or(0, Bytes::len) as u64);
+        (inner.version, bytes.sum())
+    }
+
+    /// What changed after version `from` and as far as `until`, as one message, and has not changed
+    /// again since. Version 0 is before everyone who is here. `None` when there is nothing to say.
+    pub fn between(&self, from: u64, until: u64, encode: EncodePresence) -> Option<Bytes> {
+        if from >= until {
             return None;
         }
-        if let Some((from, by, message)) = &inner.shared
-            && *from == version
-            && *by == encode as usize
-        {
-            return Some((message.clone(), now));
+        let stretch = (from, until, encode as usize);
+        let mut inner = self.inner.lock();
+        if let Some((_, message)) = inner.shared.iter().find(|(of, _)| *of == stretch) {
+            return Some(message.clone());
         }
         let entries: Vec<PresenceEntry> = inner
             .changes
-            .range(version + 1..)
+            .range(from + 1..=until)
             .filter_map(|(_, site)| inner.entries.get(site))
             .map(|held| held.entry.clone())
             .collect();
@@ -181,8 +194,9 @@ impl Presence {
         let mut message = Vec::new();
         encode(&entries, &mut message);
         let message = Bytes::from(message);
-        inner.shared = Some((version, encode as usize, message.clone()));
-        Some((message, now))
+        inner.shared.truncate(MESSAGES_KEPT - 1);
+        inner.shared.push_front((stretch, message.clone()));
+        Some(message)
     }
 
     /// Everyone who is here, by replica.
@@ -308,7 +322,6 @@ impl Inner {
             }
         }
         self.changes.insert(version, site);
-        self.shared = None;
         self.forget_the_long_gone();
     }
 
@@ -332,7 +345,7 @@ impl Inner {
     /// Those who left are kept so that readers hear of it, and so do they themselves if they come
     /// back with the clock they had: they then say anew that they are here. The oldest make way.
     fn forget_the_long_gone(&mut self) {
-        const GONE_KEPT: usize = 256;
+        const GONE_KEPT: usize = 1_024;
         if self.entries.len() - self.here <= GONE_KEPT {
             return;
         }
@@ -370,8 +383,8 @@ mod tests {
 
     fn since(presence: &Presence, version: u64) -> Option<String> {
         presence
-            .since(version, text)
-            .map(|(message, _)| String::from_utf8(message.to_vec()).unwrap())
+            .between(version, presence.version(), text)
+            .map(|message| String::from_utf8(message.to_vec()).unwrap())
     }
 
     const A: SessionId = SessionId::new(1);
@@ -484,6 +497,25 @@ mod tests {
         }
         assert_eq!(since(&presence, 0).as_deref(), Some("7@100=x;8@100=y;"));
         assert_eq!(since(&presence, presence.version()), None);
+    }
+
+    #[test]
+    fn what_changes_again_after_it_was_shown_comes_with_the_next_round() {
+        let presence = Presence::default();
+        let say = |site, clock| {
+            presence.update(A, Role::Editor, vec![entry(site, clock, Some("x"))]);
+            presence.version()
+        };
+        say(7, 1);
+        let shown = say(8, 1);
+        let later = say(7, 2);
+        let first = presence.between(0, shown, text).unwrap();
+        assert_eq!(first, "8@1=x;");
+        assert_eq!(presence.between(shown, later, text).unwrap(), "7@2=x;");
+        assert_eq!(presence.between(shown, shown, text), None);
+        // Whoever stands at the same place is given the same bytes.
+        let again = presence.between(0, shown, text).unwrap();
+        assert_eq!(again.as_ptr(), first.as_ptr());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod core;
 pub(crate) mod inbox;
 mod measure;
 pub(crate) mod task;
+mod wave;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -23,13 +23,13 @@ use tokio::time::Instant as TokioInstant;
 
 use super::core::{Answer, Core, Mail, Output};
 use super::inbox::{Edited, Input, RoomError};
+use super::wave::{Members, Wave};
 use super::{Room, State};
 use crate::broker::Shared;
 use crate::feed::Update;
 use crate::limits::{
     CATCH_UP_BYTES, HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX,
 };
-use crate::member::Mailbox;
 use crate::rules::{Lifetime, SpaceRule};
 use crate::snapshotter::Unsaved;
 
@@ -51,13 +51,14 @@ struct Task {
     core: Core,
     /// What has been taken out of the inbox and not been handled.
     inputs: VecDeque<Input>,
-    members: HashMap<SessionId, Arc<Mailbox>>,
+    members: Members,
     pending: HashMap<u64, Pending>,
     next_request: u64,
     deletions: Vec<oneshot::Sender<Result<(), RoomError>>>,
     rule: SpaceRule,
-    /// The feed or presence moved and the members have not been woken yet.
+    /// The feed moved and the members have not been woken yet.
     moved: bool,
+    wave: Wave,
     /// Before this the members are not woken again.
     quiet_until: Instant,
     /// The directory knows that there is nothing to do for anybody.
@@ -132,12 +133,13 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
         room: Arc::clone(room),
         core,
         inputs: VecDeque::new(),
-        members: HashMap::new(),
+        members: Members::new(),
         pending: HashMap::new(),
         next_request: 0,
         deletions: Vec::new(),
         rule: space,
         moved: false,
+        wave: Wave::new(now),
         quiet_until: now,
         resting: false,
         idle_since: Some(now),
@@ -243,6 +245,7 @@ impl Task {
                 role,
                 user,
             } => {
+                mailbox.show_presence(self.room.presence.version());
                 self.members.insert(session, mailbox);
                 self.core.join(session, role, user);
             }
@@ -313,7 +316,7 @@ impl Task {
                         let changed = self.room.presence.update(session, role, entries);
                         if changed > 0 {
                             observatory::presence_changed(changed);
-                            self.moved = true;
+                            self.wave.moved();
                         }
                     }
                 }
@@ -386,7 +389,9 @@ impl Task {
         self.room
             .sessions
             .store(self.members.len(), Ordering::Relaxed);
-        self.moved |= self.room.presence.leave(session, clean, Instant::now());
+        if self.room.presence.leave(session, clean, Instant::now()) {
+            self.wave.moved();
+        }
     }
 
     fn request(&mut self, pending: Pending) -> u64 {
@@ -460,7 +465,9 @@ impl Task {
         self.room
             .sessions
             .store(self.members.len(), Ordering::Relaxed);
-        self.moved |= self.room.presence.expire(now);
+        if self.room.presence.expire(now) {
+            self.wave.moved();
+        }
         if self
             .published
             .is_some_and(|at| now >= at + STATE_CACHE_TIME)
@@ -477,6 +484,7 @@ impl Task {
         if self.moved && now >= self.quiet_until {
             self.wake_members(now);
         }
+        self.wave.advance(now, &self.room.presence, &self.members);
     }
 
     /// Has the document encoded if a snapshot is due, or would be and the room `has_time`, and its
@@ -595,7 +603,7 @@ impl Task {
                 Pending::Snapshot(_) => {}
             }
         }
-        for _ in self.members.drain() {
+        for _ in std::mem::take(&mut self.members) {
             observatory::session_closed();
         }
         self.room.sessions.store(0, Ordering::Relaxed);
@@ -673,6 +681,7 @@ impl Task {
         [
             self.core.next_timeout(),
             self.moved.then_some(self.quiet_until),
+            self.wave.next_timeout(),
             self.published.map(|at| at + STATE_CACHE_TIME),
             self.room.presence.next_timeout(),
             self.unsaved.next_timeout().filter(|_| {
