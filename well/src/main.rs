@@ -4,6 +4,7 @@ mod auth;
 mod bases;
 mod commands;
 mod config;
+mod doctor;
 mod logs;
 mod progress;
 mod source;
@@ -51,6 +52,10 @@ enum Command {
     Restore(commands::restore::RestoreArgs),
     /// Look after an archive.
     Archive(commands::archive::ArchiveArgs),
+    /// Look at what a server stands on (disk, clock, limits, certificate, archive); 1 when it will not do.
+    Doctor(Box<commands::doctor::DoctorArgs>),
+    /// Ask a running server whether it is ready; 1 when it is not.
+    Health(commands::health::HealthArgs),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +73,8 @@ fn main() -> ExitCode {
         Command::Verify(args) => run(commands::verify::run(args)),
         Command::Restore(args) => run(commands::restore::run(args)),
         Command::Archive(args) => run(commands::archive::run(args)),
+        Command::Doctor(args) => run(commands::doctor::run(*args)),
+        Command::Health(args) => run(commands::health::run(args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

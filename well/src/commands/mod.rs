@@ -2,8 +2,10 @@
 
 pub(crate) mod archive;
 pub(crate) mod config;
+pub(crate) mod doctor;
 pub(crate) mod export;
 mod export_lines;
+pub(crate) mod health;
 pub(crate) mod import;
 mod lines;
 pub(crate) mod live;
