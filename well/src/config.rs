@@ -589,6 +589,12 @@ const EPHEMERAL_BYTES: u64 = 256 << 20;
 const DEFAULT_FILE: &str = "well.toml";
 
 impl ServeArgs {
+    /// For who asks a server that is there: whether it may serve so is not the question.
+    pub(crate) fn of_a_server_that_runs(self) -> Self {
+        let allow_open = Some(true);
+        Self { allow_open, ..self }
+    }
+
     /// Flags and variables over the file over the defaults.
     pub(crate) fn resolve(self) -> anyhow::Result<Config> {
         let file = File::find(self.config.as_deref())?;

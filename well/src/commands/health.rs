@@ -28,7 +28,10 @@ const MOST_BYTES: usize = 64 << 10;
 pub(crate) async fn run(args: HealthArgs) -> anyhow::Result<()> {
     let (server, its_own) = match args.url {
         Some(url) => (url, false),
-        None => (address(&args.serve.resolve()?), true),
+        None => (
+            address(&args.serve.of_a_server_that_runs().resolve()?),
+            true,
+        ),
     };
     let url = format!("{}/readyz", server.trim_end_matches('/'));
     // An error says that there is one.
