@@ -13,9 +13,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use observatory::{Limit, Owner, RoomWas, Tier};
 use parking_lot::Mutex;
 use protocol::record::Kind as RecordKind;
 use protocol::{CloseCode, Head, Role, RoomName, SessionId, Timestamp, UserId};
@@ -27,12 +28,13 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::committer::Committer;
 use crate::followers::{Follower, Followers};
+use crate::guest::{Guest, GuestInfo, Via};
 use crate::limits::Limits;
 use crate::lodging::Lodging;
 use crate::member::{Mailbox, Member};
 use crate::presence::Present;
 use crate::room::inbox::{Edited, Input, Restore, RoomError};
-use crate::room::{Room, RoomInfo, State, task};
+use crate::room::{Activity, Room, RoomInfo, State, task};
 use crate::rules::{Rules, SpaceRule};
 use crate::snapshotter::Snapshots;
 
@@ -83,6 +85,14 @@ impl Broker {
     pub fn new(history: History, snapshots: Snapshots, limits: Limits) -> Self {
         let committer = Arc::new(Committer::new(Arc::clone(&history.stores().log)));
         let ephemeral = Arc::new(Committer::new(Arc::clone(&history.stores().log)));
+        history.watch(Box::new(|tier, took| {
+            let tier = match tier {
+                replay::Tier::Cache => Tier::Cache,
+                replay::Tier::Log => Tier::Log,
+                replay::Tier::Archive => Tier::Archive,
+            };
+            observatory::replayed(tier, took);
+        }));
         let committing = TaskTracker::new();
         for committer in [&committer, &ephemeral] {
             let runner = Arc::clone(committer);
@@ -129,11 +139,18 @@ impl Broker {
         session: SessionId,
         role: Role,
         user: Option<UserId>,
+        via: Via,
     ) -> Result<Member, RoomError> {
         let mailbox = Arc::new(Mailbox::default());
         let joining = Arc::clone(&mailbox);
+        let guest = Guest::new(session, user.clone(), role, via, self.wall_time());
+        let mut room_was = RoomWas::Cold;
         let room = self.with_room(room, |room| {
+            if room.is_loaded.load(Ordering::Relaxed) {
+                room_was = RoomWas::Warm;
+            }
             if room.sessions.load(Ordering::Relaxed) >= self.shared.limits.sessions_per_room {
+                observatory::limit_hit(Limit::Sessions);
                 return Err(RoomError::Full(format!(
                     "the room has {} sessions, as many as it may",
                     self.shared.limits.sessions_per_room
@@ -142,7 +159,6 @@ impl Broker {
             // Counted here so that a crowd at the door cannot slip past the limit together; the
             // room's owner counts anew from then on.
             room.sessions.fetch_add(1, Ordering::Relaxed);
-            observatory::session_opened();
             room.inbox.push(Input::Join {
                 session,
                 mailbox: joining,
@@ -151,7 +167,13 @@ impl Broker {
             });
             Ok(())
         })?;
-        Ok(Member::new(session, room, mailbox))
+        Ok(Member::new(
+            session,
+            room,
+            mailbox,
+            Arc::new(guest),
+            room_was,
+        ))
     }
 
     /// The room's whole document, from a loaded room or by loading it.
@@ -303,6 +325,48 @@ impl Broker {
         self.shared.rooms.len()
     }
 
+    /// What goes on in every loaded room.
+    #[must_use]
+    pub fn activity(&self) -> Vec<Activity> {
+        let now = Instant::now();
+        let rooms = self.shared.rooms.all();
+        rooms.iter().map(|room| room.activity(now)).collect()
+    }
+
+    /// What goes on in a room, if it is loaded.
+    #[must_use]
+    pub fn activity_of(&self, room: &RoomName) -> Option<Activity> {
+        let found = self.shared.rooms.get(room);
+        found.map(|room| room.activity(Instant::now()))
+    }
+
+    /// How many sessions a loaded room has, and up to `most` of them.
+    #[must_use]
+    pub fn guests(&self, room: &RoomName, most: usize) -> (usize, Vec<GuestInfo>) {
+        let found = self.shared.rooms.get(room);
+        found.map_or_else(Default::default, |room| {
+            room.guests.list(room.feed.head(), most)
+        })
+    }
+
+    /// Tells the metrics what only can be looked at: what is on its way to the log, and how far sessions
+    /// are behind.
+    pub fn observe(&self) {
+        let pending = self.shared.committer.pending();
+        let age = pending.oldest.map(|since| since.elapsed());
+        observatory::durability_lag(age.unwrap_or_default(), pending.records, pending.commits);
+        let mut lags = Vec::new();
+        for room in self.shared.rooms.awake() {
+            room.guests.lags(room.feed.head(), &mut lags);
+        }
+        lags.sort_unstable();
+        let at = |place: usize| lags.get(place).map_or(f64::NAN, |lag| *lag as f64);
+        observatory::feed_lag(at(lags.len() / 2), at(lags.len().wrapping_sub(1)));
+        observatory::memory(Owner::Caches, self.shared.history.cached_bytes());
+        observatory::memory_limit(Owner::Caches, replay::limits::FRAME_CACHE_BYTES);
+        observatory::log_poisoned(self.log().poisoned().is_some());
+    }
+
     /// Takes no more joins, lets every room settle what is on its way, closes members with 1012,
     /// and closes the log. Gives the names of rooms that did not end within `patience`.
     pub async fn shut_down(&self, patience: Duration) -> Vec<RoomName> {
@@ -365,6 +429,7 @@ impl Broker {
         }
         let room = Arc::new(Room::new(name.clone()));
         if rooms.len() >= self.shared.limits.rooms_loaded && !rooms.make_way() {
+            observatory::limit_hit(Limit::Rooms);
             return Err(RoomError::Full(format!(
                 "{} rooms are loaded and in use, as many as there may be",
                 rooms.len()
@@ -432,6 +497,13 @@ impl Directory {
         let rooms = self.inner.lock();
         let rooms = rooms.map.values();
         rooms.map(|loaded| Arc::clone(&loaded.room)).collect()
+    }
+
+    /// Rooms that somebody is in, or that have something to do.
+    pub(crate) fn awake(&self) -> Vec<Arc<Room>> {
+        let rooms = self.inner.lock();
+        let awake = rooms.map.values().filter(|loaded| loaded.resting.is_none());
+        awake.map(|loaded| Arc::clone(&loaded.room)).collect()
     }
 
     fn len(&self) -> usize {
@@ -525,7 +597,13 @@ mod tests {
 
     fn join(broker: &Broker, nth: usize) -> Result<Member, RoomError> {
         let session = SessionId::new(nth as u64 + 1);
-        broker.join(&room(nth), session, Role::Editor, None)
+        broker.join(
+            &room(nth),
+            session,
+            Role::Editor,
+            None,
+            crate::guest::Via::OF_TESTS,
+        )
     }
 
     async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -9,6 +9,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use observatory::{EventKind, Severity};
 use protocol::Timestamp;
 
 /// How far the wall clock may stand from boot + monotonic time before it is not believed.
@@ -41,10 +42,14 @@ impl Clock {
         if jumped != self.jumped.swap(jumped, Ordering::Relaxed) {
             observatory::clock_jump(jumped);
             if jumped {
+                let text = "the wall clock jumped; records are dated by the monotonic clock";
+                observatory::happened(EventKind::ClockJump, Severity::Warn, text);
                 tracing::warn!(
                     "the wall clock jumped by more than {TOLERANCE:?}; timestamps follow the monotonic clock"
                 );
             } else {
+                let text = "the wall clock agrees again";
+                observatory::happened(EventKind::ClockJump, Severity::Info, text);
                 tracing::info!("the wall clock agrees with the monotonic clock again");
             }
         }

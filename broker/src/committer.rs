@@ -5,6 +5,7 @@
 //! so that the log prepares one while it syncs another. The queue is bounded by what rooms may have
 //! in flight ([`ROOM_COMMITS_IN_FLIGHT`](crate::limits::ROOM_COMMITS_IN_FLIGHT) each).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,9 @@ use crate::limits::{APPENDS_IN_FLIGHT, COMMIT_BYTES};
 pub struct Committer {
     log: Arc<dyn Log>,
     queue: Mutex<Vec<Request>>,
+    /// Of each append that the log has and has not answered, in order: since when its oldest run
+    /// waits, and its records.
+    appending: Mutex<VecDeque<(Instant, u64)>>,
     arrived: Notify,
     closing: CancellationToken,
 }
@@ -44,6 +48,17 @@ struct Ended {
     started: Instant,
 }
 
+/// What a committer has and is not durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Since when the oldest of it waits.
+    pub oldest: Option<Instant>,
+    /// How many records.
+    pub records: u64,
+    /// Appends that the log has not answered.
+    pub commits: usize,
+}
+
 /// What became of a run: the proof that it is durable, or why it is not.
 pub type Committed = Result<Durable<Head>, AppendError>;
 
@@ -62,6 +77,7 @@ impl Committer {
         Self {
             log,
             queue: Mutex::new(Vec::new()),
+            appending: Mutex::default(),
             arrived: Notify::new(),
             closing: CancellationToken::new(),
         }
@@ -76,6 +92,22 @@ impl Committer {
             done: Box::new(done),
         });
         self.arrived.notify_one();
+    }
+
+    /// What is on its way and not durable.
+    #[must_use]
+    pub fn pending(&self) -> Pending {
+        // The queue first: a run is in one of the two from when it is submitted, and may be in both.
+        let queue = self.queue.lock();
+        let appending = self.appending.lock();
+        let queued = queue.first().map(|request| request.queued);
+        let waiting = queue.iter().map(|request| request.run.len());
+        Pending {
+            oldest: appending.front().map(|(since, _)| *since).or(queued),
+            records: appending.iter().map(|(_, records)| records).sum::<u64>()
+                + waiting.sum::<u64>(),
+            commits: appending.len(),
+        }
     }
 
     /// Ends [`Committer::run`] once everything handed over is settled.
@@ -99,7 +131,10 @@ impl Committer {
                 biased;
                 // In the order of the appends: an append that ends before one that was called
                 // earlier is told of after it.
-                Some(ended) = in_flight.next(), if !in_flight.is_empty() => ended.tell(),
+                Some(ended) = in_flight.next(), if !in_flight.is_empty() => {
+                    self.appending.lock().pop_front();
+                    ended.tell();
+                }
                 () = self.arrived.notified(), if may_take_more => {}
                 () = self.closing.cancelled(), if in_flight.is_empty() => {
                     if self.queue.lock().is_empty() {
@@ -127,6 +162,7 @@ impl Committer {
 
     fn append(&self, requests: Vec<Request>) -> BoxFuture<'static, Ended> {
         let started = Instant::now();
+        let oldest = requests.first().map(|request| request.queued);
         let mut records = 0;
         let mut bytes = 0;
         let mut entries = Vec::with_capacity(requests.len());
@@ -138,6 +174,8 @@ impl Committer {
             entries.push(Entry::Run(request.room, request.run));
             waiting.push(request.done);
         }
+        let oldest = oldest.unwrap_or(started);
+        self.appending.lock().push_back((oldest, records));
         // Called, so handed over, before the next batch is gathered: that is the order of effect.
         let appended = self.log.append(Batch { entries });
         Box::pin(async move {

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
+use observatory::Owner;
 use parking_lot::Mutex;
 use protocol::{Author, Head, Seq, SessionId, Timestamp};
 use storage::Durable;
@@ -112,7 +113,7 @@ impl Feed {
     pub(crate) fn clear(&self) {
         let mut ring = self.ring.lock();
         ring.batches = VecDeque::new();
-        ring.bytes = 0;
+        ring.hold(0);
     }
 
     /// The last published Seq.
@@ -137,15 +138,14 @@ impl Feed {
             encoded: Default::default(),
         };
         ring.head = last;
-        ring.bytes += bytes;
         ring.batches.push_back(Arc::new(batch));
-        while ring.batches.len() > FEED_BATCHES
-            || (ring.bytes > FEED_BYTES && ring.batches.len() > 1)
-        {
+        let mut held = ring.bytes + bytes;
+        while ring.batches.len() > FEED_BATCHES || (held > FEED_BYTES && ring.batches.len() > 1) {
             if let Some(dropped) = ring.batches.pop_front() {
-                ring.bytes -= dropped.bytes;
+                held -= dropped.bytes;
             }
         }
+        ring.hold(held);
     }
 
     /// How many bytes of updates lie after `cursor`; `None` if it has fallen off the ring.
@@ -195,7 +195,21 @@ impl Feed {
     }
 }
 
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.hold(0);
+    }
+}
+
 impl Ring {
+    /// It holds so many bytes now.
+    fn hold(&mut self, bytes: usize) {
+        if bytes != self.bytes {
+            observatory::memory_changed(Owner::Feeds, bytes as f64 - self.bytes as f64);
+            self.bytes = bytes;
+        }
+    }
+
     /// The batches that hold something after `cursor`, or `None` if it has fallen off.
     fn after(&self, cursor: Seq) -> Option<impl Iterator<Item = &Arc<Published>>> {
         let oldest = self.batches.front().map_or(self.head, |batch| batch.before);

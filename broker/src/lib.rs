@@ -10,6 +10,7 @@
 //! | [`clock`] | the wall clock, held against the monotonic one |
 //! | [`committer`] | group commit across rooms |
 //! | [`feed`] | a room's committed updates, read by cursor, encoded once |
+//! | [`guest`] | a session as it is seen from outside: how far it is, what it was sent |
 //! | [`limits`] | named bounds |
 //! | [`followers`] | waking those who follow a log from outside |
 //! | [`lodging`] | room for another, and rooms whose time is over |
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod committer;
 pub mod feed;
 pub mod followers;
+pub mod guest;
 pub mod limits;
 mod lodging;
 pub mod member;
@@ -35,11 +37,12 @@ pub mod snapshotter;
 pub use broker::Broker;
 pub use feed::{Update, Wire};
 pub use followers::Follower;
+pub use guest::{GuestInfo, Via};
 pub use limits::Limits;
 pub use lodging::Gone;
 pub use member::Member;
 pub use presence::{EncodePresence, Present};
 pub use room::inbox::{Edited, Restore, RoomError};
-pub use room::{RoomInfo, State};
+pub use room::{Activity, RoomInfo, State};
 pub use rules::{Lifetime, SpaceRule};
 pub use snapshotter::{Awaited, SnapshotRule, Snapshots};

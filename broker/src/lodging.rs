@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use observatory::Limit;
 use parking_lot::Mutex;
 use protocol::{Head, RoomName};
 use storage::{Batch, Entry, RoomRow};
@@ -76,16 +77,19 @@ impl Taken {
         self.rows.iter().map(|row| row.state.bytes).sum()
     }
 
-    /// Why there is too much with so many rooms more, if there is.
-    fn excess(&self, rule: &SpaceRule, more: usize) -> Option<&'static str> {
+    /// Of what there is too much with so many rooms more, if there is, in words too.
+    fn excess(&self, rule: &SpaceRule, more: usize) -> Option<(Limit, &'static str)> {
         if rule
             .max_rooms
             .is_some_and(|most| self.rooms() + more > most)
         {
-            return Some("the space has as many rooms as it may");
+            return Some((Limit::Rooms, "the space has as many rooms as it may"));
         }
         let full = rule.max_total.is_some_and(|most| self.bytes() > most);
-        full.then_some("the rooms of the space take as much as they may")
+        full.then_some((
+            Limit::TotalBytes,
+            "the rooms of the space take as much as they may",
+        ))
     }
 }
 
@@ -117,7 +121,8 @@ impl Broker {
         let mut taken = self.taken(room.space(), &mut beginning).await?;
         let more = usize::from(!taken.in_use.contains(room));
         let gone = self.shed(&mut taken, &rule, more, usize::MAX).await;
-        if let Some(why) = taken.excess(&rule, more) {
+        if let Some((limit, why)) = taken.excess(&rule, more) {
+            observatory::limit_hit(limit);
             return Err(RoomError::Full(format!(
                 "{why}, and none can make way now; try again later"
             )));
@@ -163,7 +168,7 @@ impl Broker {
         let mut gone = Vec::new();
         let mut next = 0;
         while gone.len() < most
-            && let Some(why) = taken.excess(rule, more)
+            && let Some((_, why)) = taken.excess(rule, more)
             && let Some(row) = taken.rows.get(next)
         {
             if !taken.in_use.contains(&row.room)
@@ -337,7 +342,13 @@ mod tests {
     fn join(broker: &Broker, nth: usize) -> Member {
         let session = SessionId::new(nth as u64 + 1);
         broker
-            .join(&room(nth), session, Role::Editor, None)
+            .join(
+                &room(nth),
+                session,
+                Role::Editor,
+                None,
+                crate::guest::Via::OF_TESTS,
+            )
             .expect("a member")
     }
 

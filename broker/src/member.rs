@@ -8,15 +8,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
+use observatory::RoomWas;
 use parking_lot::Mutex;
 use protocol::dialect::{Command, Event};
 use protocol::{RoomName, Seq, SessionId};
 
 use crate::feed::{Taken, Wire};
+use crate::guest::Guest;
 use crate::limits::{MAILBOX_EVENTS, SESSION_WINDOW, SESSION_WINDOW_BYTES};
 use crate::presence::EncodePresence;
 use crate::room::Room;
@@ -70,6 +72,7 @@ impl Mailbox {
 pub struct Member {
     session: SessionId,
     room: Arc<Room>,
+    guest: Arc<Guest>,
     mailbox: Arc<Mailbox>,
     cursor: Seq,
     /// Where the feed ended before the mailbox was looked into: so what is told of an operation is
@@ -82,20 +85,32 @@ pub struct Member {
     /// Of unsettled submissions. Sizes are not kept one by one: all count until all are settled.
     submitted_bytes: usize,
     settled: u64,
+    /// Refused by the room since the last that were settled.
+    refused: u64,
     /// Nothing of the feed or presence is taken until the room has said where to begin.
     catching_up: bool,
     /// A request for the document has not been answered yet.
     awaiting_state: bool,
     /// When the session came, until it has been handed the document.
     joining: Option<Instant>,
+    /// What the room was when the session came.
+    room_was: RoomWas,
     left: bool,
 }
 
 impl Member {
-    pub(crate) fn new(session: SessionId, room: Arc<Room>, mailbox: Arc<Mailbox>) -> Self {
+    pub(crate) fn new(
+        session: SessionId,
+        room: Arc<Room>,
+        mailbox: Arc<Mailbox>,
+        guest: Arc<Guest>,
+        room_was: RoomWas,
+    ) -> Self {
+        room.guests.enter(&guest);
         Self {
             session,
             room,
+            guest,
             mailbox,
             cursor: Seq::ZERO,
             until: Seq::ZERO,
@@ -104,9 +119,11 @@ impl Member {
             submitted: 0,
             submitted_bytes: 0,
             settled: 0,
+            refused: 0,
             catching_up: true,
             awaiting_state: false,
             joining: Some(Instant::now()),
+            room_was,
             left: false,
         }
     }
@@ -168,22 +185,41 @@ impl Member {
     pub fn next_event(&mut self) -> Option<Event> {
         let mail = self.mailbox.mail.lock().pop_front()?;
         if let Some(cursor) = mail.cursor {
-            self.cursor = cursor;
+            self.come_to(cursor);
             self.catching_up = false;
+        }
+        if let Event::State { payload, .. } = &mail.event {
+            self.guest.sent(payload.len());
         }
         if matches!(mail.event, Event::State { .. } | Event::Entered { .. }) {
             self.awaiting_state = false;
             if let Some(since) = self.joining.take() {
-                observatory::joined(since.elapsed());
+                observatory::joined(self.room_was, since.elapsed());
             }
         }
+        if let Event::Refused { .. } = mail.event {
+            self.refused += 1;
+        }
         if let Event::Settled { count } = mail.event {
+            let refused = std::mem::take(&mut self.refused);
+            let acked = count.saturating_sub(self.settled + refused);
+            observatory::updates_acked(acked);
             self.settled = count;
             if count == self.submitted {
                 self.submitted_bytes = 0;
             }
         }
         Some(mail.event)
+    }
+
+    /// How long the client took to answer.
+    pub fn note_round_trip(&self, took: Duration) {
+        self.guest.answered_after(took);
+    }
+
+    fn come_to(&mut self, cursor: Seq) {
+        self.cursor = cursor;
+        self.guest.came_to(cursor);
     }
 
     /// The last Seq that the transport has been given.
@@ -199,17 +235,20 @@ impl Member {
         if self.catching_up {
             return false;
         }
-        match self
-            .room
-            .feed
-            .take(self.cursor, self.until, wire, self.session, max_bytes, out)
-        {
+        let before = out.len();
+        let feed = &self.room.feed;
+        let taken = feed.take(self.cursor, self.until, wire, self.session, max_bytes, out);
+        if out.len() > before {
+            let bytes = out[before..].iter().map(Bytes::len).sum();
+            self.guest.sent(bytes);
+        }
+        match taken {
             Taken::All(cursor) => {
-                self.cursor = cursor;
+                self.come_to(cursor);
                 false
             }
             Taken::Some(cursor) => {
-                self.cursor = cursor;
+                self.come_to(cursor);
                 true
             }
             Taken::Behind => {
@@ -275,7 +314,11 @@ impl Member {
             let asks = self.held.iter().any(is_sync);
             let inbox = &self.room.inbox;
             if inbox.offer(self.session, &self.mailbox, &mut self.held) {
-                observatory::updates_received(submissions, bytes);
+                if submissions > 0 {
+                    observatory::updates_received(submissions, bytes);
+                    self.room.tally.add(Instant::now(), submissions, bytes);
+                    self.guest.received(bytes);
+                }
                 self.awaiting_state |= asks;
             }
         }
@@ -290,6 +333,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        self.room.guests.leave(&self.guest);
         if !self.left {
             self.say_left(false);
         }

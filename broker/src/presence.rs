@@ -46,6 +46,8 @@ pub struct Presence {
 #[derive(Debug, Default)]
 struct Inner {
     version: u64,
+    /// The newest version that a reader has taken.
+    taken: u64,
     entries: HashMap<Site, Held>,
     /// How many of the entries have a state.
     here: usize,
@@ -179,6 +181,7 @@ impl Presence {
         }
         let stretch = (from, until, encode as usize);
         let mut inner = self.inner.lock();
+        inner.taken = inner.taken.max(until);
         if let Some((_, message)) = inner.shared.iter().find(|(of, _)| *of == stretch) {
             return Some(message.clone());
         }
@@ -314,6 +317,9 @@ impl Inner {
         };
         if let Some(old) = self.entries.insert(site, held) {
             self.changes.remove(&old.version);
+            if old.version > self.taken {
+                observatory::presence_conflated(1);
+            }
             self.here -= usize::from(old.entry.state.is_some());
             // A claim outlives the owner's own changes.
             if let (Some(new), true) = (self.entries.get_mut(&site), old.owner == owner) {

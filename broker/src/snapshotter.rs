@@ -186,6 +186,11 @@ impl Unsaved {
         self.last = now;
     }
 
+    /// How many records no snapshot holds.
+    pub(crate) const fn records(&self) -> u64 {
+        self.records
+    }
+
     /// Whether a snapshot is due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.records > 0

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use observatory::Limit;
 
 /// So many bytes, to be shared. Clones share the same ones.
 #[derive(Debug, Clone)]
@@ -47,7 +48,6 @@ impl Budget {
     }
 
     /// How many bytes all shares have together.
-    #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
@@ -66,7 +66,10 @@ impl Share {
         } else {
             taken
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, resized)
-                .map_err(|_| UsedUp)?;
+                .map_err(|_| {
+                    observatory::limit_hit(Limit::Memory);
+                    UsedUp
+                })?;
         }
         self.bytes = bytes;
         Ok(())

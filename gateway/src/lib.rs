@@ -11,6 +11,7 @@
 //! | [`connection`] | the connection: bytes between a transport, a framing and a talk |
 //! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
 //! | [`limits`] | named bounds of connections |
+//! | `observation` | what the Observatory shows, looked at each second |
 //! | [`quota`] | how much one connection and one address may do |
 //! | [`server`] | accepting connections, and ending |
 //! | [`stream`] | messages on a stream of bytes |
@@ -26,6 +27,7 @@ mod budget;
 pub mod connection;
 pub mod http;
 pub mod limits;
+mod observation;
 pub mod quota;
 mod resumes;
 pub mod server;
@@ -41,7 +43,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use broker::Broker;
-use observatory::Exporter;
+use observatory::{EventKind, Exporter, Severity};
 use protocol::dialect::yjs;
 use protocol::{CloseCode, RoomName, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +57,8 @@ use budget::Budget;
 use http::problem::Problem;
 use ipnet::IpNet;
 use limits::PAST_BYTES;
+use observation::Observation;
+pub use observation::observe;
 use parking_lot::RwLock;
 use quota::SpaceLimits;
 use quota::visitors::Visitors;
@@ -87,6 +91,7 @@ struct Inner {
     draining: CancellationToken,
     resumes: Resumes,
     past_memory: Budget,
+    observation: Observation,
 }
 
 impl Space {
@@ -177,6 +182,7 @@ impl Gateway {
             draining: CancellationToken::new(),
             resumes: Resumes::default(),
             past_memory: Budget::new(PAST_BYTES),
+            observation: Observation::new(),
         };
         Self {
             inner: Arc::new(inner),
@@ -231,6 +237,11 @@ impl Gateway {
     /// How much memory reading the past may take.
     pub(crate) fn past_memory(&self) -> &Budget {
         &self.inner.past_memory
+    }
+
+    /// What the Observatory shows.
+    pub(crate) fn observation(&self) -> &Observation {
+        &self.inner.observation
     }
 
     /// The kind of the documents in a space; `None` if there is no such space.
@@ -306,10 +317,22 @@ impl Gateway {
     /// What is wrong with it; the one before stays.
     pub fn reload(&self) -> Result<(), String> {
         let reload = self.inner.reload.get();
-        reload.map_or_else(
+        let reloaded = reload.map_or_else(
             || Err("there is no configuration".to_owned()),
             |reload| reload(),
-        )
+        );
+        let (severity, text) = match &reloaded {
+            Ok(()) => (
+                Severity::Info,
+                "the configuration has been read again".to_owned(),
+            ),
+            Err(why) => (
+                Severity::Warn,
+                format!("the configuration stays as it was: {why}"),
+            ),
+        };
+        observatory::happened(EventKind::ConfigReload, severity, text);
+        reloaded
     }
 
     /// Seconds since the Unix epoch, as tokens count them; whole ones.

@@ -8,10 +8,27 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`metrics`] | one function for each thing that is counted or timed |
+//! | [`labels`] | the values that labels may have |
 //! | [`exporter`] | the recorder, and the text that `/metrics` answers |
+//! | [`process`] | what the operating system and the runtime say of the process |
+//! | [`latency`] | latencies of the last second, for percentiles that people read |
+//! | [`live`] | a sample of everything, each second |
+//! | [`history`] | the samples of an hour, and a week of minutes |
+//! | [`ribbon`] | what happened lately |
 
+#[cfg(test)]
+mod document;
 pub mod exporter;
+pub mod history;
+pub mod labels;
+pub mod latency;
+pub mod live;
 pub mod metrics;
+pub mod process;
+pub mod ribbon;
 
 pub use exporter::{Exporter, InstallError};
+pub use labels::{Certificate, Dialect, Label, Limit, Owner, RoomWas, Tier, Transport};
 pub use metrics::*;
+pub use process::{Runtime, runtime};
+pub use ribbon::{EventKind, Severity, happened};

@@ -1,6 +1,8 @@
 //! One function for each thing that is counted or timed; the names stand nowhere else.
 //!
-//! Hot functions keep their handles, so that recording is an atomic operation and no look-up.
+//! Hot functions keep their handles, so that recording is an atomic operation and no look-up. Labels
+//! are closed sets ([`labels`](crate::labels)): nobody outside can make a series. `docs/metrics.md` is
+//! written from the tables here, and a test compares it.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -10,9 +12,33 @@ use metrics::{
     gauge, histogram,
 };
 
+use crate::labels::{Certificate, Dialect, Label, Limit, Owner, RoomWas, Tier, Transport, Which};
+use crate::latency::{Stage, record};
+
 const CLOSED: &str = "well_closed_total";
 const CONNECTIONS: &str = "well_connections";
 const REFUSED: &str = "well_refused_total";
+const SESSIONS: &str = "well_sessions";
+const MEMORY_LIMIT: &str = "well_memory_limit_bytes";
+const CERTIFICATE: &str = "well_certificate_expiry_timestamp_seconds";
+const BUILD: &str = "well_build_info";
+const DISK_FREE: &str = "well_disk_free_bytes";
+const DISK_SIZE: &str = "well_disk_size_bytes";
+
+/// One metric, as `docs/metrics.md` tells of it.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// What it counts in.
+    pub unit: Unit,
+    /// The keys of its labels, and their values.
+    pub labels: String,
+    /// What it means.
+    pub about: &'static str,
+}
 
 macro_rules! metrics_table {
     ($($kind:ident $name:ident = $text:literal, $unit:expr, $about:literal;)*) => {
@@ -20,15 +46,18 @@ macro_rules! metrics_table {
         static HANDLES: LazyLock<Handles> = LazyLock::new(|| Handles {
             $($name: metrics_table!(@new $kind $text),)*
         });
-        /// Gives the recorder every metric's unit and meaning.
-        pub(crate) fn describe() {
+        fn describe_plain() {
             $(metrics_table!(@describe $kind $text, $unit, $about);)*
-            describe_counter!(CLOSED, Unit::Count, "Connections closed, by transport and close code: 1006 is one that broke, `other` a code of a client's own.");
-            describe_gauge!(CONNECTIONS, Unit::Count, "Open connections, by transport.");
-            describe_counter!(REFUSED, Unit::Count, "Submissions refused, by reason.");
-            // A metric is there, at zero, before the first event.
             LazyLock::force(&HANDLES);
-            LazyLock::force(&OPEN);
+        }
+        fn plain() -> Vec<Metric> {
+            vec![$(Metric {
+                name: $text,
+                kind: stringify!($kind),
+                unit: $unit,
+                labels: String::new(),
+                about: $about,
+            },)*]
         }
     };
     (@type counter) => { Counter };
@@ -37,9 +66,101 @@ macro_rules! metrics_table {
     (@new counter $text:literal) => { counter!($text) };
     (@new gauge $text:literal) => { gauge!($text) };
     (@new histogram $text:literal) => { histogram!($text) };
-    (@describe counter $text:literal, $unit:expr, $about:literal) => { describe_counter!($text, $unit, $about) };
-    (@describe gauge $text:literal, $unit:expr, $about:literal) => { describe_gauge!($text, $unit, $about) };
-    (@describe histogram $text:literal, $unit:expr, $about:literal) => { describe_histogram!($text, $unit, $about) };
+    (@describe counter $text:expr, $unit:expr, $about:literal) => { describe_counter!($text, $unit, $about) };
+    (@describe gauge $text:expr, $unit:expr, $about:literal) => { describe_gauge!($text, $unit, $about) };
+    (@describe histogram $text:expr, $unit:expr, $about:literal) => { describe_histogram!($text, $unit, $about) };
+}
+
+/// Metrics with one label: a handle for each of its values.
+macro_rules! families {
+    ($($kind:ident $name:ident($label:ident) = $text:literal, $unit:expr, $about:literal;)*) => {
+        struct Families { $($name: Vec<metrics_table!(@type $kind)>,)* }
+        static FAMILIES: LazyLock<Families> = LazyLock::new(|| Families {
+            $($name: $label::ALL.iter().map(|label| families!(@new $kind $text, $label, label)).collect(),)*
+        });
+        fn describe_families() {
+            $(metrics_table!(@describe $kind $text, $unit, $about);)*
+            LazyLock::force(&FAMILIES);
+        }
+        fn with_label() -> Vec<Metric> {
+            vec![$(Metric {
+                name: $text,
+                kind: stringify!($kind),
+                unit: $unit,
+                labels: told::<$label>(),
+                about: $about,
+            },)*]
+        }
+    };
+    (@new counter $text:literal, $label:ident, $value:ident) => { counter!($text, $label::KEY => $value.text()) };
+    (@new gauge $text:literal, $label:ident, $value:ident) => { gauge!($text, $label::KEY => $value.text()) };
+    (@new histogram $text:literal, $label:ident, $value:ident) => { histogram!($text, $label::KEY => $value.text()) };
+}
+
+/// Metrics whose series come when there is something to say, or with two labels.
+macro_rules! others {
+    ($($kind:ident $text:expr, $unit:expr, $labels:expr, $about:literal;)*) => {
+        fn describe_others() {
+            $(metrics_table!(@describe $kind $text, $unit, $about);)*
+        }
+        fn others() -> Vec<Metric> {
+            vec![$(Metric {
+                name: $text,
+                kind: stringify!($kind),
+                unit: $unit,
+                labels: $labels,
+                about: $about,
+            },)*]
+        }
+    };
+}
+
+/// A label's key and values, for people.
+fn told<L: Label>() -> String {
+    let values: Vec<&str> = L::ALL.iter().map(|label| label.text()).collect();
+    format!("`{}`: {}", L::KEY, values.join(", "))
+}
+
+/// Gives the recorder every metric's unit and meaning. A metric is there, at zero, before the first
+/// event.
+pub(crate) fn describe() {
+    describe_plain();
+    describe_families();
+    describe_others();
+    LazyLock::force(&OPEN);
+    LazyLock::force(&MEMBERS);
+}
+
+/// Every metric that there is, by name.
+#[must_use]
+pub fn table() -> Vec<Metric> {
+    let mut all = plain();
+    all.extend(with_label());
+    all.extend(others());
+    all.extend(crate::process::table());
+    all.sort_by_key(|metric| metric.name);
+    all
+}
+
+families! {
+    counter limits_hit(Limit) = "well_limits_hit_total", Unit::Count, "Times that a limit turned something or somebody away, by limit.";
+    counter replay_requests(Tier) = "well_replay_requests_total", Unit::Count, "Reads of rooms' pasts, by the farthest tier that had to answer.";
+    histogram replay(Tier) = "well_replay_seconds", Unit::Seconds, "Time of one read of a room's past, by the farthest tier that had to answer.";
+    histogram join(RoomWas) = "well_join_seconds", Unit::Seconds, "Time from a session's coming until the document has been handed to it; cold where the room had to be loaded.";
+    gauge feed_lag(Which) = "well_feed_lag_records", Unit::Count, "Records that sessions have not been given yet of what their rooms published: of the session in the middle, and of the slowest.";
+    gauge memory(Owner) = "well_memory_bytes", Unit::Bytes, "Bytes counted by who holds them: documents of loaded rooms (a bound), payloads in feeds, documents of the past in caches, submissions in inboxes, answers about the past.";
+}
+
+others! {
+    counter CLOSED, Unit::Count, "`transport`: websocket, webtransport; `code`: close codes, other".to_owned(), "Connections closed, by transport and close code: 1006 is one that broke, `other` a code of a client's own.";
+    gauge CONNECTIONS, Unit::Count, told::<Transport>(), "Open connections, by transport.";
+    counter REFUSED, Unit::Count, "`reason`: read_only, malformed, too_large, too_fast, out_of_order, not_stored".to_owned(), "Submissions refused, by reason.";
+    gauge SESSIONS, Unit::Count, format!("{}; {}", told::<Dialect>(), told::<Transport>()), "Sessions that are members of a room, and viewers of a past (`play`).";
+    gauge MEMORY_LIMIT, Unit::Bytes, "`owner`: caches, past".to_owned(), "The most that `well_memory_bytes` may be, for owners that have such a limit.";
+    gauge CERTIFICATE, Unit::Seconds, told::<Certificate>(), "When the served certificate ends, as Unix time. Absent without one.";
+    gauge BUILD, Unit::Count, "`version`, `commit`, `rustc`".to_owned(), "Always 1: which build this is.";
+    gauge DISK_FREE, Unit::Bytes, String::new(), "Free bytes of the data folder's file system, for who is not root. Absent without a folder.";
+    gauge DISK_SIZE, Unit::Bytes, String::new(), "Size of the data folder's file system. Absent without a folder.";
 }
 
 metrics_table! {
@@ -62,7 +183,6 @@ metrics_table! {
     histogram fanout = "well_fanout_seconds", Unit::Seconds, "Time from a commit being durable until a session's writer has taken it, sampled.";
     counter fanout_frames = "well_fanout_bytes_total", Unit::Bytes, "Bytes written to sessions.";
     counter fell_behind = "well_fell_behind_total", Unit::Count, "Sessions brought up to date from the document because they fell off the feed.";
-    histogram join = "well_join_seconds", Unit::Seconds, "Time from a session's coming until the document has been handed to it.";
     histogram load = "well_room_load_seconds", Unit::Seconds, "Time to load a room from the log.";
     histogram snapshot_encode = "well_snapshot_encode_seconds", Unit::Seconds, "Time a room took to encode its document for a snapshot.";
     counter archived = "well_archive_records_total", Unit::Count, "Records put into the archive.";
@@ -75,7 +195,16 @@ metrics_table! {
     gauge archive_lag_seconds = "well_archive_lag_seconds", Unit::Seconds, "How long the oldest record has waited for the archive.";
     counter trimmed = "well_log_trimmed_records_total", Unit::Count, "Records trimmed from the log because the archive has them.";
     gauge rooms_loaded = "well_rooms_loaded", Unit::Count, "Rooms held in memory.";
-    gauge sessions = "well_sessions", Unit::Count, "Sessions that are members of a room.";
+    counter acked = "well_acked_total", Unit::Count, "Updates acked: durable in the log, or there already.";
+    gauge durability_lag_seconds = "well_durability_lag_seconds", Unit::Seconds, "Age of the oldest run that is on its way to the log and not durable; 0 when there is none.";
+    gauge durability_lag_records = "well_durability_lag_records", Unit::Count, "Records on their way to the log and not durable.";
+    gauge commits_in_flight = "well_commits_in_flight", Unit::Count, "Commits that the log has and has not answered.";
+    histogram snapshot = "well_snapshot_seconds", Unit::Seconds, "Time from a room's snapshot being due until it was handed to what stores it.";
+    gauge snapshot_lag = "well_snapshot_lag_records", Unit::Count, "Records of loaded rooms that no snapshot holds.";
+    counter pits_created = "well_pits_created_total", Unit::Count, "Pits made by `POST /api/v1/pits`.";
+    counter presence_conflated = "well_presence_conflated_total", Unit::Count, "Presence entries that a later one replaced before anybody had taken them.";
+    gauge rooms_poisoned = "well_rooms_poisoned", Unit::Count, "Rooms that were ended since the start because the log failed them or their task did.";
+    gauge log_poisoned = "well_log_poisoned", Unit::Count, "1 once the log takes nothing any more.";
     counter presence_updates = "well_presence_changes_total", Unit::Count, "Presence entries that changed something.";
     gauge inbox_bytes = "well_inbox_bytes", Unit::Bytes, "Submissions waiting in rooms' inboxes.";
     gauge disk_bytes = "well_log_disk_bytes", Unit::Bytes, "Bytes the log takes on disk.";
@@ -131,16 +260,19 @@ pub fn updates_received(updates: usize, bytes: usize) {
 pub fn checked(new: usize, took: Duration) {
     HANDLES.updates_new.increment(new as u64);
     HANDLES.check.record(took);
+    record(Stage::Check, took);
 }
 
 /// A run waited this long for its commit to begin.
 pub fn commit_queued(waited: Duration) {
     HANDLES.queue.record(waited);
+    record(Stage::Queue, waited);
 }
 
 /// A commit is durable.
 pub fn commit_done(records: u64, bytes: usize, took: Duration) {
     HANDLES.append.record(took);
+    record(Stage::Append, took);
     HANDLES.append_records.record(records as f64);
     HANDLES.append_bytes.record(bytes as f64);
     HANDLES.records.increment(records);
@@ -154,7 +286,9 @@ pub fn commit_failed() {
 /// The embedded store wrote a commit and synced it.
 pub fn log_written(write: Duration, sync: Duration) {
     HANDLES.write.record(write);
+    record(Stage::Write, write);
     HANDLES.sync.record(sync);
+    record(Stage::Sync, sync);
 }
 
 /// The embedded store moved records to where they stay.
@@ -162,14 +296,21 @@ pub fn log_moved(records: u64) {
     HANDLES.moved.increment(records);
 }
 
+/// Updates of clients were acked.
+pub fn updates_acked(updates: u64) {
+    HANDLES.acked.increment(updates);
+}
+
 /// The slowest update of a commit was settled after this long.
 pub fn acked(took: Duration) {
     HANDLES.ack.record(took);
+    record(Stage::Ack, took);
 }
 
 /// A session's writer took a commit this long after it was durable.
 pub fn fanned_out(took: Duration) {
     HANDLES.fanout.record(took);
+    record(Stage::Fanout, took);
 }
 
 /// Bytes were written to a session.
@@ -183,8 +324,9 @@ pub fn fell_behind() {
 }
 
 /// A session was handed the document.
-pub fn joined(took: Duration) {
-    HANDLES.join.record(took);
+pub fn joined(room: RoomWas, took: Duration) {
+    FAMILIES.join[room as usize].record(took);
+    record(Stage::Join, took);
 }
 
 /// A room was loaded from the log.
@@ -197,38 +339,43 @@ pub fn rooms_loaded(rooms: usize) {
     HANDLES.rooms_loaded.set(rooms as f64);
 }
 
-/// A session became a member of a room.
-pub fn session_opened() {
-    HANDLES.sessions.increment(1.0);
+/// Sessions, by dialect and then by transport.
+static MEMBERS: LazyLock<Vec<Gauge>> = LazyLock::new(|| {
+    let pairs = Dialect::ALL.iter().flat_map(|dialect| {
+        let transports = Transport::ALL.iter();
+        transports.map(|transport| {
+            gauge!(SESSIONS, "dialect" => dialect.text(), "transport" => transport.text())
+        })
+    });
+    pairs.collect()
+});
+
+/// A session that is counted for as long as this is held.
+#[derive(Debug)]
+pub struct Counted {
+    place: usize,
 }
 
-/// A session ended.
-pub fn session_closed() {
-    HANDLES.sessions.decrement(1.0);
+impl Counted {
+    /// A session begins.
+    #[must_use]
+    pub fn new(dialect: Dialect, transport: Transport) -> Self {
+        let place = dialect as usize * Transport::ALL.len() + transport as usize;
+        MEMBERS[place].increment(1.0);
+        Self { place }
+    }
 }
 
-/// What carries a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// WebSocket frames over TCP.
-    WebSocket,
-    /// A stream of a WebTransport session over QUIC.
-    WebTransport,
-}
-
-impl Transport {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::WebSocket => "websocket",
-            Self::WebTransport => "webtransport",
-        }
+impl Drop for Counted {
+    fn drop(&mut self) {
+        MEMBERS[self.place].decrement(1.0);
     }
 }
 
 /// Open connections, in the order of [`Transport`].
 static OPEN: LazyLock<[Gauge; 2]> = LazyLock::new(|| {
     [Transport::WebSocket, Transport::WebTransport]
-        .map(|transport| gauge!(CONNECTIONS, "transport" => transport.label()))
+        .map(|transport| gauge!(CONNECTIONS, "transport" => transport.text()))
 });
 
 /// A connection was opened.
@@ -239,7 +386,7 @@ pub fn connection_opened(transport: Transport) {
 /// A connection was closed, with this code; 1006 when it broke without one.
 pub fn connection_closed(transport: Transport, code: u16) {
     OPEN[transport as usize].decrement(1.0);
-    counter!(CLOSED, "transport" => transport.label(), "code" => close_label(code)).increment(1);
+    counter!(CLOSED, "transport" => transport.text(), "code" => close_label(code)).increment(1);
 }
 
 /// The label of a close code: a client may send any, and each label is a series of its own.
@@ -288,9 +435,102 @@ pub fn presence_changed(entries: usize) {
     HANDLES.presence_updates.increment(entries as u64);
 }
 
+/// Presence entries were replaced by later ones before anybody had taken them.
+pub fn presence_conflated(entries: usize) {
+    HANDLES.presence_conflated.increment(entries as u64);
+}
+
+/// A limit turned something away.
+pub fn limit_hit(limit: Limit) {
+    FAMILIES.limits_hit[limit as usize].increment(1);
+}
+
+/// A room's past was read.
+pub fn replayed(tier: Tier, took: Duration) {
+    FAMILIES.replay_requests[tier as usize].increment(1);
+    FAMILIES.replay[tier as usize].record(took);
+}
+
+/// How far sessions are behind their rooms' feeds.
+pub fn feed_lag(median: f64, slowest: f64) {
+    FAMILIES.feed_lag[Which::Median as usize].set(median);
+    FAMILIES.feed_lag[Which::Slowest as usize].set(slowest);
+}
+
+/// What an owner's memory grew (positive) or shrank by.
+pub fn memory_changed(owner: Owner, bytes: f64) {
+    FAMILIES.memory[owner as usize].increment(bytes);
+}
+
+/// What an owner's memory is, where it is looked at.
+pub fn memory(owner: Owner, bytes: usize) {
+    FAMILIES.memory[owner as usize].set(bytes as f64);
+}
+
+/// The most that an owner's memory may be.
+pub fn memory_limit(owner: Owner, bytes: usize) {
+    gauge!(MEMORY_LIMIT, Owner::KEY => owner.text()).set(bytes as f64);
+}
+
+/// What is on its way to the log.
+pub fn durability_lag(age: Duration, records: u64, commits: usize) {
+    HANDLES.durability_lag_seconds.set(age.as_secs_f64());
+    HANDLES.durability_lag_records.set(records as f64);
+    HANDLES.commits_in_flight.set(commits as f64);
+}
+
+/// A snapshot that was due so long ago is with what stores it.
+pub fn snapshot_kept(took: Duration) {
+    HANDLES.snapshot.record(took);
+}
+
+/// Records without a snapshot became more (positive) or fewer.
+pub fn snapshot_lag_changed(records: f64) {
+    HANDLES.snapshot_lag.increment(records);
+}
+
+/// A pit was made.
+pub fn pit_created() {
+    HANDLES.pits_created.increment(1);
+}
+
+/// A room was ended by a failure.
+pub fn room_poisoned() {
+    HANDLES.rooms_poisoned.increment(1.0);
+}
+
+/// Whether the log takes nothing any more.
+pub fn log_poisoned(poisoned: bool) {
+    HANDLES.log_poisoned.set(f64::from(u8::from(poisoned)));
+}
+
+/// When a served certificate ends, as Unix time.
+pub fn certificate(which: Certificate, ends: f64) {
+    gauge!(CERTIFICATE, Certificate::KEY => which.text()).set(ends);
+}
+
+/// Which build this is. Once.
+pub fn build(version: &'static str, commit: &'static str, rustc: &'static str) {
+    gauge!(BUILD, "version" => version, "commit" => commit, "rustc" => rustc).set(1.0);
+}
+
+/// The file system of the data folder.
+pub(crate) fn disk(free: u64, size: u64) {
+    gauge!(DISK_FREE).set(free as f64);
+    gauge!(DISK_SIZE).set(size as f64);
+}
+
+/// There is no archive, so nothing is known of it.
+pub fn archive_absent() {
+    HANDLES.archive_lag_records.set(f64::NAN);
+    HANDLES.archive_lag_bytes.set(f64::NAN);
+    HANDLES.archive_lag_seconds.set(f64::NAN);
+}
+
 /// Bytes were put into (positive) or taken out of (negative) a room's inbox.
 pub fn inbox_bytes(change: f64) {
     HANDLES.inbox_bytes.increment(change);
+    memory_changed(Owner::Inboxes, change);
 }
 
 /// The log's sizes.

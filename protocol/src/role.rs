@@ -7,6 +7,8 @@ use percent_encoding::percent_decode_str;
 /// What a session may do. Ordered: each role may do what the ones before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
+    /// Sees how the server works, and nothing of a room. A token's role: no session is one.
+    Observer,
     /// Reads, and is seen as present.
     Viewer,
     /// Also writes.
@@ -22,7 +24,7 @@ impl Role {
     #[must_use]
     pub const fn can_write(self) -> bool {
         match self {
-            Self::Viewer => false,
+            Self::Observer | Self::Viewer => false,
             Self::Editor | Self::Creator | Self::Admin => true,
         }
     }
@@ -31,6 +33,7 @@ impl Role {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
+            "observer" => Self::Observer,
             "viewer" => Self::Viewer,
             "editor" => Self::Editor,
             "creator" => Self::Creator,
@@ -58,7 +61,8 @@ impl Role {
     fn from_parameter(parameter: &str) -> Option<Self> {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if key == "role" {
-            let session = Self::parse(value).filter(|role| *role <= Self::Creator);
+            let session =
+                Self::parse(value).filter(|role| (Self::Viewer..=Self::Creator).contains(role));
             return Some(session.unwrap_or(Self::Viewer));
         }
         let spaced = key.replace('+', " ");
@@ -72,6 +76,7 @@ impl Role {
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Observer => "observer",
             Self::Viewer => "viewer",
             Self::Editor => "editor",
             Self::Creator => "creator",
@@ -105,6 +110,7 @@ mod tests {
             ("role==editor", Viewer),
             ("role=Editor", Viewer),
             ("role=admin", Viewer),
+            ("role=observer", Viewer),
             ("role=%65ditor", Viewer),
             ("role=editor%20", Viewer),
             ("role=editor+", Viewer),
@@ -131,8 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_viewer_cannot_write() {
+    fn only_editors_and_above_write() {
         for (role, writes) in [
+            (Role::Observer, false),
             (Role::Viewer, false),
             (Role::Editor, true),
             (Role::Creator, true),

@@ -13,6 +13,7 @@
 //! there.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use protocol::{Head, Kind as RecordKind, RoomName, Run, Seq, Timestamp};
@@ -49,7 +50,22 @@ struct Inner {
     /// Who folds far takes the room's lock, so that others wait for the frames it leaves.
     far: [tokio::sync::Mutex<()>; LOCKS],
     snapshot_failed: Mutex<Option<String>>,
+    watcher: OnceLock<Watcher>,
 }
+
+/// Which tier had to answer: the farthest of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// A document that was in memory.
+    Cache,
+    /// Records of the log.
+    Log,
+    /// Records of the archive.
+    Archive,
+}
+
+/// Hears of each document of the past that was made, and how long that took.
+pub type Watcher = Box<dyn Fn(Tier, Duration) + Send + Sync>;
 
 /// Where records and snapshots are.
 #[derive(Clone)]
@@ -151,6 +167,7 @@ impl History {
             folds: Semaphore::new(FOLDS_AT_ONCE),
             far: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
             snapshot_failed: Mutex::new(None),
+            watcher: OnceLock::new(),
         };
         Self {
             inner: Arc::new(inner),
@@ -183,6 +200,23 @@ impl History {
 
     pub(crate) fn activities(&self) -> &Activities {
         &self.inner.activities
+    }
+
+    /// Tells of each document of the past that is made. Only the first watcher counts.
+    pub fn watch(&self, watcher: Watcher) {
+        let _ = self.inner.watcher.set(watcher);
+    }
+
+    /// What the documents take that are kept in memory for the next who asks.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.inner.frames.bytes()
+    }
+
+    fn tell(&self, tier: Tier, began: Instant) {
+        if let Some(watcher) = self.inner.watcher.get() {
+            watcher(tier, began.elapsed());
+        }
     }
 
     /// The last snapshot that could not be read, and why; for `/readyz` and the log.
@@ -444,7 +478,9 @@ impl History {
             return Ok(Shown::folded(folded.document));
         }
         let frames = &self.inner.frames;
+        let began = Instant::now();
         if let Some(document) = frames.remembering(room, span.start.seq, up_to) {
+            self.tell(Tier::Cache, began);
             return Ok(Shown::remembered(document, up_to));
         }
         let folded = self.fold_to(room, &span, span.head.seq).await?;
@@ -460,6 +496,7 @@ impl History {
 
     /// The document after the record `up_to`, which is there.
     async fn fold_to(&self, room: &RoomName, span: &Span, up_to: Seq) -> Result<Folded, FoldError> {
+        let began = Instant::now();
         let frames = &self.inner.frames;
         let near = frames.nearest(room, up_to).map_or(Seq::ZERO, |at| at.seq);
         let far = up_to.since(near.min(up_to)) > SHARED_FOLD_RECORDS;
@@ -471,6 +508,11 @@ impl History {
         // The semaphore is never closed. Whoever waits for the lock takes no turn from others.
         let _turn = self.inner.folds.acquire().await;
         let base = self.base(room, span, up_to, true).await?;
+        let tier = match base.head.seq {
+            from if from >= up_to && near >= up_to => Tier::Cache,
+            from if from < span.log_start.seq => Tier::Archive,
+            _ => Tier::Log,
+        };
         let mut folder = Folder::new(room.clone(), base, up_to);
         let mut kept = 0;
         while folder.wants_more() {
@@ -486,6 +528,7 @@ impl History {
                 frames.keep(room, folder.base());
             }
         }
+        self.tell(tier, began);
         Ok(folder.finish())
     }
 

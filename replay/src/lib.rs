@@ -37,7 +37,7 @@ pub use document::{
     Checked, Document, DocumentError, Edit, EditSize, Kind, Position, Remembers, Wanted,
 };
 pub use fold::{Base, FoldError, Folded, RoomFacts};
-pub use history::{History, KindOf, Span, Stores, StretchError};
+pub use history::{History, KindOf, Span, Stores, StretchError, Tier};
 pub use moment::{Moment, MomentError};
 pub use opaque::OpaqueDocument;
 pub use shown::Shown;

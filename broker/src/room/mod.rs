@@ -10,11 +10,14 @@ mod measure;
 pub(crate) mod task;
 mod wave;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
+use observatory::Owner;
 use protocol::{Head, RoomName, Seq};
 
 use crate::feed::Feed;
+use crate::guest::{Guests, Tally};
 use crate::presence::Presence;
 use inbox::Inbox;
 
@@ -26,10 +29,16 @@ pub(crate) struct Room {
     pub(crate) feed: Feed,
     pub(crate) presence: Presence,
     pub(crate) sessions: AtomicUsize,
+    /// Set by its owner once it has read the log.
+    pub(crate) is_loaded: AtomicBool,
     /// Runs that the committer has and has not answered.
     pub(crate) appending: AtomicUsize,
     /// Counted by its owner: what the document takes.
     pub(crate) document_bytes: AtomicUsize,
+    /// Counted by its owner: records that no snapshot holds.
+    pub(crate) unsaved_records: AtomicU64,
+    pub(crate) guests: Guests,
+    pub(crate) tally: Tally,
 }
 
 impl Room {
@@ -40,8 +49,42 @@ impl Room {
             feed: Feed::new(Seq::ZERO),
             presence: Presence::default(),
             sessions: AtomicUsize::new(0),
+            is_loaded: AtomicBool::new(false),
             appending: AtomicUsize::new(0),
             document_bytes: AtomicUsize::new(0),
+            unsaved_records: AtomicU64::new(0),
+            guests: Guests::default(),
+            tally: Tally::new(Instant::now()),
+        }
+    }
+
+    /// The document takes so many bytes now.
+    pub(crate) fn note_document(&self, bytes: usize) {
+        let before = self.document_bytes.swap(bytes, Ordering::Relaxed);
+        if before != bytes {
+            observatory::memory_changed(Owner::Documents, bytes as f64 - before as f64);
+        }
+    }
+
+    /// So many records are without a snapshot now.
+    pub(crate) fn note_unsaved(&self, records: u64) {
+        let before = self.unsaved_records.swap(records, Ordering::Relaxed);
+        if before != records {
+            observatory::snapshot_lag_changed(records as f64 - before as f64);
+        }
+    }
+
+    pub(crate) fn activity(&self, now: Instant) -> Activity {
+        let head = self.feed.head();
+        let (updates, bytes) = self.tally.last(now);
+        Activity {
+            room: self.name.clone(),
+            updates_per_second: updates,
+            bytes_per_second: bytes,
+            sessions: self.sessions.load(Ordering::Relaxed),
+            lag_records: self.guests.slowest(head),
+            head,
+            document_bytes: self.document_bytes.load(Ordering::Relaxed),
         }
     }
 
@@ -52,6 +95,32 @@ impl Room {
             document_bytes: self.document_bytes.load(Ordering::Relaxed),
         }
     }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.note_document(0);
+        self.note_unsaved(0);
+    }
+}
+
+/// What goes on in a loaded room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// Which.
+    pub room: RoomName,
+    /// Updates that clients submitted in the last whole second.
+    pub updates_per_second: u64,
+    /// Their bytes.
+    pub bytes_per_second: u64,
+    /// How many sessions are members.
+    pub sessions: usize,
+    /// How many published records the slowest session has not been given; `None` if nobody reads.
+    pub lag_records: Option<u64>,
+    /// The last record that is durable.
+    pub head: Seq,
+    /// A bound on the document's memory, in bytes.
+    pub document_bytes: usize,
 }
 
 /// What is known of a loaded room beside its log.

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use protocol::dialect::{Command, Event};
+use observatory::Limit;
+use protocol::dialect::{Command, Event, Refusal};
 use protocol::{CloseCode, Head, Record, Seq, SessionId, Timestamp};
 use replay::{FoldError, Folded, Span};
 use storage::archive::Snapshot;
@@ -107,6 +108,7 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
     tracing::debug!(room = %room.name, seq = %folded.head.seq, records = folded.records,
         took = ?started.elapsed(), "room loaded");
     room.feed.start_at(folded.head.seq);
+    room.is_loaded.store(true, Ordering::Relaxed);
     let now = Instant::now();
     let rule = (shared.snapshots.rule_of)(room.name.space());
     // Whatever it began from had at most as many bytes as the document has now.
@@ -168,7 +170,6 @@ fn refuse(inputs: impl IntoIterator<Item = Input>, code: CloseCode, error: &Room
     for input in inputs {
         match input {
             Input::Join { mailbox, .. } => {
-                observatory::session_closed();
                 mailbox.put(closed(code, error.to_string()));
             }
             Input::ReadState(reply) => drop(reply.send(Err(error.clone()))),
@@ -254,7 +255,12 @@ impl Task {
                 self.encoding(|core| core.catch_up(session));
             }
             Input::Leave { session, clean } => self.leave(session, clean),
-            Input::Committed(result) => self.core.committed(result),
+            Input::Committed(result) => {
+                if result.is_err() {
+                    observatory::room_poisoned();
+                }
+                self.core.committed(result);
+            }
             Input::ReadState(reply) => {
                 let request = self.request(Pending::State(reply));
                 self.encoding(|core| core.read_state(request));
@@ -384,7 +390,6 @@ impl Task {
         if self.members.remove(&session).is_none() {
             return;
         }
-        observatory::session_closed();
         self.core.leave(session);
         self.room
             .sessions
@@ -447,6 +452,9 @@ impl Task {
                 Output::Checked(new) => observatory::checked(new, now.elapsed()),
                 Output::Refused(session, refusal) => {
                     observatory::refused(refusal.name());
+                    if matches!(refusal, Refusal::TooLarge { .. }) {
+                        observatory::limit_hit(Limit::DocumentSize);
+                    }
                     tracing::info!(room = %self.room.name, %session, %refusal, "a submission was refused");
                 }
                 Output::Stale(records) => observatory::staleness(records),
@@ -459,9 +467,8 @@ impl Task {
             }
         }
         self.room.inbox.release(self.core.take_released());
-        self.room
-            .document_bytes
-            .store(self.core.document_bytes(), Ordering::Relaxed);
+        self.room.note_document(self.core.document_bytes());
+        self.room.note_unsaved(self.unsaved.records());
         self.room
             .sessions
             .store(self.members.len(), Ordering::Relaxed);
@@ -503,7 +510,7 @@ impl Task {
     }
 
     fn keep_snapshot(&mut self, head: Head, clients: Bytes, content: Bytes) {
-        self.snapshot_asked = None;
+        let asked = self.snapshot_asked.take();
         let bytes = content.len();
         let snapshot = Snapshot {
             room: self.room.name.clone(),
@@ -516,6 +523,9 @@ impl Task {
         };
         if self.shared.snapshots.keep(&snapshot) {
             self.unsaved.taken(bytes as u64);
+            if let Some(asked) = asked {
+                observatory::snapshot_kept(asked.elapsed());
+            }
         } else {
             self.unsaved.refused(Instant::now());
         }
@@ -603,9 +613,7 @@ impl Task {
                 Pending::Snapshot(_) => {}
             }
         }
-        for _ in std::mem::take(&mut self.members) {
-            observatory::session_closed();
-        }
+        self.members.clear();
         self.room.sessions.store(0, Ordering::Relaxed);
         refuse_all(
             &self.shared,
@@ -619,6 +627,7 @@ impl Task {
     /// next join loads what the log has, once everything that is on its way is there or is not.
     async fn end_after_panic(&mut self) {
         let room = Arc::clone(&self.room);
+        observatory::room_poisoned();
         tracing::error!(room = %room.name, "the room's task panicked; its members are to come back");
         while room.appending.load(Ordering::Acquire) > 0 {
             room.inbox.arrived().await;

@@ -103,14 +103,23 @@ pub enum Denied {
     /// It takes an admin's token, and there was none.
     #[error("an admin's token is needed")]
     NoAdminToken,
+    /// It takes a token that lets somebody see the Observatory, and there was none.
+    #[error("a token of role observer or admin is needed")]
+    NoObserverToken,
+    /// The token does not let its holder see the Observatory.
+    #[error("a token of role observer or admin for */* is needed, and this one is of role {has}")]
+    NotObserver {
+        /// The role that the token gives.
+        has: Role,
+    },
     /// The token is no admin's.
     #[error("an admin's token is needed, and this one is of role {has}")]
     NotAdmin {
         /// The role that the token gives.
         has: Role,
     },
-    /// The admin's token is not for everything.
-    #[error("an admin's token for */* is needed")]
+    /// The token is not for everything.
+    #[error("the token is for some rooms, and one for */* is needed")]
     NotAll,
     /// Whoever has no token sees only rooms that exist.
     #[error("{room} does not exist, and a token is needed to create it")]
@@ -125,10 +134,14 @@ impl Denied {
     #[must_use]
     pub const fn close_code(&self) -> CloseCode {
         match self {
-            Self::NoToken { .. } | Self::NoAdminToken => CloseCode::Unauthenticated,
-            Self::OtherRoom { .. } | Self::Role { .. } | Self::NotAdmin { .. } | Self::NotAll => {
-                CloseCode::Forbidden
+            Self::NoToken { .. } | Self::NoAdminToken | Self::NoObserverToken => {
+                CloseCode::Unauthenticated
             }
+            Self::OtherRoom { .. }
+            | Self::Role { .. }
+            | Self::NotObserver { .. }
+            | Self::NotAdmin { .. }
+            | Self::NotAll => CloseCode::Forbidden,
             Self::NoRoom { .. } => CloseCode::NoRoom,
         }
     }
@@ -186,11 +199,26 @@ pub fn admin(grant: Option<&Grant>, all: bool) -> Result<&Grant, Denied> {
     Ok(grant)
 }
 
+/// Whether the holder of `grant` may see the Observatory: an admin or an observer, for `*/*`.
+///
+/// # Errors
+/// [`Denied`] says why not.
+pub fn observer(grant: Option<&Grant>) -> Result<(), Denied> {
+    let grant = grant.ok_or(Denied::NoObserverToken)?;
+    match grant.role() {
+        Role::Observer | Role::Admin if grant.covers_all() => Ok(()),
+        Role::Observer | Role::Admin => Err(Denied::NotAll),
+        has @ (Role::Viewer | Role::Editor | Role::Creator) => Err(Denied::NotObserver { has }),
+    }
+}
+
 /// Whether a room stands in the list for somebody. Without a token only those of open spaces do: a room's
 /// name is what others get in by.
 #[must_use]
 pub fn lists(grant: Option<&Grant>, room: &RoomName, access: Access) -> bool {
-    grant.map_or(access == Access::Open, |grant| grant.covers(room))
+    grant.map_or(access == Access::Open, |grant| {
+        grant.role() >= Role::Viewer && grant.covers(room)
+    })
 }
 
 /// What a session that wants to be `wanted` is in a room: that, or the most it may be. One that may not

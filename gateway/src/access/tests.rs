@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::keys::{KeySet, VerifyKey, from_jwks};
 use super::pattern::Pattern;
 use super::revoked::{Revocation, Revocations, Revoked};
-use super::rule::{Access, Action, decide, session_role};
+use super::rule::{Access, Action, Denied, decide, lists, observer, session_role};
 use super::tickets::Tickets;
 use super::token::{Audience, BadToken, Grant, Minted, SigningKey, verify};
 
@@ -329,6 +329,7 @@ fn the_table_of_roles_and_actions() {
     use Action::{Create, Delete, Manage, Read, Restore, Share, Write};
     let room = RoomName::parse("pit/a").unwrap();
     let roles = [
+        (Role::Observer, vec![]),
         (Role::Viewer, vec![Read]),
         (Role::Editor, vec![Read, Write, Create]),
         (
@@ -362,6 +363,26 @@ fn the_table_of_roles_and_actions() {
             }
         }
     }
+}
+
+#[test]
+fn the_observatory_is_for_admins_and_observers_of_everything() {
+    for (role, may) in [
+        (Role::Observer, true),
+        (Role::Viewer, false),
+        (Role::Editor, false),
+        (Role::Creator, false),
+        (Role::Admin, true),
+    ] {
+        assert_eq!(observer(Some(&grant("*/*", role))).is_ok(), may, "{role}");
+        assert!(observer(Some(&grant("pit/*", role))).is_err(), "{role}");
+    }
+    assert_eq!(observer(None), Err(Denied::NoObserverToken));
+    // It sees nothing of a room.
+    let room = RoomName::parse("pit/a").unwrap();
+    let of_all = grant("*/*", Role::Observer);
+    assert!(!lists(Some(&of_all), &room, Access::Open));
+    assert!(session_role(Some(&of_all), Role::Viewer, &room, Access::Open, true).is_err());
 }
 
 #[test]

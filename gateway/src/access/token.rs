@@ -205,8 +205,9 @@ fn grant(claims: Claims, audience: &Audience, now: u64) -> Result<Grant, BadToke
     if !audience.takes(claims.aud.map(Vec::from).as_deref()) {
         return Err(BadToken::Audience);
     }
-    let role = Role::parse(&claims.role)
-        .ok_or_else(|| malformed("role is viewer, editor, creator or admin".to_owned()))?;
+    let role = Role::parse(&claims.role).ok_or_else(|| {
+        malformed("role is observer, viewer, editor, creator or admin".to_owned())
+    })?;
     let rooms: Vec<Pattern> = claims.room.into();
     if rooms.is_empty() || rooms.len() > MAX_PATTERNS {
         return Err(malformed(format!("room has 1 to {MAX_PATTERNS} patterns")));
@@ -298,7 +299,7 @@ fn plain(error: &jsonwebtoken::errors::Error) -> String {
     match error.kind() {
         ErrorKind::Json(error) if error.is_data() => {
             "it has exp, room and role, each once: room is a pattern like \"pit/*\" or a list of \
-             them, and role is viewer, editor, creator or admin"
+             them, and role is observer, viewer, editor, creator or admin"
                 .to_owned()
         }
         ErrorKind::Json(_) => "its claims are no JSON".to_owned(),

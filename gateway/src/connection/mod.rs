@@ -489,7 +489,13 @@ mod tests {
     fn join(broker: &Broker, session: u64) -> Member {
         let room = RoomName::parse("doc/x").unwrap();
         let session = SessionId::new(session);
-        broker.join(&room, session, Role::Editor, None).unwrap()
+        let via = broker::Via {
+            dialect: observatory::Dialect::Yjs,
+            transport: observatory::Transport::WebSocket,
+        };
+        broker
+            .join(&room, session, Role::Editor, None, via)
+            .unwrap()
     }
 
     async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {

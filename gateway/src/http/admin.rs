@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use observatory::{EventKind, Severity};
 use protocol::RoomName;
 use serde::Deserialize;
 use serde_json::json;
@@ -83,6 +84,10 @@ pub(crate) async fn evict(
     let room = RoomName::parse(&room)?;
     gateway.authorize(&caller, Action::Manage, &room).await?;
     let evicted = gateway.broker().evict(&room);
+    if evicted {
+        let text = format!("{room} was evicted by an admin");
+        observatory::happened(EventKind::Evict, Severity::Info, text);
+    }
     gateway.note(What::Evict, &caller, Some(&room), None);
     tracing::info!(%room, evicted, "a room is evicted");
     Ok(Json(json!({ "room": room.as_str(), "evicted": evicted })).into_response())

@@ -10,6 +10,7 @@ use super::problem::Problem;
 use crate::Gateway;
 use crate::access::caller::{Caller, Refusal};
 use crate::access::rule;
+use crate::observation;
 use crate::webtransport::Door;
 
 /// Who may read an answer into a page.
@@ -182,14 +183,6 @@ pub(crate) async fn metrics(
         let grant = caller.grant().map_err(Refusal::from)?;
         rule::admin(grant.map(AsRef::as_ref), true).map_err(Refusal::from)?;
     }
-    let stats = gateway.broker().log().stats();
-    observatory::log_sizes(stats.disk_bytes, stats.unmoved_bytes);
-    if let Some(archiver) = gateway.broker().snapshots().archiver() {
-        let status = archiver.status();
-        observatory::archive_lag(status.lag_records, status.lag_bytes, status.lag_age);
-    } else if gateway.has_archive() {
-        observatory::archive_unreached(gateway.age());
-    }
     let content_type = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
-    Ok(([content_type], gateway.exporter().render()).into_response())
+    Ok(([content_type], observation::render(&gateway)).into_response())
 }

@@ -6,6 +6,7 @@ pub mod clients;
 mod cors;
 pub mod guard;
 pub mod health;
+pub mod observatory;
 pub mod pages;
 pub mod past;
 pub mod play;
@@ -60,10 +61,18 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         )
         .route("/tokens", to(Share, post(share::mint)))
         .route("/tokens/{jti}", to(Share, delete(share::take_back)));
+    let observatory = Router::new()
+        .route("/now", get(observatory::now))
+        .route("/live", get(observatory::live))
+        .route("/history", get(observatory::history))
+        .route("/events", get(observatory::events))
+        .route("/rooms", get(observatory::rooms))
+        .route("/rooms/{space}/{name}", get(observatory::room));
     let api = Router::new()
         .route("/pits", post(rooms::new_pit))
         .route("/rooms", get(rooms::list))
         .nest("/rooms/{space}/{name}", room)
+        .nest("/observatory", observatory)
         .route("/admin/revoke", post(admin::revoke))
         .route("/admin/evict", post(admin::evict))
         .route("/admin/reload", post(admin::reload))

@@ -19,6 +19,8 @@ use axum::extract::{Extension, State};
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use observatory::metrics::Counted;
+use observatory::{Dialect, Transport};
 use protocol::dialect::{Command, Event, Output, Refusal, yjs};
 use protocol::limits::MAX_PRESENCE_STATE_BYTES;
 use protocol::record::Kind as RecordKind;
@@ -146,6 +148,7 @@ async fn begin(
         out: Vec::new(),
         talks: false,
         closing: None,
+        _counted: Counted::new(Dialect::Play, Transport::WebSocket),
     };
     player.begin_at(from, now).await?;
     Ok(player)
@@ -176,6 +179,7 @@ struct Player {
     /// The watcher has sent a text message, and so understands them.
     talks: bool,
     closing: Option<u16>,
+    _counted: Counted,
 }
 
 /// What a watcher asks for.

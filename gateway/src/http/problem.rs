@@ -83,6 +83,19 @@ impl Problem {
         )
     }
 
+    /// 404: the room may be there, and is not loaded.
+    #[must_use]
+    pub fn not_loaded(room: &RoomName) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_loaded",
+            "The room is not loaded",
+            format!(
+                "nobody is in {room}, so nothing goes on there; it is loaded when somebody comes"
+            ),
+        )
+    }
+
     /// 404: no room, or a deleted one.
     #[must_use]
     pub fn no_room(room: &str) -> Self {
@@ -318,9 +331,9 @@ impl From<Refusal> for Problem {
                 };
                 (StatusCode::UNAUTHORIZED, code, "The token is not believed")
             }
-            Refusal::Denied(Denied::NoToken { .. } | Denied::NoAdminToken) => {
-                (StatusCode::UNAUTHORIZED, "no_token", "A token is needed")
-            }
+            Refusal::Denied(
+                Denied::NoToken { .. } | Denied::NoAdminToken | Denied::NoObserverToken,
+            ) => (StatusCode::UNAUTHORIZED, "no_token", "A token is needed"),
             Refusal::Denied(Denied::NoRoom { .. }) => {
                 (StatusCode::NOT_FOUND, "no_room", "There is no such room")
             }

@@ -227,6 +227,7 @@ pub(crate) async fn new_pit(
         name: room.name().to_owned(),
         url: url.clone(),
     };
+    observatory::pit_created();
     let location = (header::LOCATION, url);
     Ok((StatusCode::CREATED, [location], Json(pit)).into_response())
 }

@@ -68,7 +68,9 @@ pub(crate) async fn mint(
     let wanted: Wanted = serde_json::from_slice(&bytes).map_err(|error| {
         Problem::bad_request(format!("the body is not what it must be: {error}"))
     })?;
-    let role = Role::parse(&wanted.role).ok_or_else(|| {
+    // Who shares a room shares nothing of the Observatory.
+    let of_rooms = Role::parse(&wanted.role).filter(|role| *role >= Role::Viewer);
+    let role = of_rooms.ok_or_else(|| {
         Problem::bad_request("role is viewer, editor, creator or admin".to_owned())
     })?;
     let grant = caller

@@ -77,7 +77,7 @@ pub(crate) async fn well(
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         let now = Instant::now();
-        let talk = Well::new(inner, caller, bits, now);
+        let talk = Well::new(inner, caller, Transport::WebSocket, bits, now);
         let connection: Connection<Wire, Packed, Well> = Connection::new(socket, &early, talk, now);
         connection.map(|ended| ended.code)
     })
@@ -169,7 +169,7 @@ fn connect(
     joining: Result<Joining, Refused>,
 ) -> Instrumented<Connection<Wire, Frames, Yjs>> {
     let now = Instant::now();
-    match joining.and_then(|joining| joining.join(gateway, now)) {
+    match joining.and_then(|joining| joining.join(gateway, Transport::WebSocket, now)) {
         Ok((yjs, span)) => Connection::new(socket, early, yjs, now).instrument(span),
         Err((code, reason)) => {
             tracing::info!(code = code.code(), reason, "a socket was refused");

@@ -17,6 +17,7 @@ use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use observatory::Limit;
 use protocol::dialect::{Command, Refusal};
 
 use super::SpaceLimits;
@@ -110,6 +111,9 @@ impl<C: Clock<Instant = Instant> + Clone> Meter<C> {
             updates += 1;
             if let Err(refusal) = self.take(submission.payload.len()) {
                 commands.truncate(at);
+                if let Some(limit) = limit_of(&refusal) {
+                    observatory::limit_hit(limit);
+                }
                 return Some((updates, refusal));
             }
         }
@@ -166,6 +170,20 @@ impl<C: Clock<Instant = Instant> + Clone> Meter<C> {
                 false
             }
         }
+    }
+}
+
+const fn limit_of(refusal: &Refusal) -> Option<Limit> {
+    match refusal {
+        Refusal::TooFast { what, .. } => Some(match what.as_bytes() {
+            b"bytes" => Limit::Bytes,
+            _ => Limit::Updates,
+        }),
+        Refusal::TooLarge { .. } => Some(Limit::UpdateSize),
+        Refusal::ReadOnly
+        | Refusal::Malformed(_)
+        | Refusal::OutOfOrder { .. }
+        | Refusal::NotStored(_) => None,
     }
 }
 

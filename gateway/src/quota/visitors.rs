@@ -13,6 +13,7 @@ use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use observatory::Limit;
 use parking_lot::Mutex;
 
 use super::SpaceLimits;
@@ -56,6 +57,14 @@ pub struct TooMany {
     pub limit: String,
     /// After how long the same would be let through, if that is known.
     pub after: Option<Duration>,
+}
+
+impl TooMany {
+    /// The same, counted.
+    fn of(limit: Limit, many: Self) -> Self {
+        observatory::limit_hit(limit);
+        many
+    }
 }
 
 fn again(after: &Option<Duration>) -> String {
@@ -115,11 +124,14 @@ impl Visitors {
             if let Some(most) = limits.connections_per_ip
                 && visitor.connections >= most.get()
             {
-                return Err(TooMany {
-                    what: "connections",
-                    limit: most.to_string(),
-                    after: None,
-                });
+                return Err(TooMany::of(
+                    Limit::Connections,
+                    TooMany {
+                        what: "connections",
+                        limit: most.to_string(),
+                        after: None,
+                    },
+                ));
             }
             visitor.connections += 1;
             Ok(())
@@ -139,10 +151,15 @@ impl Visitors {
         let key = (counted_as(address), space.into());
         self.with(&key, |visitor| {
             let taken = visitor.joins.take(rate, Quota::per_minute(rate));
-            taken.map_err(|after| TooMany {
-                what: "joins and downloads",
-                limit: format!("{rate} a minute"),
-                after: Some(after),
+            taken.map_err(|after| {
+                TooMany::of(
+                    Limit::Joins,
+                    TooMany {
+                        what: "joins and downloads",
+                        limit: format!("{rate} a minute"),
+                        after: Some(after),
+                    },
+                )
             })
         })
     }
@@ -163,10 +180,15 @@ impl Visitors {
         let key = (counted_as(address), space.into());
         self.with(&key, |visitor| {
             let taken = visitor.rooms.take(rate, Quota::per_hour(rate));
-            taken.map_err(|after| TooMany {
-                what: "new rooms",
-                limit: format!("{rate} an hour"),
-                after: Some(after),
+            taken.map_err(|after| {
+                TooMany::of(
+                    Limit::NewRooms,
+                    TooMany {
+                        what: "new rooms",
+                        limit: format!("{rate} an hour"),
+                        after: Some(after),
+                    },
+                )
             })
         })
     }

@@ -5,7 +5,8 @@
 
 use std::time::Instant;
 
-use broker::RoomError;
+use broker::{RoomError, Via};
+use observatory::{Dialect, Transport};
 use protocol::{CloseCode, Role, RoomName, SessionId};
 use tracing::Span;
 
@@ -99,7 +100,12 @@ pub(crate) fn random() -> Result<u64, Refused> {
 
 impl Joining {
     /// Joins the room. The span is the session's.
-    pub(crate) fn join(self, gateway: &Gateway, now: Instant) -> Result<(Yjs, Span), Refused> {
+    pub(crate) fn join(
+        self,
+        gateway: &Gateway,
+        transport: Transport,
+        now: Instant,
+    ) -> Result<(Yjs, Span), Refused> {
         let Self {
             room,
             session,
@@ -107,7 +113,11 @@ impl Joining {
         } = self;
         let role = admission.role;
         let user = admission.ticket.as_ref().and_then(Ticket::user);
-        match gateway.broker().join(&room, session, role, user) {
+        let via = Via {
+            dialect: Dialect::Yjs,
+            transport,
+        };
+        match gateway.broker().join(&room, session, role, user, via) {
             Ok(member) => {
                 let span = tracing::debug_span!("session", %room, %session, %role);
                 tracing::debug!(parent: &span, "joined");

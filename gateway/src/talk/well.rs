@@ -10,8 +10,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use broker::{Member, Update, Wire};
+use broker::{Member, Update, Via, Wire};
 use bytes::Bytes;
+use observatory::{Dialect, Transport};
 use protocol::dialect::well::{self, Action, Output, Terms};
 use protocol::dialect::{Command, Event, Message, PresenceEntry};
 use protocol::{CloseCode, Role, RoomName, Seq, SessionId};
@@ -51,6 +52,7 @@ pub struct Well {
     spaces: BTreeMap<String, (Meter, Option<Visit>)>,
     /// Rooms that the client has asked for, while it is found out whether it may.
     asked: Vec<Asked>,
+    transport: Transport,
     connection: u64,
     output: Output,
     /// The room whose turn is next.
@@ -101,7 +103,13 @@ impl Well {
     /// A client that has just come over a connection with this id; `caller` is who sent the request
     /// that began it.
     #[must_use]
-    pub fn new(gateway: Gateway, caller: Caller, connection: u64, now: Instant) -> Self {
+    pub fn new(
+        gateway: Gateway,
+        caller: Caller,
+        transport: Transport,
+        connection: u64,
+        now: Instant,
+    ) -> Self {
         let terms = Terms {
             session: connection,
             durability: gateway.broker().log().durability(),
@@ -115,6 +123,7 @@ impl Well {
             rooms: BTreeMap::new(),
             spaces: BTreeMap::new(),
             asked: Vec::new(),
+            transport,
             connection,
             output: Output::default(),
             turn: 0,
@@ -212,7 +221,12 @@ impl Well {
                     }
                     self.resume = Some((resume, replaced));
                 }
-                Action::RoundTrip(took) => observatory::round_trip(took),
+                Action::RoundTrip(took) => {
+                    observatory::round_trip(took);
+                    for room in self.rooms.values() {
+                        room.member.note_round_trip(took);
+                    }
+                }
             }
         }
         for message in self.output.messages.drain(..) {
@@ -351,7 +365,11 @@ impl Well {
         let session = SessionId::new(bits.max(1));
         let role = admission.role;
         let user = admission.ticket.as_ref().and_then(Ticket::user);
-        let member = self.gateway.broker().join(room, session, role, user);
+        let via = Via {
+            dialect: Dialect::Well,
+            transport: self.transport,
+        };
+        let member = self.gateway.broker().join(room, session, role, user, via);
         let member = member.map_err(|error| refusal_of(&error))?;
         tracing::debug!(%room, %session, %role, client = self.session.client_name(), "joined");
         let meter = admission.meter();

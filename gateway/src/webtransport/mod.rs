@@ -30,6 +30,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use observatory::Limit;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -213,7 +214,14 @@ pub async fn serve(gateway: Gateway) {
                 let carried = session::carry(gateway.clone(), incoming, handshake, place);
                 gateway.connections().spawn(carried);
             }
-            _ => incoming.refuse(),
+            (handshake, _) => {
+                let limit = match handshake {
+                    Ok(_) => Limit::Connections,
+                    Err(_) => Limit::Handshake,
+                };
+                observatory::limit_hit(limit);
+                incoming.refuse();
+            }
         }
     }
     // New ones are refused while those that stand are closed.

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use axum::http::Uri;
+use observatory::Transport;
 use protocol::CloseCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
@@ -38,11 +39,11 @@ pub(super) async fn carry(
     drop(handshake);
     match accepted {
         Ok(Ok((session, mounted))) => {
-            observatory::connection_opened(observatory::Transport::WebTransport);
+            observatory::connection_opened(Transport::WebTransport);
             let ended = talk(gateway, &session, mounted).await;
             let code = ended.code;
             close(&session, ended).await;
-            observatory::connection_closed(observatory::Transport::WebTransport, code);
+            observatory::connection_closed(Transport::WebTransport, code);
         }
         // The peer broke off, speaks something else or was too slow.
         Ok(Err(error)) => tracing::debug!(%error, "a WebTransport session did not begin"),
@@ -94,7 +95,7 @@ async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refuse
     let now = Instant::now();
     match mounted {
         Mount::Yjs(joining) => {
-            let joined = joining.join(&gateway, now);
+            let joined = joining.join(&gateway, Transport::WebTransport, now);
             // The gateway is let go of once the session stands.
             drop(gateway);
             match joined {
@@ -110,7 +111,7 @@ async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refuse
         }
         Mount::Well(caller) => match mount::random() {
             Ok(number) => {
-                let well = Well::new(gateway, caller, number, now);
+                let well = Well::new(gateway, caller, Transport::WebTransport, number, now);
                 let connection = Connection::<_, Lengths, _>::new(stream, &[], well, now);
                 tokio::select! {
                     ended = connection => ended,

@@ -579,7 +579,7 @@ impl Session {
 impl Slot {
     fn as_joined(&self, number: u32, head: Seq, last_operation: u64) -> wire::Joined {
         let role = match self.role {
-            Role::Viewer => wire::Role::Viewer,
+            Role::Observer | Role::Viewer => wire::Role::Viewer,
             Role::Editor => wire::Role::Editor,
             Role::Creator | Role::Admin => wire::Role::Creator,
         };

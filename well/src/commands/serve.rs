@@ -1,6 +1,7 @@
 //! `well serve`: open the log, load nothing, listen, and drain when told to stop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
@@ -9,7 +10,7 @@ use gateway::Gateway;
 use gateway::audit::Audit;
 use gateway::tls::Tls;
 use gateway::webtransport::{Door, OpenError, Source, WebTransport};
-use observatory::Exporter;
+use observatory::{EventKind, Exporter, Severity};
 use storage::Log;
 use storage::memory::MemoryLog;
 use tokio::net::TcpListener;
@@ -40,6 +41,14 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
 
 async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let exporter = Exporter::install()?;
+    observatory::build(
+        env!("CARGO_PKG_VERSION"),
+        env!("WELL_COMMIT"),
+        env!("WELL_RUSTC"),
+    );
+    if config.store == Store::Sled {
+        exporter.set_folder(config.data.clone());
+    }
     let log = open_log(&config)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -96,8 +105,11 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     let watching = tls.map(|tls| tokio::spawn(async move { tls.watch().await }));
     let sessions = tokio::spawn(gateway::webtransport::serve(gateway.clone()));
     let keeping = tokio::spawn(gateway::server::watch(gateway.clone()));
+    let observing = tokio::spawn(gateway::observe(gateway.clone()));
     let tidying = tokio::spawn(gateway::server::tidy(gateway.clone()));
     // The one line on standard output: printed when connections are taken, not before.
+    let text = concat!("version ", env!("CARGO_PKG_VERSION"), " started");
+    observatory::happened(EventKind::Start, Severity::Info, text);
     say(&format!("listening on {scheme}://{address}"))?;
 
     let mut upkeep = tokio::time::interval(UPKEEP);
@@ -111,6 +123,7 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
             },
             _ = upkeep.tick() => exporter.upkeep(),
             why = log.until_poisoned() => {
+                observatory::happened(EventKind::LogPoisoned, Severity::Error, why.as_str());
                 // Nothing more is acked; what is on disk is found by recovery at the next start.
                 bail!("the log is poisoned and nothing more can be stored: {why}");
             }
@@ -128,6 +141,7 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
     sessions.abort();
     keeping.abort();
     tidying.abort();
+    observing.abort();
     if let Some(watching) = watching {
         watching.abort();
     }
@@ -236,6 +250,9 @@ fn raise_file_limit() {
     }
 }
 
+/// Whether the last attempt at the archive failed.
+static ARCHIVE_FAILS: AtomicBool = AtomicBool::new(false);
+
 /// Passes on to the metrics what the log says of itself.
 struct Observer;
 
@@ -251,6 +268,10 @@ impl storage::sled::Observer for Observer {
 
 impl storage::archive::Observer for Observer {
     fn published(&self, published: &storage::archive::Published) {
+        if ARCHIVE_FAILS.swap(false, Ordering::Relaxed) {
+            let text = "the archive takes segments again";
+            observatory::happened(EventKind::ArchiveRecovered, Severity::Info, text);
+        }
         observatory::archive_published(
             published.records,
             published.raw_bytes,
@@ -265,6 +286,10 @@ impl storage::archive::Observer for Observer {
 
     fn failed(&self, error: &storage::archive::ArchiveError) {
         observatory::archive_failed();
+        // The first in a row: it is tried again and again.
+        if !ARCHIVE_FAILS.swap(true, Ordering::Relaxed) {
+            observatory::happened(EventKind::ArchiveError, Severity::Warn, error.to_string());
+        }
         tracing::warn!(%error, "archiving failed; it is tried again");
     }
 }

@@ -80,7 +80,7 @@ struct MintArgs {
 }
 
 fn role(name: &str) -> Result<Role, &'static str> {
-    Role::parse(name).ok_or("a role is viewer, editor, creator or admin")
+    Role::parse(name).ok_or("a role is observer, viewer, editor, creator or admin")
 }
 
 /// Runs `well token`.
