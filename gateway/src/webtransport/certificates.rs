@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use observatory::Certificate;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::expiry::not_after;
 use super::self_signed::SelfSigned;
 
 /// Where certificates come from.
@@ -99,12 +101,34 @@ impl Certificates {
             }
             Source::SelfSigned(folder) => Served::SelfSigned(SelfSigned::open(folder, now)?),
         };
-        Ok(Self { served })
+        let certificates = Self { served };
+        certificates.tell_end();
+        Ok(certificates)
+    }
+
+    /// Tells the metrics when the certificate ends that is served now.
+    fn tell_end(&self) {
+        let which = match &self.served {
+            Served::Files { .. } => Certificate::Tls,
+            Served::SelfSigned(_) => Certificate::WebTransport,
+        };
+        let leaf = self.pair().chain.first();
+        if let Some(end) = leaf.and_then(|leaf| not_after(leaf)) {
+            observatory::certificate(which, end as f64);
+        }
     }
 
     /// Brings what is served up to `now`. Gives whether it changed. After an error it has not, and a
     /// file that is at fault is not told of again until it changes.
     pub(crate) fn refresh(&mut self, now: SystemTime) -> Result<bool, CertificateError> {
+        let changed = self.refresh_served(now)?;
+        if changed {
+            self.tell_end();
+        }
+        Ok(changed)
+    }
+
+    fn refresh_served(&mut self, now: SystemTime) -> Result<bool, CertificateError> {
         match &mut self.served {
             Served::SelfSigned(own) => own.refresh(now),
             Served::Files {

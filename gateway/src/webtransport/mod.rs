@@ -8,6 +8,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `certificates` | where the certificate comes from, and what is served and published now |
+//! | `expiry` | when a certificate ends |
 //! | `self_signed` | certificates of our own: made, kept, and followed by the next |
 //! | `resets` | what tells clients of a killed server that it is gone |
 //! | `session` | one session, from its request to its close |
@@ -19,6 +20,7 @@
 
 pub(crate) mod certificates;
 mod duplex;
+mod expiry;
 mod resets;
 mod self_signed;
 mod session;
