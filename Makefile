@@ -11,7 +11,7 @@ DATA ?= ./well-data
 
 TARGET_TEXT := $(or $(CARGO_TARGET_DIR),$(CURDIR)/tests/bench-text/target)
 
-.PHONY: help run test lint bench bench-store bench-text soak pages tools format unit clients webtransport browser system powercut sdk fuzz
+.PHONY: help run test lint bench bench-store bench-text soak pages tools format unit clients webtransport browser system powercut prometheus image sdk fuzz
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ run: tools pages ## build the pages and the server, and serve them (LISTEN=, DAT
 	@echo "open http://$(LISTEN)/ once it is listening; stop it with Ctrl-C"
 	exec $(TARGET)/release/well serve --listen $(LISTEN) --data $(DATA)
 
-test: tools lint pages sdk unit system powercut clients webtransport browser ## everything that must hold
+test: tools lint pages sdk unit system powercut clients webtransport browser prometheus ## everything that must hold
 	@echo "all tests passed"
 
 lint: tools pages sdk ## format, clippy, docs, types, and what the dependencies are allowed to be
@@ -82,6 +82,14 @@ browser: pages ## the pages in a real browser
 	deploy/tools.sh node chromium
 	$(CARGO) build -p well
 	cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && WELL_BIN=$(TARGET)/debug/well npm test --silent
+
+prometheus: pages ## rules, alerts, runbooks and dashboards against a real Prometheus; the unit, the image, the composition
+	$(CARGO) build -p well
+	python=$$(deploy/tools.sh prometheus) && WELL_BIN=$(TARGET)/debug/well $$python -m unittest discover --verbose -s tests/observability -p '*_test.py'
+
+image: pages ## the container image the-well, from a static binary (needs docker, podman or buildah)
+	deploy/image.sh builder >/dev/null
+	target=$$(deploy/tools.sh musl) && $(CARGO) build --release -p well --target $$target && deploy/image.sh $(TARGET)/$$target/release/well
 
 tools: ## install, or name, what this machine lacks
 	@deploy/tools.sh base

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a fresh machine lacks, or says in one line what to install where it may not.
-# Usage: deploy/tools.sh base|node|chromium|wasm|fuzz|deny|moto|aioquic …
+# Usage: deploy/tools.sh base|node|chromium|wasm|fuzz|deny|moto|aioquic|prometheus|musl …
 set -euo pipefail
 
 may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
@@ -105,6 +105,41 @@ for tool in "$@"; do
         # An independent WebTransport client. Prints the Python that has it.
         venv=$(python_tool aioquic 'aioquic==1.7.2')
         echo "$venv/bin/python"
+        ;;
+    prometheus)
+        # Prometheus and promtool, without the service that Debian starts: tests start their own. Prints a Python
+        # that reads YAML.
+        command -v prometheus >/dev/null && command -v promtool >/dev/null || {
+            policy=/usr/sbin/policy-rc.d
+            may_install && ! [ -e "$policy" ] && {
+                printf '#!/bin/sh\nexit 101\n' >"$policy"
+                chmod +x "$policy"
+                trap 'rm -f "$policy"' EXIT
+            }
+            install --no-install-recommends prometheus
+            systemctl disable --quiet prometheus 2>/dev/null || true
+        }
+        need systemd-analyze systemd
+        python=$(command -v python3 || true)
+        "${python:-false}" -c 'import yaml' 2>/dev/null || {
+            install python3 python3-yaml
+            python=/usr/bin/python3
+        }
+        echo "$python"
+        ;;
+    musl)
+        # Rust for static binaries. Prints the target's name.
+        target=$(uname -m)-unknown-linux-musl
+        need musl-gcc musl-tools
+        [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] || {
+            command -v rustup >/dev/null || {
+                echo "please install Rust's target $target" >&2
+                exit 1
+            }
+            echo "installing Rust's target $target" >&2
+            rustup --quiet target add "$target"
+        }
+        echo "$target"
         ;;
     *)
         echo "tools.sh: unknown tool $tool" >&2
