@@ -73,7 +73,7 @@ const fn time(name: &'static str, of: Stage, part: f64) -> Key {
 }
 
 /// Every value of a sample.
-pub const KEYS: [Key; 46] = [
+pub const KEYS: [Key; 45] = [
     rate("updates_per_second", "well_updates_received_total"),
     rate("bytes_per_second", "well_updates_received_bytes_total"),
     rate("records_per_second", "well_records_total"),
@@ -150,7 +150,6 @@ pub const KEYS: [Key; 46] = [
     rate("presence_per_second", "well_presence_changes_total"),
     rate("cpu_cores", "process_cpu_seconds_total"),
     state("tokio_queue", "well_runtime_queue_depth"),
-    lag("durability_lag_records", "well_durability_lag_records"),
 ];
 
 /// What there is to see at a moment.
