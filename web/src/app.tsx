@@ -18,6 +18,7 @@ const loadReplayPage = () => import("./pages/replay/ReplayPage");
 const ReplayPage = lazy(loadReplayPage);
 if (location.pathname.startsWith("/replay/")) void loadReplayPage();
 const AdminPage = lazy(() => import("./pages/admin/AdminPage"));
+const ObservatoryPage = lazy(() => import("./pages/observatory/ObservatoryPage"));
 const loadTextPage = () => import("./pages/text/TextPage");
 const TextPage = lazy(loadTextPage);
 if (location.pathname.startsWith("/text/")) void loadTextPage();
@@ -31,6 +32,7 @@ export function App() {
           <Route path="/pit/:slug">{({ slug }) => <PitRoute segment={slug} />}</Route>
           <Route path="/replay/*">{() => <ReplayRoute />}</Route>
           <Route path="/admin" component={AdminPage} />
+          <Route path="/observatory" component={ObservatoryPage} />
           <Route path="/text/*">{() => <TextRoute />}</Route>
           <Route component={NotFoundPage} />
         </Switch>

@@ -36,6 +36,9 @@ export default function AdminPage() {
           <Mark size={28} />
         </Link>
         <h1>Admin</h1>
+        <Link href="/observatory" data-testid="to-observatory">
+          Observatory
+        </Link>
         {token === null ? null : (
           <>
             <p className={styles.who} data-testid="admin-who">

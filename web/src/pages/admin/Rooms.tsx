@@ -4,6 +4,7 @@ import type { Answer, Failed } from "../../api/ask";
 import { Button } from "../../design/Button";
 import { Dialog } from "../../design/Dialog";
 import { timeAgo } from "../../design/time-ago";
+import { withUnit } from "../../design/units";
 import styles from "./AdminPage.module.css";
 
 interface Shown extends RoomsPage {
@@ -79,7 +80,7 @@ export function Rooms({ token, onFailed }: { token: string; onFailed: (failed: F
                 {named(room)}
               </th>
               <td data-label="Size">
-                {bytesText(room.bytes)}, {room.records.toLocaleString("en")} {room.records === 1 ? "record" : "records"}
+                {withUnit(room.bytes, "bytes")}, {withUnit(room.records, "records")}
               </td>
               <td data-label="Here now">{room.sessions}</td>
               <td data-label="Last record">
@@ -145,10 +146,4 @@ export function Rooms({ token, onFailed }: { token: string; onFailed: (failed: F
 
 export function sessions(ended: number): string {
   return ended === 1 ? "1 session has ended" : `${ended.toLocaleString("en")} sessions have ended`;
-}
-
-/** Decimal, as limits are written. */
-function bytesText(bytes: number): string {
-  const [unit, by] = bytes < 1_000 ? ["B", 1] : bytes < 1_000_000 ? ["KB", 1_000] : bytes < 1_000_000_000 ? ["MB", 1_000_000] : ["GB", 1_000_000_000];
-  return `${(bytes / by).toLocaleString("en", { maximumFractionDigits: by === 1 ? 0 : 1 })} ${unit}`;
 }

@@ -42,6 +42,9 @@ export function LandingPage() {
         </div>
         <OwnRooms />
         <WideTokens />
+        <footer className={styles.foot}>
+          <Link href="/observatory">Observatory</Link>
+        </footer>
       </div>
     </main>
   );

@@ -1,0 +1,62 @@
+import { describe, expect, it } from "vitest";
+import { healthOf, SILENCE_MS } from "./health";
+import type { Sample } from "./sample";
+import { NO_VALUES, type Values } from "./values";
+
+const GOOD: Partial<Values> = { ack_seconds_p99: 0.004, disk_free_bytes: 60, disk_size_bytes: 100, durability_lag_seconds: 0.001, archive_lag_seconds: 5 };
+
+function sample(values: Partial<Values>): Sample {
+  return { at: 1_790_000_000_000, values: { ...NO_VALUES, ...GOOD, ...values }, stages: [] };
+}
+
+function judged(values: Partial<Values>, silentMs = 0) {
+  const health = healthOf([sample(values)], silentMs);
+  return { ...health, sentence: health.sentence.replaceAll("\u00a0", " ") };
+}
+
+describe("health", () => {
+  it("is well, and says what by", () => {
+    expect(judged({})).toEqual({ state: "well", faults: [], sentence: "It is well: acks take 4 ms at p99, 60 % of the disk is free." });
+  });
+
+  it("is well where nobody writes and nothing is archived", () => {
+    expect(judged({ ack_seconds_p99: null, archive_lag_seconds: null }).sentence).toBe("It is well: nobody waits for an ack, 60 % of the disk is free.");
+  });
+
+  it.each<[string, Partial<Values>, string]>([
+    ["durability lags", { durability_lag_seconds: 2.5 }, "an update has waited 2.5 s to be durable (limit 1 s)"],
+    ["acks are slow", { ack_seconds_p99: 0.0501 }, "acks take 50.1 ms at p99 (limit 50 ms)"],
+    ["the disk is almost full", { disk_free_bytes: 9.9 }, "only 9 % of the disk is free (9.9 B)"],
+    ["the archive lags", { archive_lag_seconds: 601 }, "the archive is 10 min behind (limit 10 min)"],
+  ])("is not well when %s", (fault, values, words) => {
+    expect(judged(values)).toEqual({ state: "unwell", faults: [fault], sentence: `It is not well: ${words}.` });
+  });
+
+  it("is well at each limit exactly", () => {
+    expect(judged({ durability_lag_seconds: 1, ack_seconds_p99: 0.05, disk_free_bytes: 10, archive_lag_seconds: 600 }).state).toBe("well");
+  });
+
+  it("names the gravest two of many faults, and counts the others", () => {
+    const { sentence, faults } = judged({ durability_lag_seconds: 2, ack_seconds_p99: 1, disk_free_bytes: 0, archive_lag_seconds: 7_200 });
+    expect(faults).toHaveLength(4);
+    expect(sentence).toMatch(/^It is not well: an update has waited .*; only 0 % of the disk is free \(0 B\); and 2 more\.$/);
+  });
+
+  it("says what it does not know, and does not take it for good", () => {
+    expect(judged({ disk_free_bytes: null, durability_lag_seconds: null }).sentence).toBe("It is well as far as is known: acks take 4 ms at p99; there is no data on the durability lag and the disk.");
+  });
+
+  it("does not know when samples are missing, however good the last one was", () => {
+    expect(judged({}, SILENCE_MS).state).toBe("well");
+    const { state, sentence, faults } = judged({}, SILENCE_MS + 1);
+    expect({ state, faults }).toEqual({ state: "unknown", faults: ["samples are missing"] });
+    expect(sentence).toMatch(/samples are missing for 3 s\. What you see is as of \d\d:\d\d:\d\d\.$/);
+    expect(healthOf([], null).state).toBe("unknown");
+  });
+
+  it("does not call one slow second an illness, but does most of them", () => {
+    const seconds = (slow: number): Sample[] => Array.from({ length: 10 }, (_, i) => sample({ ack_seconds_p99: i < slow ? 0.2 : 0.004 }));
+    expect(healthOf(seconds(4), 0).state).toBe("well");
+    expect(healthOf(seconds(6), 0).state).toBe("unwell");
+  });
+});

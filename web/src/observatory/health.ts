@@ -1,0 +1,87 @@
+/** Whether the Well is well, in one sentence. Pure: what it judges by is given to it. */
+
+import { clockText } from "../past/moment";
+import { share, withUnit } from "../design/units";
+import type { Sample } from "./sample";
+import type { ValueKey } from "./values";
+
+export interface Health {
+  readonly state: "well" | "unwell" | "unknown";
+  readonly sentence: string;
+  /** What is wrong, without its numbers: it changes only when something else is wrong. */
+  readonly faults: readonly string[];
+}
+
+/** Acks are promised within this. */
+export const ACK_LIMIT_S = 0.05;
+export const DURABILITY_LIMIT_S = 1;
+export const ARCHIVE_LIMIT_S = 600;
+export const DISK_FREE_MIN = 0.1;
+/** Samples come every second; after this, the next one is missing. */
+export const SILENCE_MS = 3_000;
+/** An ack's p99 is judged by the middle one of so many seconds: a single slow second is no illness. */
+export const JUDGED_SAMPLES = 10;
+const FAULTS_NAMED = 2;
+
+interface Fault {
+  readonly name: string;
+  readonly words: string;
+}
+
+/**
+ * @param recent the latest samples, newest last
+ * @param silentMs how long ago the last one came; null when none has come yet
+ */
+export function healthOf(recent: readonly Sample[], silentMs: number | null): Health {
+  const last = recent.at(-1);
+  if (last === undefined || silentMs === null) {
+    return { state: "unknown", sentence: "It is not known yet: no sample has come from the server.", faults: [] };
+  }
+  if (silentMs > SILENCE_MS) {
+    const sentence = `It is not known: samples are missing for ${withUnit(Math.floor(silentMs / 1_000), "seconds")}. What you see is as of ${clockText(last.at, false)}.`;
+    return { state: "unknown", sentence, faults: ["samples are missing"] };
+  }
+  const faults = faultsOf(recent, last);
+  return faults.length === 0 ? { state: "well", sentence: wellSentence(last), faults: [] } : { state: "unwell", sentence: unwellSentence(faults), faults: faults.map(({ name }) => name) };
+}
+
+/** The gravest first. */
+function faultsOf(recent: readonly Sample[], { values }: Sample): readonly Fault[] {
+  const faults: Fault[] = [];
+  const { durability_lag_seconds: lag, disk_free_bytes: free, disk_size_bytes: size, archive_lag_seconds: archive } = values;
+  if (lag !== null && lag > DURABILITY_LIMIT_S) {
+    faults.push({ name: "durability lags", words: `an update has waited ${withUnit(lag, "seconds")} to be durable (limit ${withUnit(DURABILITY_LIMIT_S, "seconds")})` });
+  }
+  if (free !== null && size !== null && size > 0 && free / size < DISK_FREE_MIN) {
+    faults.push({ name: "the disk is almost full", words: `only ${share(free, size)} of the disk is free (${withUnit(free, "bytes")})` });
+  }
+  const ack = middleOf(recent.slice(-JUDGED_SAMPLES), "ack_seconds_p99");
+  if (ack !== null && ack > ACK_LIMIT_S) {
+    faults.push({ name: "acks are slow", words: `acks take ${withUnit(ack, "seconds")} at p99 (limit ${withUnit(ACK_LIMIT_S, "seconds")})` });
+  }
+  if (archive !== null && archive > ARCHIVE_LIMIT_S) {
+    faults.push({ name: "the archive lags", words: `the archive is ${withUnit(archive, "seconds")} behind (limit ${withUnit(ARCHIVE_LIMIT_S, "seconds")})` });
+  }
+  return faults;
+}
+
+function wellSentence({ values }: Sample): string {
+  const { ack_seconds_p99: ack, disk_free_bytes: free, disk_size_bytes: size, durability_lag_seconds: lag } = values;
+  const acks = ack === null ? "nobody waits for an ack" : `acks take ${withUnit(ack, "seconds")} at p99`;
+  const unknown = [...(lag === null ? ["the durability lag"] : []), ...(free === null || size === null ? ["the disk"] : [])];
+  const disk = free === null || size === null ? "" : `, ${share(free, size)} of the disk is free`;
+  return unknown.length === 0 ? `It is well: ${acks}${disk}.` : `It is well as far as is known: ${acks}${disk}; there is no data on ${unknown.join(" and ")}.`;
+}
+
+/** So long at most, that it has its place. */
+function unwellSentence(faults: readonly Fault[]): string {
+  const more = faults.length - FAULTS_NAMED;
+  const named = faults.slice(0, FAULTS_NAMED).map(({ words }) => words);
+  return `It is not well: ${named.join("; ")}${more > 0 ? `; and ${more} more` : ""}.`;
+}
+
+/** The middle one of those that are known; the lower one of two. */
+function middleOf(samples: readonly Sample[], key: ValueKey): number | null {
+  const known = samples.flatMap(({ values }) => values[key] ?? []).sort((a, b) => a - b);
+  return known[Math.floor((known.length - 1) / 2)] ?? null;
+}

@@ -1,0 +1,76 @@
+import { describe, expect, it } from "vitest";
+import { CHARTS, FIGURES } from "./charts";
+import { barOf } from "./life";
+import { readRoomDetail, readRoomList } from "./rooms";
+import { EVENTS_MAX, readEvent, readEvents, readSample, withEvent, type RibbonEvent } from "./sample";
+import { NO_VALUES, VALUE_KEYS, VALUES } from "./values";
+
+describe("a sample", () => {
+  it("has every value, null where the server says none or nonsense", () => {
+    const sample = readSample({ at: 5, values: { updates_per_second: 2, sessions: null, rooms_loaded: "9", future: 1 }, stages: [{ stage: "sync", count: 3, p50: 0.1 }, "no"] });
+    expect(sample).toEqual({ at: 5, values: { ...NO_VALUES, updates_per_second: 2 }, stages: [{ stage: "sync", count: 3, p50: 0.1, p99: null }] });
+    expect(readSample({ values: {} })).toBeNull();
+    expect(readSample(null)).toBeNull();
+  });
+});
+
+describe("events", () => {
+  const event = (at: number): RibbonEvent => ({ at, kind: "start", text: "started", severity: "info" });
+
+  it("are as many as are kept, the newest of them", () => {
+    const all = Array.from({ length: EVENTS_MAX + 20 }, (_, at) => event(at));
+    expect(readEvents({ events: all })).toEqual(all.slice(20));
+    expect(withEvent(all.slice(20), event(9_999))).toHaveLength(EVENTS_MAX);
+  });
+
+  it("of a severity that is not known are not played down", () => {
+    expect(readEvent({ ...event(1), severity: "fatal" })?.severity).toBe("warn");
+    expect(readEvent({ at: 1 })).toBeNull();
+  });
+});
+
+describe("the life of an update", () => {
+  const stage = (stage: string, p50: number | null) => ({ stage, count: 1, p50, p99: null });
+
+  it("is shares of what is known", () => {
+    const { seconds, parts } = barOf([stage("check", 1), stage("queue", null), stage("sync", 3)], "p50");
+    expect(seconds).toBe(4);
+    expect(parts).toEqual([{ stage: "check", seconds: 1, share: 0.25 }, { stage: "sync", seconds: 3, share: 0.75 }]);
+  });
+
+  it("is not known where no stage is", () => {
+    expect(barOf([stage("check", 1)], "p99")).toEqual({ parts: [], seconds: null });
+  });
+});
+
+describe("rooms", () => {
+  it("are listed with what is known of them", () => {
+    const list = readRoomList({ rooms: [{ room: "pit/x", kind: "yjs", updates_per_second: 1, head: 3 }, { kind: "yjs" }], loaded: 7 });
+    expect(list?.loaded).toBe(7);
+    expect(list?.rooms).toEqual([{ room: "pit/x", kind: "yjs", updatesPerSecond: 1, bytesPerSecond: null, sessions: null, lagRecords: null, head: 3, documentBytes: null }]);
+  });
+
+  it("closer have their sessions, which the server may have more of, or else a list of its own for", () => {
+    const detail = readRoomDetail({ room: "pit/x", kind: "yjs", history: { updates_per_second: [1, null] }, sessions: [{ session: "a", user: null, rtt_seconds: null, sent_bytes: 5 }], sessions_total: 400 });
+    expect(detail?.updatesHistory).toEqual([1, null]);
+    expect(detail?.listedOf).toBe(400);
+    expect(detail?.listed[0]).toMatchObject({ session: "a", user: null, rttSeconds: null, sentBytes: 5 });
+  });
+});
+
+describe("the charts", () => {
+  it("have one unit each", () => {
+    for (const { lines, unit } of CHARTS) for (const { key } of lines) expect(VALUES[key]).toBe(unit);
+  });
+
+  it("and the figures leave out no value but those that others are made of", () => {
+    const shown = new Set([
+      ...CHARTS.flatMap(({ lines }) => lines.map(({ key }) => key)),
+      ...FIGURES.flatMap(({ key, beside }) => {
+        const other = beside(NO_VALUES);
+        return typeof other === "string" ? [key] : [key, other.key];
+      }),
+    ]);
+    expect(VALUE_KEYS.filter((key) => !shown.has(key))).toEqual(["records_per_second", "archive_lag_bytes", "tokio_queue"]);
+  });
+});

@@ -1,0 +1,78 @@
+import type { CSSProperties } from "react";
+import { NO_DATA, withUnit } from "../../design/units";
+import { barOf, STAGES, type Percentile } from "../../observatory/life";
+import type { Stage } from "../../observatory/sample";
+import styles from "./Life.module.css";
+import { lineVariable } from "./plot";
+
+const BARS: readonly { readonly percentile: Percentile; readonly label: string }[] = [
+  { percentile: "p50", label: "Half of all are faster (p50)" },
+  { percentile: "p99", label: "99 % are faster (p99)" },
+];
+/** What is narrower has its name in the table alone. */
+const NAMED_SHARE = 0.09;
+
+function partStyle(share: number, from: number, index: number): CSSProperties {
+  return { width: `${share * 100}%`, ["--from" as string]: from, ["--stage" as string]: `var(${lineVariable(index)})` };
+}
+
+/** Where the time goes between an update's coming in and everybody having it, over the last minute. */
+export function Life({ stages, asOf }: { stages: readonly Stage[]; asOf: string | null }) {
+  const order = stages.map(({ stage }) => stage);
+  return (
+    <div className={styles.life} data-testid="life" data-stale={asOf !== null}>
+      <h2>
+        Life of an update <small>{asOf === null ? "over the last minute" : `as of ${asOf}`}</small>
+      </h2>
+      {BARS.map(({ percentile, label }) => {
+        const { parts, seconds } = barOf(stages, percentile);
+        const starts = parts.map((_, index) => parts.slice(0, index).reduce((sum, { share }) => sum + share, 0));
+        const said = parts.map(({ stage, seconds }) => `${stage} ${withUnit(seconds, "seconds")}`).join(", ");
+        return (
+          <div key={percentile} className={styles.row} data-testid="life-bar" data-percentile={percentile}>
+            <p>
+              {label}: <strong>{withUnit(seconds, "seconds")}</strong>
+            </p>
+            <div className={styles.bar} role="img" aria-label={`${label}: ${said === "" ? NO_DATA : said}`}>
+              {parts.length === 0 ? <span className={styles.none}>{NO_DATA}</span> : null}
+              {parts.map(({ stage, seconds, share }, index) => (
+                <span key={stage} className={styles.part} title={`${stage}: ${withUnit(seconds, "seconds")}`} style={partStyle(share, starts[index] ?? 0, order.indexOf(stage))}>
+                  {share >= NAMED_SHARE ? stage : ""}
+                </span>
+              ))}
+            </div>
+          </div>
+        );
+      })}
+      <p className={styles.note}>Each bar has its own scale, and is the sum of its stages: of the p99, that is more than any one update has taken.</p>
+      <div className={styles.scroll} tabIndex={0} role="region" aria-label="Stages in numbers">
+        <table className={styles.table}>
+          <thead>
+            <tr>
+              <th scope="col">Stage</th>
+              <th scope="col">p50</th>
+              <th scope="col">p99</th>
+              <th scope="col">Counted</th>
+              <th scope="col">What it is</th>
+            </tr>
+          </thead>
+          <tbody>
+            {stages.map(({ stage, count, p50, p99 }, index) => (
+              <tr key={stage} data-testid="life-stage" data-stage={stage}>
+                <th scope="row">
+                  <span className={styles.swatch} style={{ backgroundColor: `var(${lineVariable(index)})` }} />
+                  {stage}
+                </th>
+                <td>{withUnit(p50, "seconds")}</td>
+                <td>{withUnit(p99, "seconds")}</td>
+                <td>{withUnit(count, "times")}</td>
+                <td>{STAGES.get(stage) ?? ""}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {stages.length === 0 ? <p className={styles.note}>{NO_DATA}</p> : null}
+    </div>
+  );
+}
