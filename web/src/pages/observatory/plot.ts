@@ -40,6 +40,15 @@ export function readPalette(): Palette {
   };
 }
 
+const LINE_WIDTH = 1.25;
+const linear: uPlot.Series.PathBuilder = requireLinear();
+
+function requireLinear(): uPlot.Series.PathBuilder {
+  const builder = uPlot.paths.linear?.();
+  if (builder === undefined) throw new Error("uPlot was built without lines");
+  return builder;
+}
+
 export class Plot {
   readonly #plot: uPlot;
   #palette = readPalette();
@@ -79,14 +88,18 @@ export class Plot {
         series: [
           {},
           ...chart.lines.map((line, index) => ({
-            stroke: () => (line.bound ? this.#palette.bound : (this.#palette.lines[index % LINE_VARIABLES.length] ?? "")),
-            width: 1.25,
+            stroke: () => this.#colour(index),
+            width: LINE_WIDTH,
+            paths: (plot: uPlot, series: number, from: number, to: number) => (isDense(plot, from, to) ? null : linear(plot, series, from, to)),
             ...(line.bound ? { dash: [5, 4] } : {}),
             // Only what has no neighbour is a point; uPlot finds those by itself.
             points: { show: () => false, size: 4 },
           })),
         ],
-        hooks: { setCursor: [(plot) => onCursor(plot.cursor.idx ?? null)] },
+        hooks: {
+          setCursor: [(plot) => onCursor(plot.cursor.idx ?? null)],
+          drawSeries: [(plot, series) => drawIfDense(plot, series, this.#colour(series - 1))],
+        },
       },
       emptyData(chart),
       host,
@@ -114,11 +127,65 @@ export class Plot {
     this.#plot.destroy();
   }
 
+  #colour(index: number): string {
+    return this.chart.lines[index]?.bound ? this.#palette.bound : (this.#palette.lines[index % LINE_VARIABLES.length] ?? "");
+  }
+
   #timeText(at: number): string {
     if (this.#window[1] === 1) return "";
     const week = this.#window[1] - this.#window[0] > SPAN_MS["1h"];
     return week ? `${DAYS.format(at)} ${new Date(at).getDate()}` : clockText(at, false).slice(0, 5);
   }
+}
+
+/** Whether there are more points than pixels for them. */
+function isDense(plot: uPlot, from: number, to: number): boolean {
+  const times = plot.data[0];
+  const { min = 0, max = 1 } = plot.scales["x"] ?? {};
+  const pixels = (((times[to] ?? 0) - (times[from] ?? 0)) / (max - min)) * plot.bbox.width;
+  return to - from > 2 * pixels;
+}
+
+/**
+ * Where there are more points than pixels, each column of pixels is filled from its lowest value to its
+ * highest: what a line through all of them looks like, at a small part of what it costs to stroke.
+ */
+function drawIfDense(plot: uPlot, series: number, colour: string): void {
+  const [from, to] = plot.series[0]?.idxs ?? [0, 0];
+  if (series === 0 || !isDense(plot, from, to)) return;
+  const { ctx, bbox } = plot;
+  const [times, values] = [plot.data[0], plot.data[series] ?? []];
+  const { min: first, max: last } = plot.scales["x"] ?? {};
+  const { min: low, max: high } = plot.scales["y"] ?? {};
+  if (first == null || last == null || low == null || high == null) return;
+  const thick = Math.max(1, Math.round(LINE_WIDTH * devicePixelRatio));
+  const column = { x: -1, top: 0, bottom: 0 };
+  const fill = (): void => {
+    if (column.x >= bbox.left) ctx.fillRect(column.x, column.top - thick / 2, thick, column.bottom - column.top + thick);
+  };
+  /** Where the line comes from; null after a gap. */
+  let before: number | null = null;
+  ctx.save();
+  ctx.fillStyle = colour;
+  for (let i = from; i <= to; i += 1) {
+    const value = values[i];
+    if (value == null) {
+      before = null;
+      continue;
+    }
+    const x = Math.round(bbox.left + (((times[i] ?? 0) - first) / (last - first)) * bbox.width);
+    const y = bbox.top + (1 - (value - low) / (high - low)) * bbox.height;
+    if (x !== column.x) {
+      fill();
+      Object.assign(column, { x, top: Math.min(y, before ?? y), bottom: Math.max(y, before ?? y) });
+    } else {
+      column.top = Math.min(column.top, y);
+      column.bottom = Math.max(column.bottom, y);
+    }
+    before = y;
+  }
+  fill();
+  ctx.restore();
 }
 
 /** What stands above the axis: the unit of what is counted. Seconds and bytes have theirs, by scale, at each number. */

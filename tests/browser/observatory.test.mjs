@@ -1,0 +1,368 @@
+/**
+ * The Observatory in a real browser: its numbers are those of a load that the test itself makes, it says
+ * so when it knows nothing new, and everyone can read it. Pictures go to the folder `SCREENSHOTS`.
+ */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, it } from "node:test";
+import WebSocket from "ws";
+import { WebsocketProvider } from "y-websocket";
+import * as Y from "yjs";
+import { Server, pause, until } from "../clients/server.mjs";
+import { launch, person, picture } from "./browser.mjs";
+import { closedServer, mint } from "./tokens.mjs";
+
+/** @typedef {import("playwright-core").Page} Page */
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const ROOM = "k3x9qa";
+const UPDATES = 600;
+/** Each update carries so many letters, beside which what frames it is little. */
+const LETTERS = 600;
+const EVERY_MS = 25;
+const WITHIN = 0.02;
+
+/** @type {Server} */
+let server;
+/** @type {import("playwright-core").Browser} */
+let browser;
+before(async () => {
+  [server, browser] = await Promise.all([Server.start(), launch()]);
+});
+after(async () => {
+  await browser.close();
+  await server.remove();
+});
+
+/** @param {Page} page @param {string} [http] */
+async function open(page, http = server.http) {
+  await page.goto(`${http}/observatory`);
+  await live(page);
+}
+
+/** @param {Page} page */
+async function live(page) {
+  await page.locator("[data-testid=live][data-state=live]").waitFor({ timeout: 20_000 });
+  await page.locator("[data-testid=figures][data-stale=false][data-at]").waitFor();
+}
+
+/** @param {Page} page @param {string} key @returns {Promise<number | null>} null for no data */
+async function figure(page, key) {
+  const value = await page.locator(`[data-testid=figure][data-key=${key}]`).getAttribute("data-value");
+  return value === null || value === "" ? null : Number(value);
+}
+
+/** @param {Server} of @param {string} room */
+async function member(of, room) {
+  const doc = new Y.Doc();
+  const provider = new WebsocketProvider(`${of.ws}/yjs/pit`, room, doc, { WebSocketPolyfill: /** @type {any} */ (WebSocket), disableBc: true });
+  await until("it is synced", () => provider.synced);
+  return { doc, provider };
+}
+
+/**
+ * Writes down what the page shows, each time it shows another second.
+ * @param {Page} page
+ */
+function watch(page) {
+  return page.evaluate(() => {
+    const figures = /** @type {HTMLElement} */ (document.querySelector("[data-testid=figures]"));
+    /** @type {Record<string, number | null>[]} */
+    const seen = [];
+    const look = () => {
+      /** @type {Record<string, number | null>} */
+      const row = { at: Number(figures.dataset["at"]) };
+      for (const shown of document.querySelectorAll("[data-key]")) {
+        const { key, value } = /** @type {HTMLElement} */ (shown).dataset;
+        if (key !== undefined) row[key] = value === undefined || value === "" ? null : Number(value);
+      }
+      if (seen.at(-1)?.["at"] !== row["at"]) seen.push(row);
+    };
+    look();
+    new MutationObserver(look).observe(figures, { attributes: true, attributeFilter: ["data-at"] });
+    /** @type {any} */ (globalThis).__seen = seen;
+  });
+}
+
+/** @param {Page} page @returns {Promise<Record<string, number | null>[]>} */
+function seen(page) {
+  return page.evaluate(() => /** @type {any} */ (globalThis).__seen);
+}
+
+/**
+ * How much there was in all, of what is shown by the second.
+ * @param {Record<string, number | null>[]} rows @param {string} key
+ */
+function sum(rows, key) {
+  let total = 0;
+  for (const [i, row] of rows.entries()) {
+    const before = rows[i - 1];
+    if (before !== undefined) total += ((row[key] ?? 0) * ((row["at"] ?? 0) - (before["at"] ?? 0))) / 1_000;
+  }
+  return total;
+}
+
+/** @param {number} shown @param {number} true_ @param {string} what */
+function same(shown, true_, what) {
+  console.log(`${what}: ${shown.toFixed(1)} on the page, ${true_.toFixed(1)} in truth`);
+  assert.ok(Math.abs(shown - true_) <= WITHIN * true_, `${what}: ${shown} on the page, ${true_} in truth`);
+}
+
+it("shows what the test itself has sent", async () => {
+  const watcher = await person(browser, { viewport: { width: 1440, height: 2_200 } });
+  await open(watcher.page);
+  assert.equal(await figure(watcher.page, "rooms_loaded"), 0);
+  assert.equal(await figure(watcher.page, "ack_seconds_p99"), null, "nobody has written: no data, and not 0");
+  assert.match(await watcher.page.locator("[data-testid=figure][data-key=ack_seconds_p99]").innerText(), /no data/);
+
+  const [writer, ...readers] = await Promise.all([member(server, ROOM), member(server, ROOM), member(server, ROOM)]);
+  await watch(watcher.page);
+  // A second without anything, so that nothing is in the first one seen.
+  await until("a second has passed", async () => (await seen(watcher.page)).length >= 2);
+  let bytes = 0;
+  writer.doc.on("update", (update) => {
+    bytes += update.length;
+  });
+  for (let i = 0; i < UPDATES; i += 1) {
+    writer.doc.getText("t").insert(0, String.fromCharCode(97 + (i % 26)).repeat(LETTERS));
+    await pause(EVERY_MS);
+  }
+  await until("everybody has it", () => readers.every(({ doc }) => doc.getText("t").length === UPDATES * LETTERS));
+  const sentBy = Date.now();
+  await until("the page has seen the end", async () => ((await seen(watcher.page)).at(-1)?.["at"] ?? 0) > sentBy + 1_000);
+
+  const rows = await seen(watcher.page);
+  assert.ok(rows.length >= 10, `a second after the other was shown, ${rows.length} of them`);
+  same(sum(rows, "updates_per_second"), UPDATES, "updates");
+  same(sum(rows, "acked_per_second"), UPDATES, "acked");
+  same(sum(rows, "bytes_per_second"), bytes, "bytes");
+  assert.equal(await figure(watcher.page, "sessions"), 3);
+  assert.equal(rows.at(-1)?.["sessions_yjs_websocket"], 3);
+  assert.equal(await figure(watcher.page, "rooms_loaded"), 1);
+  for (const { ack_seconds_p50: p50 = null, ack_seconds_p99: p99 = null } of rows) {
+    assert.equal(p50 === null, p99 === null);
+    if (p50 !== null && p99 !== null) assert.ok(0 < p50 && p50 <= p99, `p50 ${p50}, p99 ${p99}`);
+  }
+
+  await watcher.page.getByTestId("tab-life").click();
+  const acks = Number((await watcher.page.locator("[data-stage=ack] td").nth(2).innerText()).replace(/[^\d]/g, ""));
+  same(acks, UPDATES, "acks in the life of an update");
+
+  await watcher.page.getByTestId("tab-rooms").click();
+  const row = watcher.page.locator(`[data-testid=room-row][data-room="pit/${ROOM}"]`);
+  await row.waitFor();
+  const { head } = await lastRecord(ROOM);
+  const cells = (await row.innerText()).replaceAll("\u00a0", " ");
+  assert.match(cells, /3 sessions/);
+  assert.ok(cells.includes(`${head.toLocaleString("en")} records`), cells);
+  await row.getByRole("button").click();
+  await watcher.page.getByTestId("room-session").nth(2).waitFor();
+  assert.equal(await watcher.page.getByTestId("room-session").count(), 3);
+  await until("the sparkline goes on", async () => Number(await watcher.page.getByTestId("sparkline").getAttribute("data-points")) >= 2);
+  await watcher.page.getByTestId("room-records-look").click();
+  assert.equal(await watcher.page.getByTestId("room-records").locator("li").first().getAttribute("data-seq"), String(head));
+  assert.equal(await watcher.page.getByTestId("room-records").locator("li").count(), 20);
+  await watcher.page.getByTestId("room-replay").click();
+  await watcher.page.locator(`[data-testid=replay][data-head="${head}"]`).waitFor({ timeout: 20_000 });
+
+  for (const { provider } of [writer, ...readers]) provider.destroy();
+  assert.deepEqual(watcher.mishaps, []);
+  await watcher.context.close();
+});
+
+/** @param {string} room */
+async function lastRecord(room) {
+  const lines = (await (await server.request(`/api/v1/rooms/pit/${room}/records`)).text()).trim().split("\n");
+  return { head: /** @type {number} */ (JSON.parse(lines.at(-1) ?? "{}").seq) };
+}
+
+it("says that it knows nothing new, from when its numbers are, and goes on by itself", async () => {
+  const other = await Server.start();
+  const watcher = await person(browser);
+  await open(watcher.page, other.http);
+  assert.equal(await watcher.page.getByTestId("health").getAttribute("data-state"), "well");
+  await other.kill();
+  await watcher.page.locator("[data-testid=live][data-state=waiting]").waitFor();
+  await watcher.page.locator("[data-testid=figures][data-stale=true]").waitFor();
+  assert.match(await watcher.page.getByTestId("live").innerText(), /Trying again in \d+ s, numbers are as of \d\d:\d\d:\d\d/);
+  assert.equal(await watcher.page.getByTestId("health").getAttribute("data-state"), "unknown");
+  assert.match(await watcher.page.getByTestId("health").innerText(), /samples are missing/);
+  for (const text of await watcher.page.getByTestId("figure").allInnerTexts()) assert.match(text, /as of \d\d:\d\d:\d\d|no data/);
+  await picture(watcher.page, "observatory-silent");
+  await other.start();
+  await live(watcher.page);
+  assert.equal(await watcher.page.getByTestId("health").getAttribute("data-state"), "well");
+  await watcher.page.getByTestId("tab-events").click();
+  await watcher.page.locator("[data-testid=event][data-kind=start]").first().waitFor();
+  assert.deepEqual(watcher.mishaps, []);
+  await watcher.context.close();
+  await other.remove();
+});
+
+it("asks for a token where the Well is not open, and takes none that does not suffice", async () => {
+  const closed = await closedServer();
+  const someone = await person(browser);
+  await someone.page.goto(`${closed.http}/observatory`);
+  await someone.page.locator("[data-testid=observatory-problem][data-code=no_token]").waitFor();
+  assert.equal(await someone.page.getByTestId("figures").count(), 0);
+  await picture(someone.page, "observatory-token");
+  for (const [room, role] of /** @type {const} */ ([["pit/*", "admin"], ["*/*", "creator"]])) {
+    await someone.page.getByTestId("token-field").fill(mint(room, role));
+    await someone.page.getByTestId("token-use").click();
+    await someone.page.locator("[data-testid=observatory-problem][data-code=forbidden]").waitFor();
+  }
+  for (const role of ["observer", "admin"]) {
+    await someone.page.getByTestId("token-field").fill(mint("*/*", role));
+    await someone.page.getByTestId("token-use").click();
+    await live(someone.page);
+    await someone.page.reload();
+    await live(someone.page);
+    await someone.page.getByTestId("observatory-leave").click();
+    await someone.page.locator("[data-testid=observatory-problem][data-code=no_token]").waitFor();
+  }
+  assert.deepEqual(someone.mishaps, []);
+  await someone.context.close();
+  await closed.remove();
+});
+
+it("is used by keys alone", async () => {
+  const someone = await person(browser);
+  const { page } = someone;
+  const { provider } = await member(server, "keys23");
+  await open(page);
+  const focused = () => page.evaluate(() => /** @type {HTMLElement | null} */ (document.activeElement)?.dataset["testid"] ?? document.activeElement?.tagName ?? "");
+  const tabTo = async (/** @type {string} */ id) => {
+    for (let i = 0; i < 40; i += 1) {
+      if ((await focused()) === id) return;
+      await page.keyboard.press("Tab");
+      assert.ok(await page.evaluate(() => hasRing(document.activeElement)), `${await focused()}: where the focus is can be seen`);
+    }
+    assert.fail(`${id} is not reached`);
+  };
+  await page.evaluate(() => {
+    // A radio button is as large as its label, which has the ring.
+    /** @type {any} */ (globalThis).hasRing = (/** @type {Element | null} */ element) =>
+      element === document.body || [element, element?.closest("label")].some((part) => part != null && getComputedStyle(part).outlineStyle !== "none");
+  });
+  await tabTo("tab-charts");
+  await page.keyboard.press("ArrowRight");
+  await page.getByTestId("panel-rooms").waitFor();
+  assert.equal(await focused(), "tab-rooms");
+  await page.keyboard.press("End");
+  await page.getByTestId("panel-events").waitFor();
+  await page.keyboard.press("ArrowRight");
+  await page.getByTestId("panel-charts").waitFor();
+  await tabTo("manner-lines");
+  await page.keyboard.press("ArrowRight");
+  await page.getByRole("region", { name: "Ack in numbers" }).waitFor();
+  await tabTo("range-1h");
+  await page.keyboard.press("ArrowRight");
+  await page.locator("[data-testid=charts][data-loaded=true]").waitFor();
+  assert.equal(await page.getByTestId("range-7d").isChecked(), true);
+  await page.keyboard.press("Tab");
+  assert.ok((await page.evaluate(() => document.activeElement?.getAttribute("aria-label"))) === "Updates in numbers", "a chart's numbers are reached");
+  await page.getByTestId("tab-rooms").focus();
+  await page.keyboard.press("Enter");
+  const row = page.locator("[data-testid=room-row][data-room='pit/keys23'] button");
+  await row.focus();
+  await page.keyboard.press("Enter");
+  await page.getByTestId("room-detail").waitFor();
+  assert.equal(await focused(), "H2", "the room's name is what is read next");
+  provider.destroy();
+  assert.deepEqual(someone.mishaps, []);
+  await someone.context.close();
+});
+
+for (const [width, height] of /** @type {const} */ ([[360, 740], [820, 1_100], [1_440, 900]])) {
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    it(`${width} px, ${colorScheme}: it fits, stands still, and everyone can read it`, async () => {
+      const { doc, provider } = await member(server, "looks2");
+      const writing = setInterval(() => doc.getText("t").insert(0, "written "), 40);
+      const { page, context, mishaps } = await person(browser, { viewport: { width, height }, colorScheme });
+      await page.addInitScript(() => {
+        let moved = 0;
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) if (!(/** @type {any} */ (entry).hadRecentInput)) moved += /** @type {any} */ (entry).value;
+          /** @type {any} */ (globalThis).__moved = moved;
+        }).observe({ type: "layout-shift", buffered: true });
+      });
+      await open(page);
+      await page.locator("[data-testid=charts][data-loaded=true]").waitFor();
+      await pause(3_000);
+      const moved = await page.evaluate(() => /** @type {any} */ (globalThis).__moved ?? 0);
+      assert.ok(moved < 0.001, `nothing moves as the numbers change: ${moved}`);
+      await page.evaluate(AXE);
+      const look = async (/** @type {string} */ name) => {
+        const { content, window } = await page.evaluate(() => ({ content: document.documentElement.scrollWidth, window: globalThis.innerWidth }));
+        assert.ok(content <= window, `${name} is ${content} wide in a window of ${window}`);
+        const violations = await page.evaluate(async () => {
+          const { violations } = await /** @type {any} */ (globalThis).axe.run();
+          return violations.map((/** @type {any} */ { id, nodes }) => `${id}: ${nodes.map((/** @type {any} */ node) => node.target).join(", ")}`);
+        });
+        assert.deepEqual(violations, [], name);
+        await picture(page, `observatory-${width}-${colorScheme}-${name}`);
+      };
+      await look("charts");
+      await page.getByTestId("manner-table").check({ force: true });
+      await look("tables");
+      await page.getByTestId("tab-rooms").click();
+      await page.getByTestId("room-row").first().waitFor();
+      await look("rooms");
+      await page.locator("[data-testid=room-row][data-room='pit/looks2'] button").click();
+      await page.getByTestId("room-session").waitFor();
+      await page.getByTestId("room-records-look").click();
+      await page.getByTestId("room-records").waitFor();
+      await look("room");
+      await page.getByTestId("tab-life").click();
+      await page.locator("[data-testid=life-stage][data-stage=sync]").waitFor();
+      await look("life");
+      await page.getByTestId("tab-events").click();
+      await page.getByTestId("events").waitFor();
+      await look("events");
+      clearInterval(writing);
+      provider.destroy();
+      assert.deepEqual(mishaps, []);
+      await context.close();
+    });
+  }
+}
+
+it("draws a full hour of every chart and still keeps the frame rate", async () => {
+  const { page, context, mishaps } = await person(browser, { viewport: { width: 1_440, height: 900 } });
+  const still = await frameRate(page);
+  // The server is young: the hour before is the test's own, with noise that is costly to draw.
+  await page.route("**/api/v1/observatory/history?*", async (route) => {
+    const response = await route.fetch();
+    const said = await response.json();
+    const start = Date.now() - 3_600_000;
+    const series = Object.fromEntries(Object.keys(said.series).map((key) => [key, Array.from({ length: 3_600 }, (_, i) => (i % 600 < 20 ? null : 1 + Math.abs(Math.sin(i * 12.9898) * 43.5)))]));
+    await route.fulfill({ response, json: { ...said, start, series } });
+  });
+  await open(page);
+  await page.locator("[data-testid=charts][data-loaded=true]").waitFor();
+  await pause(2_000);
+  const drawing = await frameRate(page);
+  console.log(`frames a second: ${drawing.toFixed(1)} with all charts live, ${still.toFixed(1)} on an empty page`);
+  assert.ok(drawing >= (55 / 60) * still, `${drawing} frames a second, of ${still}`);
+  assert.deepEqual(mishaps, []);
+  await context.close();
+});
+
+/** Over three seconds. @param {Page} page @returns {Promise<number>} */
+function frameRate(page) {
+  return page.evaluate(
+    () =>
+      new Promise((done) => {
+        let frames = -1;
+        const began = performance.now();
+        const frame = (/** @type {number} */ now) => {
+          frames += 1;
+          if (now - began < 3_000) requestAnimationFrame(frame);
+          else done((frames * 1_000) / (now - began));
+        };
+        requestAnimationFrame(frame);
+      }),
+  );
+}
