@@ -1,39 +1,59 @@
-/** Where the time of an update goes: the stages of its life as shares of a bar. */
+/**
+ * Where the time of an update goes, as a flame graph: what a stage holds lies below it. Percentiles do not
+ * add up, so a stage is drawn as wide as what it holds where that is more.
+ */
 
 import type { Stage } from "./sample";
 
 export type Percentile = "p50" | "p99";
 
-export interface Part {
+export interface Block {
   readonly stage: string;
-  readonly seconds: number;
-  /** From 0 to 1, of all that is known. */
+  readonly seconds: number | null;
+  /** Where it begins and how wide it is: from 0 to 1, of the whole. */
+  readonly from: number;
   readonly share: number;
+  /** 0 for what lies in nothing else. */
+  readonly depth: number;
 }
 
-export interface Bar {
-  readonly parts: readonly Part[];
-  /** Sum of the stages; null when none is known. */
-  readonly seconds: number | null;
+interface Node {
+  readonly stage: string;
+  readonly holds: readonly Node[];
 }
+
+const leaf = (stage: string): Node => ({ stage, holds: [] });
+const LIFE: readonly Node[] = [{ stage: "ack", holds: [leaf("check"), leaf("queue"), { stage: "append", holds: [leaf("write"), leaf("sync")] }] }, leaf("fanout")];
+export const DEPTHS = 3;
 
 /** What each stage is, for people. In the order of an update's life. */
 export const STAGES: ReadonlyMap<string, string> = new Map([
-  ["check", "role, limits and payload are checked"],
-  ["queue", "waits for the commit before it"],
-  ["write", "is written to the log"],
-  ["sync", "the log is made durable"],
-  ["append", "is folded and enters the feed"],
-  ["ack", "its sender is told"],
-  ["fanout", "everybody else is sent it"],
+  ["check", "it is validated and integrated"],
+  ["queue", "it waits for a commit to begin"],
+  ["write", "the commit is written to the store"],
+  ["sync", "the store is made durable"],
+  ["append", "the commit is handed over until it is durable, write and sync within it"],
+  ["ack", "from its arrival until its sender is told: all of the above"],
+  ["fanout", "from durable until another session's writer has it"],
 ]);
 
-export function barOf(stages: readonly Stage[], percentile: Percentile): Bar {
-  const known = stages.flatMap((stage) => {
-    const seconds = stage[percentile];
-    return seconds === null || seconds < 0 ? [] : [{ stage: stage.stage, seconds }];
-  });
-  if (known.length === 0) return { parts: [], seconds: null };
-  const sum = known.reduce((sum, { seconds }) => sum + seconds, 0);
-  return { seconds: sum, parts: known.map((part) => ({ ...part, share: sum === 0 ? 0 : part.seconds / sum })) };
+/** Empty where no stage is known. */
+export function flameOf(stages: readonly Stage[], percentile: Percentile): readonly Block[] {
+  const seconds = (stage: string): number | null => stages.find((said) => said.stage === stage)?.[percentile] ?? null;
+  const size = ({ stage, holds }: Node): number => Math.max(seconds(stage) ?? 0, sumOf(holds, size));
+  const whole = sumOf(LIFE, size);
+  if (whole === 0) return [];
+  const place = (nodes: readonly Node[], start: number, depth: number): readonly Block[] => {
+    let from = start;
+    return nodes.flatMap((node) => {
+      const block: Block = { stage: node.stage, seconds: seconds(node.stage), from, share: size(node) / whole, depth };
+      from += block.share;
+      return block.share === 0 ? [] : [block, ...place(node.holds, block.from, depth + 1)];
+    });
+  };
+  return place(LIFE, 0, 0);
+}
+
+function sumOf(nodes: readonly Node[], size: (node: Node) => number): number {
+  return nodes.reduce((sum, node) => sum + size(node), 0);
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { CHARTS, FIGURES } from "./charts";
-import { barOf } from "./life";
+import { DEPTHS, flameOf } from "./life";
 import { readRoomDetail, readRoomList } from "./rooms";
 import { EVENTS_MAX, readEvent, readEvents, readSample, withEvent, type RibbonEvent } from "./sample";
 import { NO_VALUES, VALUE_KEYS, VALUES } from "./values";
@@ -32,14 +32,27 @@ describe("events", () => {
 describe("the life of an update", () => {
   const stage = (stage: string, p50: number | null) => ({ stage, count: 1, p50, p99: null });
 
-  it("is shares of what is known", () => {
-    const { seconds, parts } = barOf([stage("check", 1), stage("queue", null), stage("sync", 3)], "p50");
-    expect(seconds).toBe(4);
-    expect(parts).toEqual([{ stage: "check", seconds: 1, share: 0.25 }, { stage: "sync", seconds: 3, share: 0.75 }]);
+  it("is each stage within the one that holds it, and as wide as it takes", () => {
+    const blocks = flameOf([stage("check", 1), stage("queue", null), stage("write", 1), stage("sync", 3), stage("append", 5), stage("ack", 8), stage("fanout", 2)], "p50");
+    expect(blocks).toEqual([
+      { stage: "ack", seconds: 8, from: 0, share: 0.8, depth: 0 },
+      { stage: "check", seconds: 1, from: 0, share: 0.1, depth: 1 },
+      { stage: "append", seconds: 5, from: 0.1, share: 0.5, depth: 1 },
+      { stage: "write", seconds: 1, from: 0.1, share: 0.1, depth: 2 },
+      { stage: "sync", seconds: 3, from: 0.2, share: 0.3, depth: 2 },
+      { stage: "fanout", seconds: 2, from: 0.8, share: 0.2, depth: 0 },
+    ]);
+    expect(Math.max(...blocks.map(({ depth }) => depth))).toBe(DEPTHS - 1);
+  });
+
+  it("holds what is within it, where percentiles say less, or nothing", () => {
+    const blocks = flameOf([stage("sync", 4), stage("append", 3), stage("fanout", 1)], "p50");
+    expect(blocks.map(({ stage, share }) => [stage, share])).toEqual([["ack", 0.8], ["append", 0.8], ["sync", 0.8], ["fanout", 0.2]]);
+    expect(blocks[0]?.seconds).toBeNull();
   });
 
   it("is not known where no stage is", () => {
-    expect(barOf([stage("check", 1)], "p99")).toEqual({ parts: [], seconds: null });
+    expect(flameOf([stage("check", 1)], "p99")).toEqual([]);
   });
 });
 

@@ -1,6 +1,6 @@
 import type { CSSProperties } from "react";
 import { NO_DATA, withUnit } from "../../design/units";
-import { barOf, STAGES, type Percentile } from "../../observatory/life";
+import { flameOf, STAGES, type Block, type Percentile } from "../../observatory/life";
 import type { Stage } from "../../observatory/sample";
 import styles from "./Life.module.css";
 import { lineVariable } from "./plot";
@@ -10,13 +10,13 @@ const BARS: readonly { readonly percentile: Percentile; readonly label: string }
   { percentile: "p99", label: "99 % are faster (p99)" },
 ];
 /** What is narrower has its name in the table alone. */
-const NAMED_SHARE = 0.09;
+const NAMED_SHARE = 0.12;
 
-function partStyle(share: number, from: number, index: number): CSSProperties {
-  return { width: `${share * 100}%`, ["--from" as string]: from, ["--stage" as string]: `var(${lineVariable(index)})` };
+function blockStyle({ share, from, depth }: Block, index: number): CSSProperties {
+  return { width: `${share * 100}%`, ["--from" as string]: from, ["--depth" as string]: depth, ["--stage" as string]: `var(${lineVariable(index)})` };
 }
 
-/** Where the time goes between an update's coming in and everybody having it, over the last minute. */
+/** Where the time goes between an update's coming in and others having it, over the last minute. */
 export function Life({ stages, asOf }: { stages: readonly Stage[]; asOf: string | null }) {
   const order = stages.map(({ stage }) => stage);
   return (
@@ -25,26 +25,26 @@ export function Life({ stages, asOf }: { stages: readonly Stage[]; asOf: string 
         Life of an update <small>{asOf === null ? "over the last minute" : `as of ${asOf}`}</small>
       </h2>
       {BARS.map(({ percentile, label }) => {
-        const { parts, seconds } = barOf(stages, percentile);
-        const starts = parts.map((_, index) => parts.slice(0, index).reduce((sum, { share }) => sum + share, 0));
-        const said = parts.map(({ stage, seconds }) => `${stage} ${withUnit(seconds, "seconds")}`).join(", ");
+        const blocks = flameOf(stages, percentile);
+        const of = (stage: string): string => withUnit(stages.find((said) => said.stage === stage)?.[percentile] ?? null, "seconds");
+        const said = blocks.map(({ stage }) => `${stage} ${of(stage)}`).join(", ");
         return (
           <div key={percentile} className={styles.row} data-testid="life-bar" data-percentile={percentile}>
             <p>
-              {label}: <strong>{withUnit(seconds, "seconds")}</strong>
+              {label}: acked after <strong>{of("ack")}</strong>, with another session <strong>{of("fanout")}</strong> after it is durable
             </p>
-            <div className={styles.bar} role="img" aria-label={`${label}: ${said === "" ? NO_DATA : said}`}>
-              {parts.length === 0 ? <span className={styles.none}>{NO_DATA}</span> : null}
-              {parts.map(({ stage, seconds, share }, index) => (
-                <span key={stage} className={styles.part} title={`${stage}: ${withUnit(seconds, "seconds")}`} style={partStyle(share, starts[index] ?? 0, order.indexOf(stage))}>
-                  {share >= NAMED_SHARE ? stage : ""}
+            <div className={styles.flame} role="img" aria-label={`${label}: ${said === "" ? NO_DATA : said}`}>
+              {blocks.length === 0 ? <span className={styles.none}>{NO_DATA}</span> : null}
+              {blocks.map((block) => (
+                <span key={block.stage} className={styles.part} title={`${block.stage}: ${of(block.stage)}`} style={blockStyle(block, order.indexOf(block.stage))}>
+                  {block.share >= NAMED_SHARE ? block.stage : ""}
                 </span>
               ))}
             </div>
           </div>
         );
       })}
-      <p className={styles.note}>Each bar has its own scale, and is the sum of its stages: of the p99, that is more than any one update has taken.</p>
+      <p className={styles.note}>What lies below a stage is within it. Each has its own scale.</p>
       <div className={styles.scroll} tabIndex={0} role="region" aria-label="Stages in numbers">
         <table className={styles.table}>
           <thead>
