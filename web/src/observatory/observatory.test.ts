@@ -99,6 +99,14 @@ describe("an Observatory", () => {
     await streams(2);
   });
 
+  it("takes one for dead that never says a word", async () => {
+    observatory = new Observatory(null);
+    await streams(1);
+    await vi.advanceTimersByTimeAsync(10_000);
+    await heard();
+    expect(observatory.view().link.at).toBe("waiting");
+  });
+
   it("waits longer each time that nobody answers, and not longer than it may", async () => {
     fake.status = 0;
     observatory = new Observatory(null);
