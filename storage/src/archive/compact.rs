@@ -31,7 +31,8 @@ use super::settings::Retention;
 const WHOLE_BYTES: u64 = 32 << 20;
 /// Blocks of at least this are copied as they are.
 const LARGE_BLOCK: u32 = (BLOCK_BYTES / 2) as u32;
-/// A segment is written anew when at least one in so many of its bytes is dead.
+/// A segment is written anew when at least one in so many of its bytes is dead; what was deleted
+/// does not wait for that.
 const DEAD_SHARE: u64 = 4;
 
 /// A segment that is being merged.
@@ -42,6 +43,14 @@ struct Input {
 }
 
 type Floors = BTreeMap<RoomName, Floor>;
+
+/// What of a segment nobody may read any more.
+#[derive(Default)]
+struct Dead {
+    bytes: u64,
+    /// Whether some of it is of a deleted room.
+    erased: bool,
+}
 
 impl Work {
     /// Merges small segments when there are enough of them.
@@ -68,15 +77,16 @@ impl Work {
         }
     }
 
-    /// Applies retention, and writes segments anew of which enough is dead.
+    /// Applies retention, and writes segments anew of which enough is dead, or which hold anything of
+    /// a deleted room.
     pub(super) async fn retain(&mut self) -> Result<(), Stop> {
         let floors = self.cuts();
         let mut dead: Vec<(SegmentMeta, u64)> = Vec::new();
         let segments = self.ours().segments.clone();
         for meta in segments {
             let index = self.archive.inner.index(meta.id).await?;
-            let bytes = self.dead_bytes(&index, &floors);
-            if bytes > 0 && bytes >= meta.index_offset / DEAD_SHARE {
+            let Dead { bytes, erased } = self.dead(&index, &floors);
+            if erased || (bytes > 0 && bytes >= meta.index_offset / DEAD_SHARE) {
                 dead.push((meta, bytes));
             }
         }
@@ -126,15 +136,19 @@ impl Work {
         floors
     }
 
-    /// How many bytes of a segment's blocks nobody may read any more.
-    fn dead_bytes(&self, index: &SegmentIndex, floors: &Floors) -> u64 {
+    /// What of a segment's blocks nobody may read any more.
+    fn dead(&self, index: &SegmentIndex, floors: &Floors) -> Dead {
         let catalogue = self.archive.inner.catalogue.read();
-        let dead = index.entries.iter().filter(|entry| {
+        let mut dead = Dead::default();
+        for entry in &index.entries {
             let known = catalogue.rooms.get(&entry.room);
             let floor = floor_of(&entry.room, known, floors);
-            !lives(entry, floor.as_ref())
-        });
-        dead.map(|entry| u64::from(entry.stored_len)).sum()
+            if !lives(entry, floor.as_ref()) {
+                dead.bytes += u64::from(entry.stored_len);
+                dead.erased |= floor.is_some_and(|floor| floor.erased);
+            }
+        }
+        dead
     }
 
     /// Writes what lives of some segments into one new one, with new floors, in their place.

@@ -61,9 +61,12 @@ pub struct ArchiverOptions {
     pub small_segment_bytes: u64,
     /// … when there are so many of them.
     pub merge_segments: usize,
-    /// How often retention is applied and garbage is looked for.
+    /// How often retention is applied and garbage is looked for. What is deleted in the log has left
+    /// the store after `roll_after`, two of these and a `garbage_min_age`.
     pub tidy_every: Duration,
-    /// How many of the newest manifests are kept, and with them what they name.
+    /// How many of the newest manifests are kept, and with them what they name. One that was
+    /// superseded a `garbage_min_age` ago and names anything else than the newest is pushed out by
+    /// repeating that.
     pub keep_manifests: usize,
     /// Objects that no kept manifest names are deleted at this age.
     pub garbage_min_age: Duration,

@@ -1,7 +1,8 @@
 //! Giving space back: in the log, once the archive has it, and in the archive, once nobody needs it.
 //!
 //! An object is garbage when none of the newest manifests names it and it is older than a minimum
-//! age: an upload that a crash left, or a segment that was replaced. Objects of a later epoch are
+//! age: an upload that a crash left, or a segment that was replaced. Where nothing new comes, older
+//! manifests would name what was replaced for ever, so the newest is repeated in their place. Objects of a later epoch are
 //! another writer's and are left alone, whatever this one believes; so is what has another name
 //! than the archive gives.
 
@@ -12,6 +13,7 @@ use protocol::{RoomName, Seq, Timestamp};
 
 use super::ArchiveError;
 use super::archiver::{Step, Stop, Work};
+use super::bucket::Listed;
 use super::manifest::Manifest;
 use super::report::Trimmed;
 use super::segment::SegmentId;
@@ -89,43 +91,27 @@ impl Work {
 
     /// Removes objects that nobody needs.
     pub(super) async fn collect_garbage(&mut self) -> Result<(), Stop> {
-        let inner = &self.archive.inner;
-        let listed = self.bucket.list("manifests").await;
-        let listed =
-            listed.map_err(|failure| inner.failed("list the manifests", "manifests", failure))?;
-        let mut manifests: Vec<(u64, _)> = (listed.into_iter())
-            .filter_map(|object| {
-                let name = object.path.strip_prefix("manifests/")?;
-                Some((Manifest::parse_name(name)?, object))
-            })
-            .collect();
-        manifests.sort_by_key(|(number, _)| *number);
+        let mut manifests = self.listed_manifests().await?;
         let newest = self.ours().number;
         if let Some((number, _)) = manifests.last()
             && *number > newest
         {
-            let other = inner.manifest(*number).await?;
+            let other = self.archive.inner.manifest(*number).await?;
             if other.writer != self.writer {
                 let (epoch, by) = (self.epoch, other.epoch);
                 return Err(ArchiveError::Fenced { epoch, by }.into());
             }
         }
+        if self.push_out(&manifests).await? {
+            manifests = self.listed_manifests().await?;
+        }
         let keep = self.options.keep_manifests.max(1);
         let kept = manifests.split_off(manifests.len().saturating_sub(keep));
         let mut named: HashSet<SegmentId> = HashSet::new();
-        for (number, object) in &kept {
-            match self.manifests.iter().find(|known| known.number == *number) {
-                Some(known) => named.extend(known.segments.iter().map(|segment| segment.id)),
-                None => match inner.manifest(*number).await {
-                    Ok(manifest) => named.extend(manifest.segments.iter().map(|s| s.id)),
-                    // A newer one was written in its place; it names nothing that can be read.
-                    Err(ArchiveError::Damaged { .. }) => {
-                        tracing::warn!(path = %object.path, "a manifest is damaged");
-                    }
-                    Err(error) => return Err(error.into()),
-                },
-            }
+        for (number, _) in &kept {
+            named.extend(self.named_by(*number).await?);
         }
+        let inner = &self.archive.inner;
         let segments = self.bucket.list("segments").await;
         let segments =
             segments.map_err(|failure| inner.failed("list the segments", "segments", failure))?;
@@ -138,13 +124,8 @@ impl Work {
             .into_iter()
             .map(|(_, object)| object)
             .chain(orphans);
-        let now = (self.options.clock)();
         let mut collected = 0;
-        for object in garbage {
-            let age = now.duration_since(object.modified).unwrap_or_default();
-            if age < self.options.garbage_min_age {
-                continue;
-            }
+        for object in garbage.filter(|object| self.is_of_age(object)) {
             let deleted = self.bucket.delete(&object.path).await;
             deleted.map_err(|failure| inner.failed("delete", &object.path, failure))?;
             collected += 1;
@@ -154,5 +135,75 @@ impl Work {
             self.observer.collected(collected);
         }
         Ok(())
+    }
+
+    /// The manifests in the store, by number.
+    async fn listed_manifests(&self) -> Result<Vec<(u64, Listed)>, ArchiveError> {
+        let listed = self.bucket.list("manifests").await;
+        let listed = listed.map_err(|failure| {
+            (self.archive.inner).failed("list the manifests", "manifests", failure)
+        })?;
+        let mut manifests: Vec<(u64, Listed)> = (listed.into_iter())
+            .filter_map(|object| {
+                let name = object.path.strip_prefix("manifests/")?;
+                Some((Manifest::parse_name(name)?, object))
+            })
+            .collect();
+        manifests.sort_by_key(|(number, _)| *number);
+        Ok(manifests)
+    }
+
+    /// Repeats the newest manifest until none is kept that was superseded a minimum age ago and names
+    /// what the newest does not. Gives whether there was such a one.
+    ///
+    /// They are pushed out rather than dropped, so that there are always as many manifests, and the
+    /// loss of one is not that of the archive.
+    async fn push_out(&mut self, manifests: &[(u64, Listed)]) -> Result<bool, Stop> {
+        let alive: HashSet<SegmentId> = self.ours().segments.iter().map(|s| s.id).collect();
+        let keep = self.options.keep_manifests.max(1);
+        let superseded = manifests.windows(2).enumerate().rev().take(keep - 1);
+        for (at, pair) in superseded {
+            let [(number, _), (_, successor)] = pair else {
+                break;
+            };
+            let old = self.is_of_age(successor);
+            if old
+                && !self
+                    .named_by(*number)
+                    .await?
+                    .iter()
+                    .all(|id| alive.contains(id))
+            {
+                let newer = manifests.len() - 1 - at;
+                for _ in newer..keep {
+                    self.publish(&[], Vec::new()).await?;
+                }
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The segments that a manifest names.
+    async fn named_by(&self, number: u64) -> Result<Vec<SegmentId>, ArchiveError> {
+        let ids = |manifest: &Manifest| manifest.segments.iter().map(|s| s.id).collect();
+        if let Some(known) = self.manifests.iter().find(|known| known.number == number) {
+            return Ok(ids(known));
+        }
+        match self.archive.inner.manifest(number).await {
+            Ok(manifest) => Ok(ids(&manifest)),
+            // A newer one was written in its place; it names nothing that can be read.
+            Err(ArchiveError::Damaged { .. }) => {
+                tracing::warn!(path = %Manifest::path(number), "a manifest is damaged");
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether an object has been there for so long that nobody may still be about to read it.
+    fn is_of_age(&self, object: &Listed) -> bool {
+        let age = (self.options.clock)().duration_since(object.modified);
+        age.unwrap_or_default() >= self.options.garbage_min_age
     }
 }

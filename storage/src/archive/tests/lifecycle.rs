@@ -1,3 +1,6 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
 use super::*;
 use crate::archive::{ArchiveError, Contents, RestoreError, Retention, Who, restore};
 
@@ -407,6 +410,121 @@ async fn a_deleted_room_is_forgotten_and_comes_back_after_its_head() {
     world.check_nothing_is_missing(archiver.archive()).await;
     world.check_nothing_is_missing(&world.archive().await).await;
     assert!(archiver.archive().verify(|_| ()).await.unwrap().is_whole());
+}
+
+/// Whether bytes stand in any file of a folder.
+fn holds(folder: &std::path::Path, wanted: &[u8]) -> bool {
+    std::fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return holds(&path, wanted);
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        bytes.windows(wanted.len()).any(|found| found == wanted)
+    })
+}
+
+/// Bytes that compression leaves as they are.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    (0..len).map(|_| (rng.next() >> 16) as u8).collect()
+}
+
+/// A small part of its segments, in archives to which nothing more comes.
+#[tokio::test]
+async fn no_byte_of_a_deleted_room_is_left_in_an_archive_or_a_store_of_keyframes() {
+    let folder = tempfile::tempdir().unwrap();
+    let later = Arc::new(AtomicU64::new(0));
+    let mut world = World::new();
+    let (gone, kept) = (room("doc/gone"), room("doc/kept"));
+    let (secret, drawing) = (noise(1, 2000), noise(2, 2000));
+    let mut archivers = Vec::new();
+    for (name, contents) in [
+        ("archive", Contents::Everything),
+        ("snapshots", Contents::SnapshotsOnly),
+    ] {
+        let url = format!("file://{}/{name}", folder.path().display());
+        let archive = Archive::open(&url, Options::default()).await.unwrap();
+        let later = Arc::clone(&later);
+        let options = ArchiverOptions {
+            contents,
+            tidy_every: Duration::ZERO,
+            clock: Arc::new(move || {
+                SystemTime::now() + Duration::from_secs(later.load(Ordering::Relaxed))
+            }),
+            ..small()
+        };
+        let log: Arc<dyn Log> = Arc::new(world.log.clone());
+        archivers.push(Archiver::start(log, archive, options, Arc::new(())));
+    }
+    let flush = async || {
+        for archiver in &archivers {
+            archiver.flush(PATIENCE).await.unwrap();
+        }
+    };
+    world.write(&gone, 1, 100).await;
+    let mut builder = RunBuilder::new(world.model[&gone].head());
+    let mut draft = draft(1, 0);
+    draft.payload = secret.clone().into();
+    builder.push(Timestamp::from_micros(world.clock), &draft);
+    let run = builder.finish().unwrap();
+    let records = run.records().map(Result::unwrap);
+    world.model.get_mut(&gone).unwrap().records.extend(records);
+    world.append(Entry::Run(gone.clone(), run)).await;
+    world.write(&kept, 60, 900).await;
+    let of_gone = Snapshot {
+        content: drawing.clone().into(),
+        ..world.snapshot(&gone, 2)
+    };
+    let of_kept = Snapshot {
+        content: noise(3, 40_000).into(),
+        ..world.snapshot(&kept, 60)
+    };
+    for archiver in &archivers {
+        assert!(archiver.offer(of_gone.clone()) && archiver.offer(of_kept.clone()));
+    }
+    flush().await;
+    let at = |name: &str| folder.path().join(name);
+    assert!(holds(&at("archive"), &secret), "it is found where it is");
+    assert!(holds(&at("archive"), &drawing) && holds(&at("snapshots"), &drawing));
+
+    world.delete(&gone).await;
+    flush().await;
+    assert!(
+        holds(&at("archive"), &secret),
+        "readers are given their time"
+    );
+    for _ in 0..2 {
+        later.fetch_add(3600, Ordering::Relaxed);
+        flush().await;
+    }
+    assert!(!holds(folder.path(), &secret));
+    assert!(!holds(folder.path(), &drawing));
+
+    // What stays says up to where the room went, and what it was in one number.
+    let [archiver, keyframes] = &archivers[..] else {
+        panic!("two archivers")
+    };
+    let log = MemoryLog::new();
+    restore(archiver.archive(), &log, |_| ()).await.unwrap();
+    let state = log.state(&gone).await.unwrap();
+    assert!(state.deleted);
+    assert_eq!(state.head, world.log.state(&gone).await.unwrap().head);
+    assert_eq!(state.head, world.model[&gone].head());
+    for archive in [archiver.archive(), keyframes.archive()] {
+        let report = archive.verify(|_| ()).await.unwrap();
+        assert!(report.is_whole(), "{:?}", report.faults);
+        let snapshot = archive.snapshot(&kept, Seq::MAX).await.unwrap();
+        assert_eq!(snapshot, Some(of_kept.clone()));
+        // As many manifests as ever stand for the archive; the next round changes nothing.
+        let before = archive.inner.catalogue.read().manifest.number;
+        flush().await;
+        assert_eq!(archive.inner.catalogue.read().manifest.number, before);
+    }
+    let read = self::records(archiver.archive(), &kept, Seq::ZERO).await;
+    assert!(read == world.model[&kept].records);
+    let manifests = std::fs::read_dir(at("archive").join("manifests")).unwrap();
+    assert_eq!(manifests.count(), small().keep_manifests);
 }
 
 #[tokio::test(start_paused = true)]
