@@ -370,8 +370,8 @@ impl Default for Switches {
     }
 }
 
-/// `WELL_BIN`, or what stands beside the tests in the same build folder.
-pub(crate) fn binary() -> PathBuf {
+/// The server: `WELL_BIN`, or what stands beside the tests in the same build folder.
+pub fn binary() -> PathBuf {
     std::env::var_os("WELL_BIN").map_or_else(
         || {
             let this = std::env::current_exe().expect("a test has a path");
