@@ -335,7 +335,7 @@ fn room_json(gateway: &Gateway, room: &Activity) -> Map<String, Value> {
 fn guest_json(guest: &GuestInfo) -> Value {
     json!({
         "session": guest.session.to_string(),
-        "user": guest.user.as_ref().map(|user| user.as_str()),
+        "user": guest.user.as_ref().map(protocol::UserId::as_str),
         "dialect": guest.via.dialect.text(),
         "transport": guest.via.transport.text(),
         "role": guest.role.to_string(),

@@ -60,7 +60,10 @@ pub(crate) fn index(uri: &Uri, headers: &HeaderMap) -> Response {
         return (StatusCode::NOT_FOUND, text).into_response();
     };
     let first = uri.path().split('/').nth(1).unwrap_or_default();
-    let known = matches!(first, "" | "admin" | "observatory" | "pit" | "replay" | "text");
+    let known = matches!(
+        first,
+        "" | "admin" | "observatory" | "pit" | "replay" | "text"
+    );
     let status = if known {
         StatusCode::OK
     } else {

@@ -135,7 +135,7 @@ fn where_nothing_is_wrong_nothing_is_found() {
         .unwrap()
         .flatten()
         .collect();
-    let left: Vec<_> = left.iter().map(|entry| entry.file_name()).collect();
+    let left: Vec<_> = left.iter().map(fs::DirEntry::file_name).collect();
     assert!(
         left.iter().all(|name| name == "archive"),
         "it left {left:?}"
