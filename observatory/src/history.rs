@@ -2,7 +2,7 @@
 //!
 //! A value has a column of `f32`, a moment a row; both rings know only which slots of time they hold, so
 //! the clock is whoever writes. A slot that nobody wrote is not a number. A minute is made of its
-//! seconds: how, each value's [`Fold`](crate::live::Fold) says.
+//! seconds: how, each value's [`Fold`] says.
 
 use crate::live::{Fold, KEYS, Values};
 
