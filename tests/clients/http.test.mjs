@@ -309,7 +309,7 @@ describe("everything else", () => {
     const text = await read();
     assert.equal(value(text, "well_records_total") - value(before, "well_records_total"), 10);
     assert.ok(value(text, 'well_connections\\{transport="websocket"\\}') >= 1);
-    assert.ok(value(text, "well_sessions") >= 1);
+    assert.ok(value(text, 'well_sessions\\{dialect="yjs",transport="websocket"\\}') >= 1);
     for (const name of ["well_append_seconds", "well_ack_seconds", "well_join_seconds", "well_fanout_seconds", "well_sync_seconds"]) {
       assert.match(text, new RegExp(`^# TYPE ${name} (histogram|summary)$`, "m"), name);
     }

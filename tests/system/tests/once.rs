@@ -28,7 +28,7 @@ const AHEAD: usize = 600;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_is_in_the_log_once_and_in_its_clients_order() {
-    let operations = setting("ONCE_OPERATIONS", 4_000) / CLIENTS;
+    let operations = setting("ONCE_OPERATIONS", 24_000) / CLIENTS;
     let kills = setting("ONCE_KILLS", 2);
     let mut random = StdRng::seed_from_u64(seed());
     let mut server = Server::new("sled");
