@@ -2,7 +2,7 @@
 //! is cut and the server killed.
 //!
 //! Clients of the well dialect send through a proxy that cuts connections at random, and send again
-//! blindly. 4,000 operations and two kills by default; `ONCE_OPERATIONS=100000 ONCE_KILLS=20` for the
+//! blindly. 24,000 operations and two kills by default; `ONCE_OPERATIONS=100000 ONCE_KILLS=20` for the
 //! long run. `SEED` repeats the moments.
 
 use std::collections::BTreeMap;
