@@ -1,7 +1,8 @@
 //! What a server stands on: its disk, its clock, its limits, its certificates, its archive.
 //!
 //! Each check looks at one thing and gives a [`Finding`]: what was found, whether that will do, and
-//! what to do about it. Nothing is changed but a file of the probe's own, which is removed.
+//! what to do about it. What it makes to try, files in the data folder and an object in the archive,
+//! it removes.
 
 mod disk;
 mod network;
