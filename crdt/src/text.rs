@@ -53,6 +53,7 @@ mod order;
 mod origins;
 mod parked;
 mod past;
+mod places;
 mod quick;
 mod rank;
 mod server;
@@ -266,7 +267,7 @@ impl Text {
         self.content.shrink();
         self.log.shrink();
         self.origins.runs.shrink_to_fit();
-        self.tree.leaf_of.shrink_to_fit();
+        self.tree.places.shrink();
         self.tree.leaves.shrink_to_fit();
         self.tree.inners.shrink_to_fit();
         self.scratch = apply::Scratch::default();

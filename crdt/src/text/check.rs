@@ -60,8 +60,8 @@ fn leaves_in_order(tree: &Tree) -> Result<Vec<u32>, String> {
 fn leaves(text: &Text, order: &[u32]) -> Result<(), String> {
     let chars = text.log.chars as usize;
     let mut seen = vec![false; chars];
-    ensure(text.tree.leaf_of.len() == chars, || {
-        "leaf_of has another length".into()
+    ensure(text.tree.places.chars() as usize == chars, || {
+        "places has another length".into()
     })?;
     let mut heads = vec![false; chars];
     for origin in &text.origins.runs {
@@ -88,9 +88,7 @@ fn leaves(text: &Text, order: &[u32]) -> Result<(), String> {
             for n in span.first..span.first + len {
                 ensure(!seen[n as usize], || format!("{n} stands twice"))?;
                 seen[n as usize] = true;
-                ensure(text.tree.leaf_of[n as usize] == at, || {
-                    format!("{n} is in {at}")
-                })?;
+                ensure(text.tree.places.of(n) == at, || format!("{n} is in {at}"))?;
                 ensure(n == span.first || !heads[n as usize], || {
                     format!("the span of {} hides a head", span.first)
                 })?;

@@ -394,7 +394,7 @@ impl Tree {
         });
         self.leaves.capacity() * size_of::<super::leaf::Leaf>()
             + self.inners.capacity() * size_of::<super::tree::Inner>()
-            + self.leaf_of.capacity() * 4
+            + self.places.heap_bytes()
             + extras
     }
 }

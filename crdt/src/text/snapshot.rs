@@ -13,6 +13,7 @@ use super::leaf::{BACK, DEAD, FANOUT, HEAD, LENGTH, Leaf, NONE, Span};
 use super::limits::{MAX_CHARS, MAX_CLIENTS, MAX_CONTENT_BYTES, MAX_SPAN_CHARS, MAX_TICKS};
 use super::log::{Deed, Entry, Log, Void};
 use super::origins::{Origin, Origins};
+use super::places::Places;
 use super::tree::{Inner, Tree};
 use super::varint::{Reader, write, write_part, write_signed};
 
@@ -392,12 +393,13 @@ fn read_spans(part: Reader<'_>, log: &Log, origins: &Origins) -> Result<Tree, Fo
     let mut part = part;
     let wrong = FormatError::Inconsistent("spans");
     let chars = log.chars;
-    let mut heads = vec![0u64; (chars as usize).div_ceil(64)];
+    let mut heads = Bits::none(chars);
     for origin in &origins.runs {
-        heads[origin.n as usize / 64] |= 1 << (origin.n % 64);
+        heads.set(origin.n, 1);
     }
+    let mut placed = Bits::none(chars);
     let mut tree = Tree::new();
-    tree.leaf_of = vec![NONE; chars as usize];
+    tree.places = Places::unknown(chars);
     tree.leaves.reserve_exact(part.remaining() / (3 * FILL));
     let (mut next, mut stamp, mut total) = (0i64, 0i64, 0u32);
     let mut at = 0;
@@ -437,19 +439,19 @@ fn read_spans(part: Reader<'_>, log: &Log, origins: &Origins) -> Result<Tree, Fo
         } else if code & 2 != 0 {
             return Err(wrong);
         }
-        if is_head(&heads, first) {
+        if heads.any(first, 1) {
             span.len |= HEAD;
         }
         if tree.leaves[at].count as usize == FILL {
             at += 1;
             tree.leaves.push(Leaf::new());
         }
-        let (from, to) = (first as usize, (first + len) as usize);
-        let places = &mut tree.leaf_of[from..to];
-        if places.iter().any(|place| *place != NONE) || hides_head(&heads, first, len) {
+        // No character stands twice, and none after the first of a span begins a run of origins.
+        if placed.any(first, len) || heads.any(first + 1, len - 1) {
             return Err(wrong);
         }
-        places.fill(at as u32);
+        placed.set(first, len);
+        tree.places.put(first, len, at as u32);
         total += len;
         let leaf = &mut tree.leaves[at];
         let index = leaf.count as usize;
@@ -475,27 +477,39 @@ fn read_spans(part: Reader<'_>, log: &Log, origins: &Origins) -> Result<Tree, Fo
     Ok(tree)
 }
 
-fn is_head(heads: &[u64], n: u32) -> bool {
-    heads[n as usize / 64] >> (n % 64) & 1 == 1
+/// One bit for each character.
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn none(chars: u32) -> Self {
+        Self(vec![0; chars.div_ceil(64) as usize])
+    }
+
+    /// Whether one of the `len` characters from `first` on has its bit set.
+    fn any(&self, first: u32, len: u32) -> bool {
+        words(first, len).any(|(word, mask)| self.0[word] & mask != 0)
+    }
+
+    fn set(&mut self, first: u32, len: u32) {
+        for (word, mask) in words(first, len) {
+            self.0[word] |= mask;
+        }
+    }
 }
 
-/// Whether a character after the first of a span begins a run of origins.
-fn hides_head(heads: &[u64], first: u32, len: u32) -> bool {
-    let (mut n, end) = (first + 1, first + len);
-    while n < end {
-        let rest = heads[n as usize / 64] >> (n % 64);
+/// The words that have the `len` bits from `first` on, and which of their bits these are.
+fn words(first: u32, len: u32) -> impl Iterator<Item = (usize, u64)> {
+    let end = first + len;
+    let mut n = first;
+    std::iter::from_fn(move || {
         let width = (64 - n % 64).min(end - n);
-        let mask = if width == 64 {
-            u64::MAX
-        } else {
-            (1 << width) - 1
-        };
-        if rest & mask != 0 {
-            return true;
-        }
+        let at = (
+            (n / 64) as usize,
+            u64::MAX.checked_shr(64 - width)? << (n % 64),
+        );
         n += width;
-    }
-    false
+        Some(at)
+    })
 }
 
 /// Ties the leaves and builds the nodes above them, bottom up.

@@ -19,8 +19,7 @@ impl Tree {
             let span = old.span(keep + place);
             new.put(place, span);
             old.len[keep + place] = 0;
-            let first = span.first as usize;
-            self.leaf_of[first..first + span.chars() as usize].fill(right);
+            self.places.put(span.first, span.chars(), right);
         }
         old.count = keep as u32;
         new.count = moved as u32;

@@ -1,6 +1,6 @@
 //! The sequence: leaves of spans under inner nodes with counts, all in arrays, tied by indexes.
 //!
-//! `leaf_of` finds the leaf of any character by one read; it is rewritten only where a leaf splits.
+//! `places` finds the leaf of any character; it is rewritten only where a leaf splits.
 //! Counts above a leaf are pushed up only when another leaf is **opened**: `pend` is what they
 //! lack. Where the open leaf starts in the visible text (`start`) and where its span in hand starts
 //! (`hand_at`) are kept while they are known, so that typing searches nothing.
@@ -12,6 +12,7 @@
 use super::content::{Content, Extra};
 use super::leaf::{BACK, DEAD, FANOUT, HEAD, LENGTH, Leaf, NONE, Span};
 use super::limits::MAX_SPAN_CHARS;
+use super::places::Places;
 
 /// A place between two characters: after `offset` characters of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub(super) struct Extras {
 pub(super) struct Tree {
     pub leaves: Vec<Leaf>,
     pub inners: Vec<Inner>,
-    pub leaf_of: Vec<u32>,
+    pub places: Places,
     pub root: u32,
     /// How many levels of inner nodes there are.
     pub height: u32,
@@ -102,7 +103,7 @@ impl Tree {
         Self {
             leaves: vec![leaf],
             inners: vec![root],
-            leaf_of: Vec::new(),
+            places: Places::default(),
             root: 0,
             height: 1,
             live: 0,
@@ -132,7 +133,7 @@ impl Tree {
                 };
             }
         }
-        let leaf = self.leaf_of[n as usize];
+        let leaf = self.places.of(n);
         let node = &self.leaves[leaf as usize];
         let index = node.find(n);
         debug_assert!(index.is_some(), "{n} is not in its leaf");
@@ -356,12 +357,7 @@ impl Tree {
     fn grow(&mut self, leaf: u32, len: u32, n: u32, content: &Content) {
         self.live += len;
         self.pend = self.pend.wrapping_add(len);
-        if len == 1 {
-            self.leaf_of.push(leaf);
-        } else {
-            let total = self.leaf_of.len() + len as usize;
-            self.leaf_of.resize(total, leaf);
-        }
+        self.places.push(len, leaf);
         if let Some(extras) = &mut self.extras {
             let extra = content.extra(n, len);
             extras.leaf[leaf as usize].add(extra);

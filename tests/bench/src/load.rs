@@ -123,7 +123,7 @@ impl ClosedLoop {
             }
             self.roles[conn] = role;
         }
-        let pieces = Pieces::new(self.speech, self.hand, room as u32, self.bytes);
+        let mut pieces = Pieces::new(self.speech, self.hand, room as u32, self.bytes);
         self.rooms.push(Room {
             writer,
             reader: reader.map(|_| pieces.reader()),

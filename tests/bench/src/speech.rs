@@ -3,7 +3,9 @@
 //! In the `yjs` dialect an update is a message and the ack is asked for; in the Well's own, `well`,
 //! operations are gathered into one Submit for each write, and acked without asking. The pieces are
 //! Yjs updates, updates of the text CRDT, or bytes that nobody reads, by the room's kind; a reader of
-//! the latter two writes the same pieces itself and compares.
+//! the latter two compares them with what was written.
+
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use crdt::text::{Client, Measure, Text};
 
@@ -39,17 +41,20 @@ pub(crate) enum Pieces {
     /// A story in Yjs updates.
     Story(Box<Story>),
     /// One text that grows at its end.
-    Text(Box<Text>, String),
+    Text(Box<Text>, String, Vec<Unread>),
     /// As many bytes, with their number in front.
-    Bytes(u64, Vec<u8>),
+    Bytes(u64, Vec<u8>, Vec<Unread>),
 }
+
+/// The pieces that a reader has not read.
+pub(crate) type Unread = Rc<RefCell<VecDeque<Rc<[u8]>>>>;
 
 /// What a room's reader expects.
 pub(crate) enum Expected {
     /// A story.
     Story(Reader),
-    /// The same pieces, in order; so many have come.
-    Same(Box<Pieces>, u64),
+    /// The very pieces, in order; so many have come.
+    Same(Unread, u64),
 }
 
 impl Pieces {
@@ -63,19 +68,31 @@ impl Pieces {
             Speech::Well(Kind::Text) => Self::Text(
                 Box::new(Text::new(Client::new(u64::from(number) + 1))),
                 text,
+                Vec::new(),
             ),
-            Speech::Well(Kind::Opaque) => Self::Bytes(0, text.into_bytes()),
+            Speech::Well(Kind::Opaque) => Self::Bytes(0, text.into_bytes(), Vec::new()),
         }
     }
 
     /// A reader who has read nothing of them; before the first piece is written.
-    pub(crate) fn reader(&self) -> Expected {
-        let same = match self {
-            Self::Story(story) => return Expected::Story(story.reader()),
-            Self::Text(text, piece) => Self::Text(text.clone(), piece.clone()),
-            Self::Bytes(n, piece) => Self::Bytes(*n, piece.clone()),
-        };
-        Expected::Same(Box::new(same), 0)
+    pub(crate) fn reader(&mut self) -> Expected {
+        match self {
+            Self::Story(story) => Expected::Story(story.reader()),
+            Self::Text(_, _, readers) | Self::Bytes(_, _, readers) => {
+                readers.push(Unread::default());
+                Expected::Same(readers[readers.len() - 1].clone(), 0)
+            }
+        }
+    }
+
+    /// Keeps a piece that was written for the readers to compare.
+    fn wrote(&mut self, piece: Vec<u8>) {
+        if let Self::Text(_, _, readers) | Self::Bytes(_, _, readers) = self {
+            let piece: Rc<[u8]> = piece.into();
+            for unread in readers {
+                unread.borrow_mut().push_back(Rc::clone(&piece));
+            }
+        }
     }
 
     /// The next piece.
@@ -90,12 +107,12 @@ impl Pieces {
                     _ => Vec::new(),
                 }
             }
-            Self::Text(text, piece) => {
+            Self::Text(text, piece, _) => {
                 let end = text.len(Measure::Chars);
                 let edit = text.insert(Measure::Chars, end, piece);
                 edit.map(|edit| text.encode(&edit)).unwrap_or_default()
             }
-            Self::Bytes(n, piece) => {
+            Self::Bytes(n, piece, _) => {
                 *n += 1;
                 let mut bytes = n.to_be_bytes().to_vec();
                 bytes.extend_from_slice(piece);
@@ -138,6 +155,7 @@ impl Pieces {
                     submit.push(0x22);
                     write_var_uint(&mut submit, piece.len() as u64);
                     submit.extend_from_slice(&piece);
+                    pieces.wrote(piece);
                 }
                 write_message(out, 4, &submit);
             }
@@ -150,8 +168,8 @@ impl Expected {
     pub(crate) fn read(&mut self, update: &[u8]) -> Result<u64, Malformed> {
         match self {
             Self::Story(reader) => reader.read(update),
-            Self::Same(pieces, count) => {
-                if pieces.next() != update {
+            Self::Same(unread, count) => {
+                if unread.borrow_mut().pop_front().as_deref() != Some(update) {
                     return Err(Malformed("an update was left out, or is by somebody else"));
                 }
                 *count += 1;
@@ -354,6 +372,9 @@ mod tests {
             let mut pieces = Pieces::new(Speech::Well(kind), Hand::Woven, 3, 20);
             let mut reader = pieces.reader();
             let all: Vec<_> = (0..5).map(|_| pieces.next()).collect();
+            for piece in &all {
+                pieces.wrote(piece.clone());
+            }
             assert_eq!(reader.read(&all[0]), Ok(1));
             assert_eq!(reader.read(&all[1]), Ok(2));
             assert!(reader.read(&all[4]).is_err(), "{kind:?}");

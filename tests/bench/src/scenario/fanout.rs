@@ -156,7 +156,7 @@ impl Paced {
         pieces: impl Fn(Speech, u32) -> Pieces,
     ) -> Self {
         let room = |number| {
-            let pieces = pieces(speech, number);
+            let mut pieces = pieces(speech, number);
             Room {
                 readers: (0..readers).map(|_| (pieces.reader(), 0)).collect(),
                 pieces,
