@@ -1,6 +1,7 @@
 //! `well`: the binary. Command line, configuration and wiring; everything else lives in the crates.
 
 mod auth;
+mod background;
 mod bases;
 mod commands;
 mod config;

@@ -10,6 +10,7 @@ use protocol::{RoomName, Seq};
 use replay::{History, Stores};
 use storage::archive::{self, Archive, Archiver, ArchiverOptions, Contents};
 use storage::{Log, SledLog, SledOptions, SplitLog};
+use tokio::runtime::Handle;
 
 use crate::config::{Config, Store};
 
@@ -148,11 +149,13 @@ pub(crate) struct Kept {
     pub(crate) snapshots: Snapshots,
 }
 
-/// Opens the log and the snapshots, and begins to reach for the archive.
+/// Opens the log and the snapshots, and begins to reach for the archive; what archives runs in the
+/// background.
 pub(crate) async fn open(
     config: &Config,
     log: Arc<dyn Log>,
     observer: Arc<dyn archive::Observer>,
+    background: &Handle,
 ) -> anyhow::Result<Kept> {
     let snapshots = match config.store {
         Store::Sled if config.snapshots => Some(open_or_begin_snapshots(&config.data).await?),
@@ -162,6 +165,7 @@ pub(crate) async fn open(
         let options = ArchiverOptions {
             contents: Contents::SnapshotsOnly,
             roll_after: SNAPSHOTS_ROLL_AFTER,
+            runtime: Some(background.clone()),
             ..ArchiverOptions::default()
         };
         Archiver::start(Arc::clone(&log), snapshots, options, Arc::new(()))
@@ -176,7 +180,7 @@ pub(crate) async fn open(
     if let Some(url) = &config.archive.url {
         let reach = Reach {
             url: url.clone(),
-            options: archiver_options(config, snapshots),
+            options: archiver_options(config, snapshots, background),
             log,
             archive: Arc::clone(&stores.archive),
             awaited: Arc::clone(&awaited),
@@ -201,10 +205,15 @@ pub(crate) async fn open(
     })
 }
 
-fn archiver_options(config: &Config, snapshots: Option<Archive>) -> ArchiverOptions {
+fn archiver_options(
+    config: &Config,
+    snapshots: Option<Archive>,
+    background: &Handle,
+) -> ArchiverOptions {
     let spaces = config.spaces.clone();
     ArchiverOptions {
         bases: snapshots.clone(),
+        runtime: Some(background.clone()),
         keep_local: config.archive.keep_local,
         // A room must load while the bucket is away, so what is trimmed lies before a snapshot
         // that this machine has.

@@ -115,7 +115,7 @@ impl Archiver {
     /// Starts the background task; it takes the archive over from whoever had it before.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Outside a tokio runtime, if the options name none.
     #[must_use]
     pub fn start(
         log: Arc<dyn Log>,
@@ -134,6 +134,7 @@ impl Archiver {
             checked: watch::Sender::new(None),
             clock: Arc::clone(&options.clock),
         });
+        let runtime = (options.runtime.clone()).unwrap_or_else(tokio::runtime::Handle::current);
         let work = Work {
             bucket: archive.inner.bucket.with_timeout(options.attempt_timeout),
             log,
@@ -151,7 +152,7 @@ impl Archiver {
         Self {
             archive,
             shared,
-            task: tokio::spawn(work.run()),
+            task: runtime.spawn(work.run()),
         }
     }
 

@@ -76,6 +76,8 @@ pub struct ArchiverOptions {
     pub backoff_min: Duration,
     /// … up to this. Each pause is drawn at random below its bound.
     pub backoff_max: Duration,
+    /// The runtime to work on; `None` is the one that it is started on.
+    pub runtime: Option<tokio::runtime::Handle>,
     /// The wall clock, for ages.
     pub clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
     /// Where the archiver ends as a crash would end it.
@@ -103,6 +105,7 @@ impl Default for ArchiverOptions {
             attempt_timeout: Duration::from_secs(30),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
+            runtime: None,
             clock: Arc::new(SystemTime::now),
             #[cfg(test)]
             crash: None,

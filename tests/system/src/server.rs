@@ -278,6 +278,27 @@ impl Server {
         child.try_wait().expect("a child can be asked").is_none()
     }
 
+    /// The names of its threads and their `nice` values.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[must_use]
+    pub fn threads(&self) -> Vec<(String, i32)> {
+        let tasks = format!("/proc/{}/task", self.pid().as_raw_nonzero());
+        let tasks = std::fs::read_dir(tasks).expect("the threads of a running server");
+        tasks
+            .flatten()
+            // One that has ended meanwhile has none.
+            .filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok())
+            .filter_map(|stat| {
+                // proc(5): pid (name) state …; the nice value is field 19.
+                let (head, rest) = stat.rsplit_once(") ")?;
+                let name = head.split_once('(')?.1.to_owned();
+                Some((name, rest.split(' ').nth(16)?.parse().ok()?))
+            })
+            .collect()
+    }
+
     /// Its resident memory, in bytes.
     ///
     /// # Panics

@@ -616,6 +616,24 @@ async fn a_room_whose_first_records_are_gone_goes_with_its_snapshot() {
     assert!(ran.stderr.contains("are not here"), "{ran}");
 }
 
+/// On Linux, which alone lets a thread give way.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_archives_gives_way_to_what_serves() {
+    let mut world = World::start("");
+    write(world.at(), ROOMS[0], 1, 0..5, 10).await;
+    let threads = world.server.threads();
+    let nice_of = |name: &str| {
+        let mut named = threads.iter().filter(|(of, _)| of == name);
+        let nice = named.next().expect("a thread of that name").1;
+        assert!(named.all(|(_, other)| *other == nice), "{threads:?}");
+        nice
+    };
+    let serving = nice_of("tokio-rt-worker");
+    assert_eq!(nice_of("background"), (serving + 10).min(19), "{threads:?}");
+    world.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_disk_comes_back_from_the_archive() {
     let mut world = World::start("");

@@ -14,11 +14,12 @@ use observatory::{EventKind, Exporter, Severity};
 use storage::Log;
 use storage::memory::MemoryLog;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
 use crate::config::{Config, ServeArgs, Store};
-use crate::{auth, logs, stores};
+use crate::{auth, background, logs, stores};
 
 /// How long a stop may take in all; a supervisor that kills after 30 s never has to.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
@@ -32,14 +33,19 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = args.clone().resolve()?;
     logs::install(&config.log, config.log_format)?;
     raise_file_limit();
-    tokio::runtime::Builder::new_multi_thread()
+    let failed = "the async runtime could not be started";
+    let background = background::runtime().context(failed)?;
+    let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("the async runtime could not be started")?
-        .block_on(serve(config, args))
+        .context(failed)?
+        .block_on(serve(config, args, background.handle()));
+    // The tail was archived by the drain; what is left is tidied at the next start.
+    background.shutdown_background();
+    outcome
 }
 
-async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
+async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::Result<()> {
     let exporter = Exporter::install()?;
     observatory::build(
         env!("CARGO_PKG_VERSION"),
@@ -57,7 +63,8 @@ async fn serve(config: Config, args: ServeArgs) -> anyhow::Result<()> {
         durability = log.durability(),
         "starting"
     );
-    let kept = stores::open(&config, Arc::clone(&log), Arc::new(Observer)).await?;
+    let observer = Arc::new(Observer);
+    let kept = stores::open(&config, Arc::clone(&log), observer, background).await?;
     let tls = open_tls(&config)?;
     let (listener, door) = open_doors(&config)?;
     let address = listener.local_addr()?;
