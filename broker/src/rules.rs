@@ -15,6 +15,8 @@ pub struct SpaceRule {
     /// The most bytes of a document's encoding with the next update; past it writes are refused and
     /// reads go on.
     pub max_document: Option<usize>,
+    /// Whether binary content is refused.
+    pub denies_binary: bool,
     /// What becomes of it once nobody has been in it for a while.
     pub lifetime: Lifetime,
     /// How long that while is; [`Limits::idle_unload`](crate::Limits::idle_unload) unless it is said.

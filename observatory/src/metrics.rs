@@ -154,7 +154,7 @@ families! {
 others! {
     counter CLOSED, Unit::Count, "`transport`: websocket, webtransport; `code`: close codes, other".to_owned(), "Connections closed, by transport and close code: 1006 is one that broke, `other` a code of a client's own.";
     gauge CONNECTIONS, Unit::Count, told::<Transport>(), "Open connections, by transport.";
-    counter REFUSED, Unit::Count, "`reason`: read_only, malformed, too_large, too_fast, out_of_order, not_stored".to_owned(), "Submissions refused, by reason.";
+    counter REFUSED, Unit::Count, "`reason`: read_only, malformed, too_large, binary, too_fast, out_of_order, not_stored".to_owned(), "Submissions refused, by reason.";
     gauge SESSIONS, Unit::Count, format!("{}; {}", told::<Dialect>(), told::<Transport>()), "Sessions that are members of a room, and viewers of a past (`play`).";
     gauge MEMORY_LIMIT, Unit::Bytes, "`owner`: caches, past".to_owned(), "The most that `well_memory_bytes` may be, for owners that have such a limit.";
     gauge CERTIFICATE, Unit::Seconds, told::<Certificate>(), "When the served certificate ends, as Unix time. Absent without one.";

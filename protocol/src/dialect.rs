@@ -169,6 +169,12 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// It would put binary content into the document, and the space denies that.
+    #[error("binary content is not allowed here: {path}; keep it elsewhere and put in its address")]
+    Binary {
+        /// Where in the document, like `strokes[3].image`.
+        path: String,
+    },
     /// It came too fast.
     #[error("too many {what} in a short time; try again in {} s", after.as_secs() + 1)]
     TooFast {
@@ -198,6 +204,7 @@ impl Refusal {
             Self::ReadOnly => "read_only",
             Self::Malformed(_) => "malformed",
             Self::TooLarge { .. } => "too_large",
+            Self::Binary { .. } => "binary",
             Self::TooFast { .. } => "too_fast",
             Self::OutOfOrder { .. } => "out_of_order",
             Self::NotStored(_) => "not_stored",
@@ -213,6 +220,7 @@ impl Refusal {
             Self::ReadOnly
             | Self::Malformed(_)
             | Self::TooLarge { .. }
+            | Self::Binary { .. }
             | Self::OutOfOrder { .. } => None,
         }
     }
@@ -222,7 +230,7 @@ impl Refusal {
     pub const fn close_code(&self) -> Option<CloseCode> {
         match self {
             Self::ReadOnly => None,
-            Self::Malformed(_) => Some(CloseCode::BadMessage),
+            Self::Malformed(_) | Self::Binary { .. } => Some(CloseCode::BadMessage),
             Self::TooLarge { .. } => Some(CloseCode::TooLarge),
             Self::TooFast { .. } => Some(CloseCode::OverQuota),
             Self::OutOfOrder { .. } => Some(CloseCode::Conflict),

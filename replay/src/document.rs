@@ -101,6 +101,15 @@ pub trait Document: Send {
     /// [`DocumentError::Malformed`] if it is no valid payload.
     fn adds_nothing(&self, payload: &Bytes) -> Result<bool, DocumentError>;
 
+    /// Where the payload would put binary content into the document that is not there yet, as a path like
+    /// `strokes[3].image`: bytes, or a `data:` URL that stands for some, as a value or in one. `None` if
+    /// nowhere, and if it is no valid payload.
+    ///
+    /// Costs a walk over the payload; only when there is such content, weaving the document.
+    fn binary(&self, _payload: &Bytes) -> Option<String> {
+        None
+    }
+
     /// What the document has, for a peer to make a difference from (a Yjs state vector).
     fn version(&self) -> Bytes;
 

@@ -7,6 +7,7 @@
 //! | module | what it does to an update |
 //! | --- | --- |
 //! | `scan` | walks every byte: is it an update that Yjs can read? |
+//! | `binary` | finds content that a space may not want: blobs |
 //! | `ledger` | judges it against what is there: does it build on what has come, does each item lie in one list, is it new? Keeps it |
 //! | `weave` | writes the whole, or what a peer lacks, as Yjs would store it |
 //! | `view` | asks yrs, behind a fence, what only a woven document tells |
@@ -29,6 +30,7 @@ use serde_json::Value;
 
 use crate::document::{Checked, Document, DocumentError, Edit, Wanted};
 
+mod binary;
 mod json;
 mod ledger;
 mod limits;
@@ -41,7 +43,8 @@ mod weave;
 
 use ledger::{Ledger, Rest};
 use limits::{
-    MAX_VIEW_BYTES, MAX_WAITING, MAX_WAITING_BYTES, MAX_WAITING_PARTS, MIN_COMPACTION_BYTES,
+    MAX_PATH_DOCUMENT_BYTES, MAX_VIEW_BYTES, MAX_WAITING, MAX_WAITING_BYTES, MAX_WAITING_PARTS,
+    MIN_COMPACTION_BYTES,
 };
 use ranges::Ranges;
 use scan::{Id, Reader, Section, kind, write_var};
@@ -127,6 +130,16 @@ impl YjsDocument {
 
     fn tree(&self) -> Result<Tree, DocumentError> {
         Tree::read(&self.encode()).map_err(malformed)
+    }
+
+    /// Where something stands once `payload` has been taken. Documents too large to be woven for that are
+    /// not asked.
+    fn path_with(&self, payload: &Bytes, id: Id) -> Option<String> {
+        let mut with = self.clone();
+        with.integrate_one(payload).ok()?;
+        let encoding = with.encode();
+        let small = encoding.len() <= MAX_PATH_DOCUMENT_BYTES;
+        small.then(|| Tree::read(&encoding).ok()?.path(id))?
     }
 
     fn integrate_one(&mut self, payload: &Bytes) -> Result<Checked, DocumentError> {
@@ -337,6 +350,17 @@ impl Document for YjsDocument {
         )
     }
 
+    fn binary(&self, payload: &Bytes) -> Option<String> {
+        let mut sections = Vec::new();
+        scan::check(payload, &mut sections).ok()?;
+        let found = binary::find(payload, &sections, |client| self.ledger.known(client))?;
+        let path = self.path_with(payload, found.id).unwrap_or(found.outside);
+        Some(match path.is_empty() {
+            true => format!("a part of an update of client {}", found.id.client),
+            false => path + &separated(&found.inside),
+        })
+    }
+
     fn version(&self) -> Bytes {
         let clients = self.ledger.clients.iter();
         let mut clients: Vec<(u64, u32)> =
@@ -446,6 +470,14 @@ fn is_new(
         };
     });
     new
+}
+
+/// A path within a value, as it follows one to the value.
+fn separated(inside: &str) -> String {
+    match inside.chars().next() {
+        None | Some('[') => inside.to_owned(),
+        Some(_) => format!(".{inside}"),
+    }
 }
 
 /// What an update is made of.

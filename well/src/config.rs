@@ -286,6 +286,7 @@ impl Space {
         pit.limits = SpaceLimits::PIT;
         pit.room = SpaceRule {
             max_document: Some(5_000_000),
+            denies_binary: true,
             lifetime: Lifetime::Persistent,
             idle: None,
             max_rooms: Some(100),
@@ -301,6 +302,7 @@ impl Space {
             limits: SpaceLimits::NONE,
             room: SpaceRule {
                 max_document: None,
+                denies_binary: false,
                 lifetime: Lifetime::Persistent,
                 idle: None,
                 max_rooms: None,
@@ -386,10 +388,19 @@ struct FileSpace {
     idle: Option<Duration>,
     max_rooms: Option<Limit<u32>>,
     max_total: Option<Limit<ByteSize>>,
+    binary: Option<FileBinary>,
     snapshot_records: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     snapshot_after: Option<Duration>,
     retention: Option<FileRetention>,
+}
+
+/// What becomes of binary content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FileBinary {
+    Allow,
+    Deny,
 }
 
 /// A limit, or `"off"`.
@@ -446,6 +457,7 @@ impl FileSpace {
         let bytes = |most: Option<usize>| most.map(|most| most as u64);
         let rule = SpaceRule {
             max_document: max_document.transpose()?.unwrap_or(known.max_document),
+            denies_binary: (self.binary).map_or(known.denies_binary, |it| it == FileBinary::Deny),
             lifetime: self.lifetime.map_or(known.lifetime, Into::into),
             idle: self.idle.or(known.idle),
             max_rooms: max_rooms.transpose()?.map_or(known.max_rooms, rooms),
@@ -710,8 +722,14 @@ fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<Str
         let limits = limits.with_context(|| format!("[spaces.{space}] in the configuration"))?;
         let room = settings.room(known.room);
         let room = room.with_context(|| format!("[spaces.{space}] in the configuration"))?;
+        let kind = settings.kind.map_or(known.kind, Into::into);
+        if settings.binary == Some(FileBinary::Deny) && kind == replay::Kind::Opaque {
+            bail!(
+                "[spaces.{space}] is opaque: what its payloads hold is not looked at, and binary is \"allow\""
+            );
+        }
         let read = Space {
-            kind: settings.kind.map_or(known.kind, Into::into),
+            kind,
             access: settings.access.unwrap_or(known.access),
             limits,
             room,
@@ -832,6 +850,14 @@ mod tests {
             Some(1 << 20)
         );
         assert_eq!(document("[spaces.pit]\nmax_document = 'off'"), None);
+        let denies = |file: &str, space: &str| {
+            resolve(args(), file).unwrap().spaces[space]
+                .room
+                .denies_binary
+        };
+        assert!(denies("", "pit") && !denies("", "doc"));
+        let other = "[spaces.pit]\nbinary = 'allow'\n[spaces.doc]\nbinary = 'deny'";
+        assert!(!denies(other, "pit") && denies(other, "doc"));
         let rest = SpaceLimits::PIT.joins_per_ip_per_minute;
         assert_eq!(read.joins_per_ip_per_minute, rest);
         assert_eq!(
@@ -849,6 +875,7 @@ mod tests {
             "max_update = 0",
             "max_document = 0",
             "max_document = '-1MB'",
+            "binary = 'no'",
             "max_rooms = 0",
             "max_total = 'all'",
             "lifetime = 'short'",

@@ -35,6 +35,7 @@ use crate::limits::{
 };
 use crate::room::inbox::Restore;
 use crate::room::measure::Measure;
+use crate::rules::SpaceRule;
 
 /// The session of what the server itself writes; a client's is never zero.
 const SERVER: SessionId = SessionId::new(0);
@@ -44,6 +45,7 @@ pub(crate) struct Core {
     room: RoomName,
     document_bytes: usize,
     measure: Measure,
+    denies_binary: bool,
     document: Box<dyn Document>,
     clients: Clients,
     sessions: HashMap<SessionId, Session>,
@@ -193,19 +195,20 @@ enum Proof<'a> {
 }
 
 impl Core {
-    /// A room as its log has it. Its document takes at most `document_bytes` of memory, and at most
-    /// `max_document` encoded.
+    /// A room as its log has it, under its space's rule. Its document takes at most `document_bytes` of
+    /// memory.
     pub(crate) fn new(
         room: RoomName,
         folded: Folded,
         document_bytes: usize,
-        max_document: Option<usize>,
+        rule: &SpaceRule,
         now: Instant,
     ) -> Self {
         Self {
             room,
             document_bytes,
-            measure: Measure::new(max_document),
+            measure: Measure::new(rule.max_document),
+            denies_binary: rule.denies_binary,
             document: folded.document,
             clients: folded.clients,
             sessions: HashMap::new(),
@@ -243,9 +246,10 @@ impl Core {
         self.document.memory_bytes()
     }
 
-    /// The most bytes of the document's encoding from here on.
-    pub(crate) const fn set_max_document(&mut self, bytes: Option<usize>) {
-        self.measure.set_limit(bytes);
+    /// What the space asks of the document from here on.
+    pub(crate) const fn set_rule(&mut self, rule: &SpaceRule) {
+        self.measure.set_limit(rule.max_document);
+        self.denies_binary = rule.denies_binary;
     }
 
     /// Whether checking what has arrived takes encoding the document.
@@ -471,6 +475,9 @@ impl Core {
                 return Err(format!(
                     "the document would take {bytes} bytes, and may take {limit}"
                 ));
+            }
+            if let Some(path) = self.binary(&payload) {
+                return Err(Refusal::Binary { path }.to_string());
             }
             match self
                 .document
@@ -731,6 +738,9 @@ impl Core {
                 limit,
             }));
         }
+        if let Some(path) = self.binary(payload) {
+            return Err(Some(Refusal::Binary { path }));
+        }
         match self.document.integrate(std::slice::from_ref(payload)).pop() {
             Some(Ok(checked)) => Ok(Some(checked)),
             Some(Err(error)) => Err(Some(refusal(error))),
@@ -749,6 +759,11 @@ impl Core {
             return Some((memory, self.document_bytes));
         }
         self.measure.excess(self.document.as_ref(), bytes)
+    }
+
+    /// Where an update has binary content that may not come in.
+    fn binary(&self, payload: &Bytes) -> Option<String> {
+        self.denies_binary.then(|| self.document.binary(payload))?
     }
 
     fn stage(&mut self, item: Unchecked, site: Option<Site>) {

@@ -127,7 +127,7 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
         room.name.clone(),
         folded,
         shared.limits.document_bytes,
-        space.max_document,
+        &space,
         now,
     );
     Ok(Task {
@@ -294,7 +294,7 @@ impl Task {
                 self.core.end(code, reason);
             }
             Input::Rule(rule) => {
-                self.core.set_max_document(rule.max_document);
+                self.core.set_rule(&rule);
                 let lifetime = self.rule.lifetime;
                 self.rule = SpaceRule { lifetime, ..rule };
             }

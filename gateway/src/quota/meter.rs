@@ -182,6 +182,7 @@ const fn limit_of(refusal: &Refusal) -> Option<Limit> {
         Refusal::TooLarge { .. } => Some(Limit::UpdateSize),
         Refusal::ReadOnly
         | Refusal::Malformed(_)
+        | Refusal::Binary { .. }
         | Refusal::OutOfOrder { .. }
         | Refusal::NotStored(_) => None,
     }

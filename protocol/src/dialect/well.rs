@@ -682,7 +682,7 @@ const fn retry_after(code: CloseCode) -> u32 {
 const fn reject_code(refusal: &Refusal) -> RejectCode {
     match refusal {
         Refusal::ReadOnly => RejectCode::ReadOnly,
-        Refusal::Malformed(_) => RejectCode::Malformed,
+        Refusal::Malformed(_) | Refusal::Binary { .. } => RejectCode::Malformed,
         Refusal::TooLarge { .. } => RejectCode::TooLarge,
         Refusal::TooFast { .. } => RejectCode::Rate,
         Refusal::OutOfOrder { .. } => RejectCode::OutOfOrder,

@@ -97,3 +97,108 @@ fn memory_is_bounded_by_what_is_counted() {
         document.memory_bytes()
     );
 }
+
+/// The roots of a document; they are not to be had while it is being changed.
+struct Roots {
+    list: yrs::ArrayRef,
+    map: yrs::MapRef,
+    text: yrs::TextRef,
+}
+
+/// Where binary content would stand that `change` puts into a document.
+fn binary(change: impl Fn(&Roots, &mut yrs::TransactionMut<'_>)) -> Option<String> {
+    use yrs::{Array, ReadTxn, Text, Transact};
+    let doc = yrs::Doc::with_client_id(7);
+    let roots = Roots {
+        list: doc.get_or_insert_array("list"),
+        map: doc.get_or_insert_map("map"),
+        text: doc.get_or_insert_text("text"),
+    };
+    let mut document = YjsDocument::new();
+    let mut take = |change: &dyn Fn(&mut yrs::TransactionMut<'_>)| {
+        let before = doc.transact().state_vector();
+        change(&mut doc.transact_mut());
+        let update = Bytes::from(doc.transact().encode_diff_v1(&before));
+        let found = document.binary(&update);
+        document.integrate(&[update]).remove(0).unwrap();
+        found
+    };
+    let there = take(&|txn| {
+        for nth in 0..5 {
+            roots.list.push_back(txn, nth);
+        }
+        roots.list.remove(txn, 1);
+        roots.text.push(txn, "data:image/png;base64,AAAA");
+    });
+    assert_eq!(there, None, "characters are no values");
+    take(&|txn| change(&roots, txn))
+}
+
+#[test]
+fn binary_content_is_found_and_its_place_named() {
+    use yrs::{Any, Array, ArrayPrelim, Map, MapPrelim, Text};
+    let blob = || Any::from(vec![1_u8, 2, 3]);
+    let image = || Any::from("data:image/png;base64,AAAA");
+    let object = |key: &str, value: Any| Any::from(HashMap::from([(key.to_owned(), value)]));
+    // (what is put in, where it stands)
+    let found = |path: &str, change: &dyn Fn(&Roots, &mut yrs::TransactionMut<'_>)| {
+        assert_eq!(binary(change).as_deref(), Some(path));
+    };
+    found("list[2]", &|roots, txn| {
+        roots.list.insert(txn, 2, blob());
+    });
+    found("list[4].a[1]", &|roots, txn| {
+        roots
+            .list
+            .push_back(txn, object("a", vec![Any::Null, image()].into()));
+    });
+    found("list[1][\"ä b\"]", &|roots, txn| {
+        roots
+            .list
+            .insert_range(txn, 0, [Any::Null, object("ä b", blob())]);
+    });
+    found("list[0][1].x", &|roots, txn| {
+        let inner = ArrayPrelim::from([Any::Null]);
+        let inner = roots.list.insert(txn, 0, inner);
+        inner.push_back(txn, MapPrelim::from([("x", image())]));
+    });
+    found("map.image", &|roots, txn| {
+        roots.map.insert(txn, "image", blob());
+    });
+    found("text[4]", &|roots, txn| {
+        roots.text.insert_embed(txn, 4, object("image", image()));
+    });
+    // What has none, or has had it.
+    let none = binary(|roots, txn| {
+        roots.map.insert(
+            txn,
+            "a",
+            object("b", vec![Any::from("text/plain"), 1.5.into()].into()),
+        );
+        roots.list.push_back(txn, "https://example.org/a.png");
+    });
+    assert_eq!(none, None);
+}
+
+#[test]
+fn binary_content_that_waits_or_is_behind_other_values_is_found_too() {
+    let mut document = YjsDocument::new();
+    // Two values and bytes after clock 4 of client 9, which has not come.
+    let waits = Bytes::from_static(&[
+        1, 1, 9, 5, 0x88, 9, 4, 3, 126, 118, 1, 1, b'a', 125, 1, 116, 1, 0, 0,
+    ]);
+    let found = document.binary(&waits).unwrap();
+    assert_eq!(found, "a part of an update of client 9");
+    // The same where its first clocks are known: the bytes are new all the same.
+    let begun = Bytes::from_static(&[1, 1, 9, 0, 8, 1, 1, b'l', 2, 126, 126, 0]);
+    document.integrate(&[begun]);
+    let more = Bytes::from_static(&[1, 1, 9, 0, 8, 1, 1, b'l', 3, 126, 126, 116, 1, 0, 0]);
+    assert_eq!(document.binary(&more).as_deref(), Some("l[2]"));
+    document.integrate(std::slice::from_ref(&more));
+    assert_eq!(document.binary(&more), None, "it is there");
+    assert_eq!(
+        document.binary(&Bytes::from_static(&[1, 2])),
+        None,
+        "no update"
+    );
+}

@@ -10,6 +10,7 @@
 //! | `json` | the document as JSON |
 //! | `text` | the document as text, and as XML |
 //! | `pair` | which items are shown at two moments |
+//! | `path` | where an item stands, in words |
 //! | `diff` | what changed between two moments |
 //! | `restore` | an edit that brings an earlier moment back |
 //!
@@ -35,6 +36,7 @@ mod diff;
 mod integrate;
 mod json;
 mod pair;
+mod path;
 mod read;
 mod restore;
 mod text;

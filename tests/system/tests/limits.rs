@@ -191,6 +191,53 @@ async fn bytes_and_large_updates_are_refused_in_both_dialects() {
     }
 }
 
+/// An update of one client that puts a map with `value`, as lib0 encodes it, into the list `strokes`.
+fn stroke(client: u8, value: &[u8]) -> Vec<u8> {
+    let list = [&[1, 1, client, 0, 8, 1, 7][..], b"strokes"].concat();
+    [&list[..], &[1, 118, 1, 5], b"image", value, &[0]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn binary_content_is_refused_by_its_path_in_both_dialects() {
+    let (server, _file) = server("binary = 'deny'");
+    let address = server.address();
+    let mut socket = pit(address, "a").await;
+    socket.sync().await.expect("it is in");
+    let text = stroke(1, &[119, 3, b'a', b'b', b'c']);
+    let allowed = wire::update_message(&text);
+    socket.send(&allowed).await.expect("it is sent");
+    socket.settle(1).await.expect("a string is none");
+    let bytes = stroke(2, &[116, 2, 0, 1]);
+    let denied = wire::update_message(&bytes);
+    socket.send(&denied).await.expect("it is sent");
+    let (code, reason, denied) = socket.closing().await;
+    assert_eq!(code, 4400, "{reason}");
+    assert!(denied[0].contains("strokes[1].image"), "{denied:?}");
+    // An update of a space that does not deny it.
+    let mut other = Socket::connect(address, "/yjs/doc/a").await.expect("in");
+    other.sync().await.expect("it is in");
+    let allowed = wire::update_message(&bytes);
+    other.send(&allowed).await.expect("it is sent");
+    other.settle(1).await.expect("bytes are allowed");
+
+    let client = Client::connect(Options::new(format!("ws://{address}/well")));
+    let mut room = client.join(Join::new("pit/a")).await.expect("a room");
+    let image = [&[119, 17][..], b"data:image/png,ab"].concat();
+    let update = Bytes::from(stroke(3, &image));
+    let _ticket = room.submit(update).await.expect("a ticket");
+    let why = within(PATIENCE, "a refusal", async {
+        loop {
+            match room.next().await {
+                Some(Event::Rejected { rejected, .. }) => return rejected.to_string(),
+                Some(_) => {}
+                None => return "the room has ended".to_owned(),
+            }
+        }
+    })
+    .await;
+    assert!(why.contains("strokes[1].image"), "{why}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_is_full_is_read_and_not_written_until_it_may_be_larger() {
     let (server, file) = server("max_document = '20KB'");

@@ -46,7 +46,7 @@ impl Bench {
             .unwrap();
         let now = Instant::now();
         Self {
-            core: Core::new(room.clone(), folded, 1 << 20, None, now),
+            core: Core::new(room.clone(), folded, 1 << 20, &SpaceRule::default(), now),
             log,
             room,
             now,
@@ -587,11 +587,72 @@ fn typed(doc: &yrs::Doc, length: usize) -> Bytes {
     doc.transact().encode_diff_v1(&before).into()
 }
 
+/// A rule that bounds the document.
+fn at_most(bytes: usize) -> SpaceRule {
+    SpaceRule {
+        max_document: Some(bytes),
+        ..SpaceRule::default()
+    }
+}
+
+#[test]
+fn binary_content_is_refused_where_a_space_denies_it() {
+    use yrs::{Any, Array, ArrayPrelim, Map, MapPrelim, ReadTxn, Transact};
+    let mut bench = Bench::new(DocumentKind::Yjs);
+    let deny = SpaceRule {
+        denies_binary: true,
+        ..SpaceRule::default()
+    };
+    bench.core.set_rule(&deny);
+    let doc = yrs::Doc::with_client_id(1);
+    let strokes = doc.get_or_insert_array("strokes");
+    let update = |change: &dyn Fn(&mut yrs::TransactionMut<'_>)| -> Bytes {
+        let before = doc.transact().state_vector();
+        change(&mut doc.transact_mut());
+        doc.transact().encode_diff_v1(&before).into()
+    };
+    let draws = update(&|txn| {
+        for _ in 0..4 {
+            strokes.push_back(txn, MapPrelim::from([("colour", "black")]));
+        }
+        strokes.push_back(txn, ArrayPrelim::from([1, 2]));
+    });
+    let puts = update(&|txn| {
+        let Some(yrs::Out::YMap(stroke)) = strokes.get(txn, 3) else {
+            panic!("a stroke");
+        };
+        stroke.insert(txn, "image", Any::from(vec![0_u8; 9]));
+    });
+    assert_eq!(outcome(&mut bench, A, draws), None);
+    assert_eq!(outcome(&mut bench, B, puts.clone()), None);
+    let refused = bench.mails_of(B).find_map(|event| match event {
+        Event::Refused { refusal, .. } => Some(refusal.clone()),
+        _ => None,
+    });
+    let path = "strokes[3].image".to_owned();
+    assert_eq!(refused, Some(Refusal::Binary { path }));
+    // The server's own hand is not another's.
+    bench.core.write(1, vec![(Kind::Update, puts.clone())]);
+    bench.collect();
+    let refused =
+        matches!(&bench.answers[..], [(1, Answer::Refused(why))] if why.contains("[3].image"));
+    assert!(refused, "{:?}", bench.answers);
+    // Where it is allowed it comes in, and what is there is not put in again.
+    bench.core.set_rule(&SpaceRule::default());
+    bench.core.write(2, vec![(Kind::Update, puts.clone())]);
+    bench.core.set_rule(&deny);
+    assert_eq!(bench.core.document.binary(&puts), None);
+    assert_eq!(
+        bench.core.document.binary(&bench.core.document.encode()),
+        None
+    );
+}
+
 #[test]
 fn an_encoding_is_filled_to_its_limit_and_not_past_it() {
     const LIMIT: usize = 20_000;
     let mut bench = Bench::new(DocumentKind::Yjs);
-    bench.core.set_max_document(Some(LIMIT));
+    bench.core.set_rule(&at_most(LIMIT));
     let doc = yrs::Doc::with_client_id(1);
     let mut refused = None;
     for nth in 0..1_000 {
@@ -610,7 +671,7 @@ fn an_encoding_is_filled_to_its_limit_and_not_past_it() {
     let known = bench.core.document.encode();
     assert_eq!(outcome(&mut bench, A, known.clone()), None);
     let other = SessionId::new(5_000);
-    bench.core.set_max_document(Some(LIMIT + 100_000));
+    bench.core.set_rule(&at_most(LIMIT + 100_000));
     let more = typed(&yrs::Doc::with_client_id(2), 500);
     assert_eq!(
         outcome(&mut bench, other, more),
@@ -624,7 +685,7 @@ fn an_encoding_is_filled_to_its_limit_and_not_past_it() {
 fn cutting_runs_to_pieces_does_not_slip_past_the_limit() {
     const LIMIT: usize = 20_000;
     let mut bench = Bench::new(DocumentKind::Yjs);
-    bench.core.set_max_document(Some(LIMIT));
+    bench.core.set_rule(&at_most(LIMIT));
     let all = typed(&yrs::Doc::with_client_id(1), 6_000);
     assert_eq!(outcome(&mut bench, A, all), None);
     let mut largest = 0;
