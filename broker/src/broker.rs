@@ -32,6 +32,7 @@ use crate::guest::{Guest, GuestInfo, Via};
 use crate::limits::Limits;
 use crate::lodging::Lodging;
 use crate::member::{Mailbox, Member};
+use crate::memory::{self, Memory};
 use crate::presence::Present;
 use crate::room::inbox::{Edited, Input, Restore, RoomError};
 use crate::room::{Activity, Room, RoomInfo, State, task};
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) ephemeral: Arc<Committer>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) rules: Rules,
     pub(crate) rooms: Directory,
     pub(crate) lodging: Lodging,
@@ -60,6 +62,12 @@ impl Shared {
     pub(crate) fn has_archive(&self) -> bool {
         let stores = self.history.stores();
         stores.awaits_archive || self.snapshots.archiver().is_some()
+    }
+
+    /// Whether the documents of loaded rooms take as much memory as they may, also once rooms that rest
+    /// have made way. For rooms' owners; the directory must not be held.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.memory.is_full() && !self.rooms.inner.lock().make_way_in(&self.memory)
     }
 }
 
@@ -105,6 +113,7 @@ impl Broker {
             committer,
             ephemeral,
             clock: Clock::start(),
+            memory: Memory::new(limits.memory),
             limits,
             rules: Rules::default(),
             rooms: Directory::default(),
@@ -141,6 +150,8 @@ impl Broker {
         user: Option<UserId>,
         via: Via,
     ) -> Result<Member, RoomError> {
+        let most = self.shared.rules.of(room).sessions_per_room;
+        let most = most.unwrap_or(self.shared.limits.sessions_per_room);
         let mailbox = Arc::new(Mailbox::default());
         let joining = Arc::clone(&mailbox);
         let guest = Guest::new(session, user.clone(), role, via, self.wall_time());
@@ -149,11 +160,10 @@ impl Broker {
             if room.is_loaded.load(Ordering::Relaxed) {
                 room_was = RoomWas::Warm;
             }
-            if room.sessions.load(Ordering::Relaxed) >= self.shared.limits.sessions_per_room {
+            if room.sessions.load(Ordering::Relaxed) >= most {
                 observatory::limit_hit(Limit::Sessions);
                 return Err(RoomError::Full(format!(
-                    "the room has {} sessions, as many as it may",
-                    self.shared.limits.sessions_per_room
+                    "the room has {most} sessions, as many as it may"
                 )));
             }
             // Counted here so that a crowd at the door cannot slip past the limit together; the
@@ -427,13 +437,16 @@ impl Broker {
             rooms.wake(name);
             return Ok(room);
         }
-        let room = Arc::new(Room::new(name.clone()));
+        let room = Arc::new(Room::new(name.clone(), self.shared.memory.share()));
         if rooms.len() >= self.shared.limits.rooms_loaded && !rooms.make_way() {
             observatory::limit_hit(Limit::Rooms);
             return Err(RoomError::Full(format!(
                 "{} rooms are loaded and in use, as many as there may be",
                 rooms.len()
             )));
+        }
+        if self.shared.memory.is_full() && !rooms.make_way_in(&self.shared.memory) {
+            return Err(memory::full());
         }
         give(&room)?;
         rooms.insert(Arc::clone(&room));
@@ -554,12 +567,24 @@ impl Rooms {
         }
     }
 
+    /// Lets go of rooms that rest until documents have memory again. Gives whether they have.
+    fn make_way_in(&mut self, memory: &Memory) -> bool {
+        while memory.is_full() {
+            if !self.make_way() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Lets go of the room that has rested longest. Gives whether there was one.
     fn make_way(&mut self) -> bool {
         let Some((_, room)) = self.resting.pop_first() else {
             return false;
         };
         self.map.remove(&room.name);
+        // What it took is as good as given back.
+        room.note_document(0);
         // Nobody hears of it: a room that rests has no members, and now no way leads to it.
         let reason = "the room makes way for another";
         room.inbox.push(Input::End(CloseCode::TryLater, reason));
@@ -622,6 +647,13 @@ mod tests {
         let limit = Duration::from_secs(20);
         let done = tokio::time::timeout(limit, future).await;
         done.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
+    }
+
+    /// An update of one client, whose only item is a text of so many bytes: 128 to 16,383.
+    fn text_of(client: u8, bytes: usize) -> Bytes {
+        let len = [0x80 | (bytes & 0x7f) as u8, (bytes >> 7) as u8];
+        let head = [&[1, 1, client, 0, 4, 1, 1, b't'], &len[..]].concat();
+        Bytes::from([head, vec![b'x'; bytes], vec![0]].concat())
     }
 
     fn created() -> Vec<(RecordKind, Bytes)> {
@@ -722,6 +754,81 @@ mod tests {
         assert!(broker.shared.rooms.get(&room(0)).is_some());
         assert!(broker.shared.rooms.get(&room(99)).is_some());
         assert!(broker.shared.rooms.get(&room(97)).is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn past_the_memory_idle_rooms_make_way_and_then_nothing_grows() {
+        let limits = Limits {
+            memory: 100_000,
+            ..Limits::default()
+        };
+        let broker = on(MemoryLog::new(), limits);
+        let write = |nth: usize, client: u8| {
+            let update = vec![(RecordKind::Update, text_of(client, 16_000))];
+            let broker = broker.clone();
+            async move { within("an answer", broker.write(&room(nth), update)).await }
+        };
+        for nth in 0..30 {
+            write(nth, 1).await.expect("an idle room makes way");
+            until("it rests", || {
+                let rooms = broker.shared.rooms.inner.lock();
+                (rooms.resting.len() == rooms.len()).then_some(())
+            })
+            .await;
+        }
+        let loaded = broker.rooms_loaded();
+        assert!(
+            (1..12).contains(&loaded),
+            "{loaded} rooms of 16 KB in 100 KB"
+        );
+        // With members in them they stay, and what would add to them is refused.
+        let _members: Vec<_> = (0..30).filter_map(|nth| join(&broker, nth).ok()).collect();
+        let mut refused = None;
+        for client in 2..30 {
+            refused = write(0, client).await.err();
+            if refused.is_some() {
+                break;
+            }
+        }
+        let refused = refused.expect("it is never full").to_string();
+        assert!(refused.contains(memory::FULL), "{refused}");
+        let refused = join(&broker, 99).err();
+        assert!(matches!(refused, Some(RoomError::Full(_))), "{refused:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn rooms_that_are_loaded_at_once_are_counted_before_anyone_is_in() {
+        let log = Arc::new(MemoryLog::new());
+        let with = |memory| {
+            let limits = Limits {
+                memory,
+                ..Limits::default()
+            };
+            let history = History::of_log(Arc::clone(&log) as Arc<dyn Log>, replay::Kind::Yjs);
+            Broker::new(history, Snapshots::none(), limits)
+        };
+        let before = with(usize::MAX);
+        for nth in 0..30 {
+            let update = vec![(RecordKind::Update, text_of(1, 16_000))];
+            let room = room(nth);
+            let written = before.write(&room, update);
+            within("it is written", written).await.expect("room for it");
+        }
+        let broker = with(100_000);
+        let mut members: Vec<_> = (0..30).filter_map(|nth| join(&broker, nth).ok()).collect();
+        let mut entered = 0;
+        for member in &mut members {
+            let answer = until("an answer", || match member.next_event()? {
+                Event::Joined { .. } => Some(Ok(())),
+                Event::Closed { code, .. } => Some(Err(code)),
+                _ => None,
+            });
+            match answer.await {
+                Ok(()) => entered += 1,
+                Err(code) => assert_eq!(code, CloseCode::TryLater),
+            }
+        }
+        assert!((1..8).contains(&entered), "{entered} of 16 KB in 100 KB");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@
 //! | [`followers`] | waking those who follow a log from outside |
 //! | [`lodging`] | room for another, and rooms whose time is over |
 //! | [`member`] | a session's side of its room |
+//! | [`memory`] | what the documents of loaded rooms take together |
 //! | [`presence`] | who is here: a conflating map of latest values |
 //! | [`room`] | a room's core, inbox and task |
 //! | [`rules`] | what a space asks of its rooms |
@@ -29,6 +30,7 @@ pub mod guest;
 pub mod limits;
 mod lodging;
 pub mod member;
+mod memory;
 pub mod presence;
 pub mod room;
 pub mod rules;

@@ -14,6 +14,9 @@ pub struct Limits {
     pub idle_unload: Duration,
     /// The largest document in memory; past it writes are refused and reads go on.
     pub document_bytes: usize,
+    /// What the documents of all loaded rooms take in memory together, about: past it rooms without
+    /// members make way; then no more are loaded, and writes are refused with 1013.
+    pub memory: usize,
 }
 
 impl Default for Limits {
@@ -23,6 +26,7 @@ impl Default for Limits {
             sessions_per_room: 5_000,
             idle_unload: Duration::from_secs(30),
             document_bytes: 256 << 20,
+            memory: 2 << 30,
         }
     }
 }

@@ -15,6 +15,12 @@ pub struct SpaceRule {
     /// The most bytes of a document's encoding with the next update; past it writes are refused and
     /// reads go on.
     pub max_document: Option<usize>,
+    /// The most memory of a document; [`Limits::document_bytes`](crate::Limits::document_bytes) unless it
+    /// is said.
+    pub room_memory: Option<usize>,
+    /// The most sessions in a room; [`Limits::sessions_per_room`](crate::Limits::sessions_per_room)
+    /// unless it is said.
+    pub sessions_per_room: Option<usize>,
     /// Whether binary content is refused.
     pub denies_binary: bool,
     /// What becomes of it once nobody has been in it for a while.

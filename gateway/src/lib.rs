@@ -56,7 +56,7 @@ use audit::Audit;
 use budget::Budget;
 use http::problem::Problem;
 use ipnet::IpNet;
-use limits::PAST_BYTES;
+use limits::{ConnectionLimits, PAST_BYTES};
 use observation::Observation;
 pub use observation::observe;
 use parking_lot::RwLock;
@@ -82,6 +82,7 @@ struct Inner {
     visitors: Arc<Visitors>,
     audit: OnceLock<Audit>,
     proxies: RwLock<Arc<[IpNet]>>,
+    per_connection: RwLock<ConnectionLimits>,
     local: AtomicBool,
     has_archive: bool,
     webtransport: Door,
@@ -173,6 +174,7 @@ impl Gateway {
             visitors: Arc::default(),
             audit: OnceLock::new(),
             proxies: RwLock::new([].into()),
+            per_connection: RwLock::default(),
             local: AtomicBool::new(false),
             has_archive,
             webtransport,
@@ -258,6 +260,15 @@ impl Gateway {
     /// Goes on with other proxies that are trusted to say for whom they ask.
     pub fn set_trusted_proxies(&self, proxies: Vec<IpNet>) {
         *self.inner.proxies.write() = proxies.into();
+    }
+
+    /// Bounds connections that begin from here on so.
+    pub fn set_connection_limits(&self, limits: ConnectionLimits) {
+        *self.inner.per_connection.write() = limits;
+    }
+
+    pub(crate) fn connection_limits(&self) -> ConnectionLimits {
+        *self.inner.per_connection.read()
     }
 
     /// Says that only this machine reaches the server: pages of this machine may then speak to it.

@@ -115,3 +115,21 @@ pub const AUDIT_LINES: usize = 8192;
 pub const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// How many times as long as looking took the pause after it is at least.
 pub const TIDY_PAUSE: u32 = 20;
+
+/// What an operator may bound of every connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// How long a client may take to say who it is, in dialects that say so in a message.
+    pub handshake: Duration,
+    /// How many rooms a connection may be in, in dialects that carry several.
+    pub rooms: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            handshake: protocol::dialect::well::HELLO_TIME,
+            rooms: protocol::limits::MAX_ROOMS_PER_CONNECTION,
+        }
+    }
+}

@@ -70,7 +70,7 @@ labels! {
         Handshake = "handshake",
         /// Sessions of a room.
         Sessions = "sessions",
-        /// Memory for reading the past.
+        /// Memory, for documents or for reading the past.
         Memory = "memory",
     }
 

@@ -28,7 +28,8 @@ pub const MAX_PRESENCE_CLOCK: u64 = 1 << 52;
 pub const MAX_PRESENCE_DEPTH: usize = 64;
 /// The most acks a session may wait for; beyond it, its transport stops reading.
 pub const MAX_PENDING_ACKS: usize = 4096;
-/// How many rooms one connection may carry, in dialects that carry several.
+/// How many rooms one connection may carry, in dialects that carry several, unless its server says
+/// otherwise.
 pub const MAX_ROOMS_PER_CONNECTION: usize = 100;
 /// How many operations without an ack a client may have in one room, in dialects that number them.
 pub const WINDOW_OPERATIONS: usize = 512;

@@ -12,7 +12,7 @@ use protocol::close::MAX_CLOSE_REASON_BYTES;
 use protocol::dialect::well::wire::{
     self, ClientMessage, ServerMessage, client_message::Message as Client,
 };
-use protocol::dialect::well::{Action, Output, Session, Terms};
+use protocol::dialect::well::{Action, HELLO_TIME, Output, Session, Terms};
 use protocol::dialect::{Command, Content, Event};
 use protocol::limits::{
     MAX_PAYLOAD_BYTES, MAX_PRESENCE_ENTRIES, MAX_ROOMS_PER_CONNECTION, WINDOW_OPERATIONS,
@@ -74,6 +74,8 @@ fn attack(random: &mut StdRng, counts: &mut Counts) {
     let terms = Terms {
         session: 1,
         durability: "none",
+        hello_time: HELLO_TIME,
+        rooms: MAX_ROOMS_PER_CONNECTION,
     };
     let mut session = Session::new(terms, now);
     let mut rooms = Rooms::default();

@@ -132,14 +132,15 @@ impl YjsDocument {
         Tree::read(&self.encode()).map_err(malformed)
     }
 
-    /// Where something stands once `payload` has been taken. Documents too large to be woven for that are
-    /// not asked.
+    /// Where something stands once `payload` has been taken. A copy takes it and is woven, so documents too
+    /// large for that are not asked.
     fn path_with(&self, payload: &Bytes, id: Id) -> Option<String> {
+        if self.memory_bytes() + payload.len() > MAX_PATH_DOCUMENT_BYTES {
+            return None;
+        }
         let mut with = self.clone();
         with.integrate_one(payload).ok()?;
-        let encoding = with.encode();
-        let small = encoding.len() <= MAX_PATH_DOCUMENT_BYTES;
-        small.then(|| Tree::read(&encoding).ok()?.path(id))?
+        with.tree().ok()?.path(id)
     }
 
     fn integrate_one(&mut self, payload: &Bytes) -> Result<Checked, DocumentError> {
@@ -355,9 +356,10 @@ impl Document for YjsDocument {
         scan::check(payload, &mut sections).ok()?;
         let found = binary::find(payload, &sections, |client| self.ledger.known(client))?;
         let path = self.path_with(payload, found.id).unwrap_or(found.outside);
-        Some(match path.is_empty() {
-            true => format!("a part of an update of client {}", found.id.client),
-            false => path + &separated(&found.inside),
+        Some(if path.is_empty() {
+            format!("a part of an update of client {}", found.id.client)
+        } else {
+            path + &separated(&found.inside)
         })
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use gateway::access::origin::Origins;
 use gateway::access::rule::Access;
+use gateway::limits::ConnectionLimits;
 use gateway::quota::SpaceLimits;
 use ipnet::IpNet;
-use protocol::limits::MAX_PAYLOAD_BYTES;
+use protocol::limits::{MAX_PAYLOAD_BYTES, MAX_ROOMS_PER_CONNECTION};
 use serde::Deserialize;
 use storage::archive::Retention;
 
@@ -172,6 +173,7 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) limits: Limits,
+    pub(crate) per_connection: ConnectionLimits,
     /// The most bytes of records of ephemeral rooms, in memory.
     pub(crate) ephemeral_bytes: u64,
     pub(crate) snapshots: bool,
@@ -286,6 +288,8 @@ impl Space {
         pit.limits = SpaceLimits::PIT;
         pit.room = SpaceRule {
             max_document: Some(5_000_000),
+            room_memory: None,
+            sessions_per_room: None,
             denies_binary: true,
             lifetime: Lifetime::Persistent,
             idle: None,
@@ -302,6 +306,8 @@ impl Space {
             limits: SpaceLimits::NONE,
             room: SpaceRule {
                 max_document: None,
+                room_memory: None,
+                sessions_per_room: None,
                 denies_binary: false,
                 lifetime: Lifetime::Persistent,
                 idle: None,
@@ -352,6 +358,10 @@ struct FileLimits {
     sessions_per_room: Option<usize>,
     idle_unload_seconds: Option<u64>,
     document_bytes: Option<usize>,
+    memory: Option<ByteSize>,
+    #[serde(default, with = "humantime_serde")]
+    handshake: Option<Duration>,
+    rooms_per_connection: Option<usize>,
     ephemeral_bytes: Option<u64>,
 }
 
@@ -389,6 +399,8 @@ struct FileSpace {
     max_rooms: Option<Limit<u32>>,
     max_total: Option<Limit<ByteSize>>,
     binary: Option<FileBinary>,
+    sessions_per_room: Option<NonZeroUsize>,
+    room_memory: Option<ByteSize>,
     snapshot_records: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     snapshot_after: Option<Duration>,
@@ -429,6 +441,24 @@ impl Limit<u32> {
     }
 }
 
+impl FileLimits {
+    /// What is said of every connection over the defaults.
+    fn per_connection(&self) -> anyhow::Result<ConnectionLimits> {
+        let defaults = ConnectionLimits::default();
+        let limits = ConnectionLimits {
+            handshake: self.handshake.unwrap_or(defaults.handshake),
+            rooms: self.rooms_per_connection.unwrap_or(defaults.rooms),
+        };
+        if limits.handshake.is_zero() || limits.handshake > MAX_HANDSHAKE {
+            bail!("[limits] handshake is at most a minute, and more than nothing");
+        }
+        if !(1..=MAX_ROOMS_PER_CONNECTION).contains(&limits.rooms) {
+            bail!("[limits] rooms_per_connection is 1 to {MAX_ROOMS_PER_CONNECTION}");
+        }
+        Ok(limits)
+    }
+}
+
 /// Whether limits agree with each other, and with what a record can hold.
 fn check_limits(limits: &SpaceLimits) -> anyhow::Result<()> {
     let largest = MAX_PAYLOAD_BYTES;
@@ -455,8 +485,13 @@ impl FileSpace {
         let max_total = self.max_total.map(|said| said.read("max_total"));
         let rooms = |most: Option<NonZeroU32>| most.map(|most| most.get() as usize);
         let bytes = |most: Option<usize>| most.map(|most| most as u64);
+        let room_memory = self.room_memory.map(|said| usize::try_from(said.as_u64()));
+        let room_memory = room_memory.transpose().context("room_memory")?;
         let rule = SpaceRule {
             max_document: max_document.transpose()?.unwrap_or(known.max_document),
+            sessions_per_room: (self.sessions_per_room.map(NonZeroUsize::get))
+                .or(known.sessions_per_room),
+            room_memory: room_memory.or(known.room_memory),
             denies_binary: (self.binary).map_or(known.denies_binary, |it| it == FileBinary::Deny),
             lifetime: self.lifetime.map_or(known.lifetime, Into::into),
             idle: self.idle.or(known.idle),
@@ -593,6 +628,8 @@ impl From<FileKind> for replay::Kind {
 /// The longest that a room may stay loaded without members.
 const MAX_IDLE_UNLOAD: Duration = Duration::from_secs(365 * 86_400);
 
+/// The longest that a client may take to say who it is.
+const MAX_HANDSHAKE: Duration = Duration::from_secs(60);
 /// How long a pit stays loaded without members, unless `[limits] idle_unload_seconds` is said.
 const PIT_IDLE: Duration = Duration::from_secs(30 * 60);
 /// The most bytes of records of ephemeral rooms, in memory.
@@ -645,7 +682,12 @@ impl ServeArgs {
                 .limits
                 .document_bytes
                 .unwrap_or(defaults.document_bytes),
+            memory: match file.limits.memory {
+                Some(memory) => usize::try_from(memory.as_u64()).context("[limits] memory")?,
+                None => defaults.memory,
+            },
         };
+        let per_connection = file.limits.per_connection()?;
         if limits.idle_unload > MAX_IDLE_UNLOAD {
             bail!(
                 "idle_unload_seconds is at most {}, a year",
@@ -667,6 +709,7 @@ impl ServeArgs {
                 .or(file.log_format)
                 .unwrap_or(LogFormat::Text),
             limits,
+            per_connection,
             ephemeral_bytes: file.limits.ephemeral_bytes.unwrap_or(EPHEMERAL_BYTES),
             snapshots: self.snapshots.or(file.snapshots).unwrap_or(true),
             webtransport: self.webtransport.or(file.webtransport).unwrap_or(true),
@@ -876,6 +919,8 @@ mod tests {
             "max_document = 0",
             "max_document = '-1MB'",
             "binary = 'no'",
+            "sessions_per_room = 0",
+            "room_memory = 'some'",
             "max_rooms = 0",
             "max_total = 'all'",
             "lifetime = 'short'",
@@ -929,6 +974,31 @@ mod tests {
         assert_eq!((read.max_rooms, read.max_total), (Some(7), None));
         let ephemeral = resolve(args(), file).unwrap().ephemeral_spaces();
         assert_eq!(ephemeral, BTreeSet::from(["pit".to_owned()]));
+    }
+
+    #[test]
+    fn what_a_server_takes_is_bounded_as_its_file_says() {
+        let file = "[limits]\nmemory = '1GiB'\nhandshake = '3s'\nrooms_per_connection = 7\n\
+                    [spaces.pit]\nsessions_per_room = 9\nroom_memory = '1MB'";
+        let config = resolve(args(), file).unwrap();
+        assert_eq!(config.limits.memory, 1 << 30);
+        let (handshake, rooms) = (Duration::from_secs(3), 7);
+        assert_eq!(config.per_connection, ConnectionLimits { handshake, rooms });
+        let pit = config.spaces["pit"].room;
+        assert_eq!(pit.sessions_per_room, Some(9));
+        assert_eq!(pit.room_memory, Some(1_000_000));
+        for wrong in [
+            "handshake = '0s'",
+            "handshake = '2m'",
+            "rooms_per_connection = 0",
+            "rooms_per_connection = 101",
+            "memory = 'all'",
+        ] {
+            assert!(
+                resolve(args(), &format!("[limits]\n{wrong}")).is_err(),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::feed::Update;
 use crate::limits::{
     CACHED_STATE_TAIL_BYTES, CACHED_STATE_TAIL_RUNS, ROOM_COMMITS_IN_FLIGHT, STATE_CACHE_TIME,
 };
+use crate::memory::FULL;
 use crate::room::inbox::Restore;
 use crate::room::measure::Measure;
 use crate::rules::SpaceRule;
@@ -43,7 +44,11 @@ const SERVER: SessionId = SessionId::new(0);
 /// A room's state and rules.
 pub(crate) struct Core {
     room: RoomName,
-    document_bytes: usize,
+    /// The most memory of the document, unless its space says otherwise.
+    usual_memory: usize,
+    memory: usize,
+    /// Whether all documents together take as much memory as they may.
+    crowded: bool,
     measure: Measure,
     denies_binary: bool,
     document: Box<dyn Document>,
@@ -196,7 +201,7 @@ enum Proof<'a> {
 
 impl Core {
     /// A room as its log has it, under its space's rule. Its document takes at most `document_bytes` of
-    /// memory.
+    /// memory, unless that says otherwise.
     pub(crate) fn new(
         room: RoomName,
         folded: Folded,
@@ -206,7 +211,9 @@ impl Core {
     ) -> Self {
         Self {
             room,
-            document_bytes,
+            usual_memory: document_bytes,
+            memory: rule.room_memory.unwrap_or(document_bytes),
+            crowded: false,
             measure: Measure::new(rule.max_document),
             denies_binary: rule.denies_binary,
             document: folded.document,
@@ -247,9 +254,15 @@ impl Core {
     }
 
     /// What the space asks of the document from here on.
-    pub(crate) const fn set_rule(&mut self, rule: &SpaceRule) {
+    pub(crate) fn set_rule(&mut self, rule: &SpaceRule) {
         self.measure.set_limit(rule.max_document);
         self.denies_binary = rule.denies_binary;
+        self.memory = rule.room_memory.unwrap_or(self.usual_memory);
+    }
+
+    /// Whether there is memory for no document to grow from here on.
+    pub(crate) const fn set_crowded(&mut self, crowded: bool) {
+        self.crowded = crowded;
     }
 
     /// Whether checking what has arrived takes encoding the document.
@@ -471,6 +484,9 @@ impl Core {
             ));
         }
         if kind == Kind::Update {
+            if self.crowded {
+                return Err(FULL.to_owned());
+            }
             if let Some((bytes, limit)) = self.excess(payload.len()) {
                 return Err(format!(
                     "the document would take {bytes} bytes, and may take {limit}"
@@ -727,6 +743,12 @@ impl Core {
                 }
             }
         }
+        if self.crowded {
+            if self.document.adds_nothing(payload) == Ok(true) {
+                return Ok(None);
+            }
+            return Err(Some(Refusal::NotStored(FULL.to_owned())));
+        }
         if let Some((bytes, limit)) = self.excess(payload.len()) {
             // Whoever comes back says what it has, and is to read on.
             if self.document.adds_nothing(payload) == Ok(true) {
@@ -755,8 +777,8 @@ impl Core {
     /// memory, and encoded.
     fn excess(&mut self, bytes: usize) -> Option<(usize, usize)> {
         let memory = self.document.memory_bytes() + bytes;
-        if memory > self.document_bytes {
-            return Some((memory, self.document_bytes));
+        if memory > self.memory {
+            return Some((memory, self.memory));
         }
         self.measure.excess(self.document.as_ref(), bytes)
     }

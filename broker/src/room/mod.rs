@@ -18,6 +18,7 @@ use protocol::{Head, RoomName, Seq};
 
 use crate::feed::Feed;
 use crate::guest::{Guests, Tally};
+use crate::memory::Share;
 use crate::presence::Presence;
 use inbox::Inbox;
 
@@ -34,7 +35,7 @@ pub(crate) struct Room {
     /// Runs that the committer has and has not answered.
     pub(crate) appending: AtomicUsize,
     /// Counted by its owner: what the document takes.
-    pub(crate) document_bytes: AtomicUsize,
+    pub(crate) document: Share,
     /// Counted by its owner: records that no snapshot holds.
     pub(crate) unsaved_records: AtomicU64,
     pub(crate) guests: Guests,
@@ -42,7 +43,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(name: RoomName) -> Self {
+    pub(crate) fn new(name: RoomName, document: Share) -> Self {
         Self {
             name,
             inbox: Inbox::default(),
@@ -51,7 +52,7 @@ impl Room {
             sessions: AtomicUsize::new(0),
             is_loaded: AtomicBool::new(false),
             appending: AtomicUsize::new(0),
-            document_bytes: AtomicUsize::new(0),
+            document,
             unsaved_records: AtomicU64::new(0),
             guests: Guests::default(),
             tally: Tally::new(Instant::now()),
@@ -60,7 +61,7 @@ impl Room {
 
     /// The document takes so many bytes now.
     pub(crate) fn note_document(&self, bytes: usize) {
-        let before = self.document_bytes.swap(bytes, Ordering::Relaxed);
+        let before = self.document.set(bytes);
         if before != bytes {
             observatory::memory_changed(Owner::Documents, bytes as f64 - before as f64);
         }
@@ -84,7 +85,7 @@ impl Room {
             sessions: self.sessions.load(Ordering::Relaxed),
             lag_records: self.guests.slowest(head),
             head,
-            document_bytes: self.document_bytes.load(Ordering::Relaxed),
+            document_bytes: self.document.bytes(),
         }
     }
 
@@ -92,7 +93,7 @@ impl Room {
         RoomInfo {
             sessions: self.sessions.load(Ordering::Relaxed),
             present: self.presence.len(),
-            document_bytes: self.document_bytes.load(Ordering::Relaxed),
+            document_bytes: self.document.bytes(),
         }
     }
 }

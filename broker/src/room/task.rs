@@ -31,6 +31,7 @@ use crate::feed::Update;
 use crate::limits::{
     CATCH_UP_BYTES, HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX,
 };
+use crate::memory;
 use crate::rules::{Lifetime, SpaceRule};
 use crate::snapshotter::Unsaved;
 
@@ -103,6 +104,11 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
     })?;
     if span.deleted {
         return Err((CloseCode::NoRoom, RoomError::NoRoom));
+    }
+    // Others may have been loaded meanwhile, and none counted before it was there.
+    room.note_document(folded.document.memory_bytes());
+    if shared.is_crowded() {
+        return Err((CloseCode::TryLater, memory::full()));
     }
     observatory::room_loaded(started.elapsed());
     tracing::debug!(room = %room.name, seq = %folded.head.seq, records = folded.records,
@@ -200,6 +206,8 @@ impl Task {
             self.core.tick(now, self.shared.clock.now());
             self.inputs.extend(self.room.inbox.take());
             let none = self.inputs.is_empty();
+            // Before anything is checked.
+            self.core.set_crowded(self.shared.is_crowded());
             while let Some(input) = self.inputs.pop_front() {
                 self.handle(input).await;
             }
@@ -452,8 +460,12 @@ impl Task {
                 Output::Checked(new) => observatory::checked(new, now.elapsed()),
                 Output::Refused(session, refusal) => {
                     observatory::refused(refusal.name());
-                    if matches!(refusal, Refusal::TooLarge { .. }) {
-                        observatory::limit_hit(Limit::DocumentSize);
+                    match &refusal {
+                        Refusal::TooLarge { .. } => observatory::limit_hit(Limit::DocumentSize),
+                        Refusal::NotStored(why) if why == memory::FULL => {
+                            observatory::limit_hit(Limit::Memory);
+                        }
+                        _ => {}
                     }
                     tracing::info!(room = %self.room.name, %session, %refusal, "a submission was refused");
                 }

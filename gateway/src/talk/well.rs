@@ -110,9 +110,12 @@ impl Well {
         connection: u64,
         now: Instant,
     ) -> Self {
+        let limits = gateway.connection_limits();
         let terms = Terms {
             session: connection,
             durability: gateway.broker().log().durability(),
+            hello_time: limits.handshake,
+            rooms: limits.rooms,
         };
         let draining = Box::pin(gateway.draining().clone().cancelled_owned());
         let mut well = Self {

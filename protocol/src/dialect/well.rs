@@ -38,15 +38,15 @@ use crate::close::{self, CloseCode};
 use crate::ids::{ClientId, OpId, RoomName, Seq, Site, Timestamp};
 use crate::limits::{
     MAX_CLIENT_NAME_BYTES, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_PRESENCE_CLOCK,
-    MAX_PRESENCE_ENTRIES, MAX_PRESENCE_STATE_BYTES, MAX_REASON_BYTES, MAX_ROOMS_PER_CONNECTION,
-    MAX_VERSION_BYTES, WINDOW_BYTES, WINDOW_OPERATIONS,
+    MAX_PRESENCE_ENTRIES, MAX_PRESENCE_STATE_BYTES, MAX_REASON_BYTES, MAX_VERSION_BYTES,
+    WINDOW_BYTES, WINDOW_OPERATIONS,
 };
 use crate::role::Role;
 
 /// The version that is spoken.
 pub const VERSION: u32 = 1;
 
-/// A client that has not said Hello by then is closed with 4408.
+/// How long a client may take to say Hello, unless its server says otherwise.
 pub const HELLO_TIME: Duration = Duration::from_secs(5);
 
 /// After so long without a message either side sends a Ping.
@@ -59,6 +59,10 @@ pub struct Terms {
     pub session: u64,
     /// What an acked update survives.
     pub durability: &'static str,
+    /// How long the client may take to say Hello; then it is closed with 4408.
+    pub hello_time: Duration,
+    /// The most rooms that it may be in.
+    pub rooms: usize,
 }
 
 /// What is to be done beside sending messages.
@@ -277,7 +281,7 @@ impl Session {
             limits: Some(wire::Limits {
                 message_bytes: MAX_MESSAGE_BYTES as u32,
                 payload_bytes: MAX_PAYLOAD_BYTES as u32,
-                rooms: MAX_ROOMS_PER_CONNECTION as u32,
+                rooms: u32::try_from(self.terms.rooms).unwrap_or(u32::MAX),
                 window_operations: WINDOW_OPERATIONS as u32,
                 window_bytes: WINDOW_BYTES as u32,
                 presence_bytes: MAX_PRESENCE_STATE_BYTES as u32,
@@ -300,8 +304,8 @@ impl Session {
             let reason = format!("a client is a number from 1 to {}", ClientId::MAX);
             return refuse(CloseCode::BadMessage, reason, out);
         };
-        if self.rooms.len() >= MAX_ROOMS_PER_CONNECTION {
-            let reason = format!("a connection carries {MAX_ROOMS_PER_CONNECTION} rooms at most");
+        if self.rooms.len() >= self.terms.rooms {
+            let reason = format!("a connection carries {} rooms at most", self.terms.rooms);
             return refuse(CloseCode::OverQuota, reason, out);
         }
         let version = join.version.filter(|version| !version.is_empty());
@@ -544,7 +548,7 @@ impl Session {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Greeting => Some(self.began + HELLO_TIME),
+            Phase::Greeting => Some(self.began + self.terms.hello_time),
             Phase::Open => {
                 let since = self.pinged.map_or(self.heard, |at| at.max(self.heard));
                 Some(since + HEARTBEAT)

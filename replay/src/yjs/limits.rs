@@ -19,8 +19,8 @@ pub(super) const MAX_WAITING_PARTS: usize = 1 << 18;
 pub(super) const MIN_COMPACTION_BYTES: usize = 64 << 10;
 /// The largest document that yrs is asked about, to tell an implicit deletion from a new one.
 pub(super) const MAX_VIEW_BYTES: usize = 4 << 20;
-/// The largest document that is woven to say where in it something would stand.
-pub(super) const MAX_PATH_DOCUMENT_BYTES: usize = 8 << 20;
+/// The largest document, in memory and with what comes, that is woven to say where something would stand.
+pub(super) const MAX_PATH_DOCUMENT_BYTES: usize = 4 << 20;
 
 const _: () = assert!(MAX_NESTING < 128, "yrs reads JSON no deeper");
 const _: () = assert!(MAX_WAITING_BYTES <= protocol::limits::MAX_PAYLOAD_BYTES);

@@ -109,27 +109,32 @@ impl Socket {
     /// When the connection breaks.
     pub async fn hear(&mut self) -> io::Result<Heard> {
         loop {
-            let Some((opcode, payload)) = self.take_frame()? else {
-                if self.fill().await? {
-                    continue;
-                }
+            let Some((opcode, payload)) = self.next_frame().await? else {
                 return Ok(Heard::End);
             };
             match opcode {
                 BINARY => return Ok(Heard::Message(wire::parse(&payload))),
                 CLOSE => {
-                    let code = payload
-                        .first_chunk()
-                        .map_or(1005, |two| u16::from_be_bytes(*two));
-                    let reason = payload.get(2..).unwrap_or_default();
-                    return Ok(Heard::Close(
-                        code,
-                        String::from_utf8_lossy(reason).into_owned(),
-                    ));
+                    let (code, reason) = read_close(&payload);
+                    return Ok(Heard::Close(code, reason));
                 }
                 PING => self.send_raw(&frame(true, PONG, &payload)).await?,
                 PONG => {}
                 _ => return Err(io::Error::other(format!("a frame with opcode {opcode}"))),
+            }
+        }
+    }
+
+    /// Reads past messages of any dialect to the server's close. Gives the code and the reason.
+    ///
+    /// # Errors
+    /// When the connection breaks, or ends without one.
+    pub async fn close_of_any_dialect(&mut self) -> io::Result<(u16, String)> {
+        loop {
+            match self.next_frame().await? {
+                Some((CLOSE, payload)) => return Ok(read_close(&payload)),
+                Some(_) => {}
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
     }
@@ -188,6 +193,18 @@ impl Socket {
         }
     }
 
+    /// The next frame; `None` at the end of the connection.
+    async fn next_frame(&mut self) -> io::Result<Option<(u8, Vec<u8>)>> {
+        loop {
+            if let Some(frame) = self.take_frame()? {
+                return Ok(Some(frame));
+            }
+            if !self.fill().await? {
+                return Ok(None);
+            }
+        }
+    }
+
     /// A whole frame from the buffer.
     fn take_frame(&mut self) -> io::Result<Option<(u8, Vec<u8>)>> {
         let unread = &self.buffer[self.at..];
@@ -233,6 +250,14 @@ impl Socket {
         }
         Ok(read > 0)
     }
+}
+
+/// The code and the reason in a close frame.
+fn read_close(payload: &[u8]) -> (u16, String) {
+    let code = payload.first_chunk();
+    let code = code.map_or(1005, |two| u16::from_be_bytes(*two));
+    let reason = payload.get(2..).unwrap_or_default();
+    (code, String::from_utf8_lossy(reason).into_owned())
 }
 
 /// A client's request to speak WebSocket.

@@ -239,6 +239,60 @@ async fn binary_content_is_refused_by_its_path_in_both_dialects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_room_has_so_many_sessions_and_so_much_memory() {
+    let (server, _file) = server("sessions_per_room = 2\nroom_memory = '100KB'");
+    let address = server.address();
+    let mut first = pit(address, "a").await;
+    let mut second = pit(address, "a").await;
+    first.sync().await.expect("it is in");
+    second.sync().await.expect("it is in");
+    let mut third = pit(address, "a").await;
+    let (code, reason) = comes_in(&mut third).await.expect_err("two are in");
+    assert_eq!(code, 1013, "{reason}");
+    let mut elsewhere = pit(address, "b").await;
+    elsewhere.sync().await.expect("another room has none");
+    for clock in 0..20 {
+        send(&mut first, 1, clock, 10_000).await;
+    }
+    let (code, reason, denied) = first.closing().await;
+    assert_eq!(code, 4413, "{reason}");
+    assert!(denied[0].contains("limit of 100000"), "{denied:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_in_so_many_rooms_and_says_hello_in_time() {
+    let limits = "[limits]\nrooms_per_connection = 2\nhandshake = '200ms'";
+    let (server, _file) = server(limits);
+    let address = server.address();
+    let client = Client::connect(Options::new(format!("ws://{address}/well")));
+    let mut rooms = Vec::new();
+    for name in ["pit/a", "pit/b"] {
+        let room = client.join(Join::new(name)).await.expect("a room");
+        let update = Bytes::from(wire::update(rand::random::<u32>().into(), 0, 10));
+        let ticket = room.submit(update).await.expect("a ticket");
+        ticket.acked().await.expect("it is in");
+        rooms.push(room);
+    }
+    let mut third = client.join(Join::new("pit/c")).await.expect("a room");
+    let why = within(PATIENCE, "a refusal", async {
+        loop {
+            match third.next().await {
+                // It comes back, in case another room has been left by then.
+                Some(Event::Disconnected { reason }) => return reason,
+                Some(_) => {}
+                None => return "it has ended".to_owned(),
+            }
+        }
+    })
+    .await;
+    assert!(why.contains("2 rooms at most"), "{why}");
+    let mut silent = Socket::connect(address, "/well").await.expect("in");
+    let end = within(PATIENCE, "its end", silent.close_of_any_dialect()).await;
+    let (code, reason) = end.expect("a close");
+    assert_eq!(code, 4408, "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_is_full_is_read_and_not_written_until_it_may_be_larger() {
     let (server, file) = server("max_document = '20KB'");
     let address = server.address();

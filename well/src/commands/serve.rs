@@ -82,6 +82,7 @@ async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::
         door,
     );
     gateway.set_trusted_proxies(config.trusted_proxies.clone());
+    gateway.set_connection_limits(config.per_connection);
     if let Some(path) = &config.audit {
         let audit = Audit::open(path);
         gateway.set_audit(audit.with_context(|| format!("the audit log {}", path.display()))?);
@@ -187,6 +188,7 @@ fn reload(
     broker.set_rules(config.room_rules());
     gateway.set_spaces(config.gateway_spaces());
     gateway.set_trusted_proxies(config.trusted_proxies);
+    gateway.set_connection_limits(config.per_connection);
     Ok(())
 }
 

@@ -527,7 +527,7 @@ fn nothing_malformed_enters_the_log() {
 #[test]
 fn a_document_over_its_limit_takes_no_more_and_still_reads() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.document_bytes = 1_000;
+    bench.core.memory = 1_000;
     bench.core.join(A, Role::Editor, None);
     static LARGE: [u8; 900] = [1; 900];
     bench.submit(A, &LARGE);

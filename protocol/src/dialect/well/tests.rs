@@ -7,6 +7,7 @@ use super::wire::client_message::Message as Client;
 use super::*;
 use crate::chain::Chain;
 use crate::ids::SessionId;
+use crate::limits::MAX_ROOMS_PER_CONNECTION;
 use crate::record::{Author, Draft, Kind, Record};
 
 const WALL: Timestamp = Timestamp::from_micros(1_795_520_879_000_000);
@@ -26,6 +27,8 @@ impl Bench {
         let terms = Terms {
             session: 7,
             durability: "memory",
+            hello_time: HELLO_TIME,
+            rooms: MAX_ROOMS_PER_CONNECTION,
         };
         Self {
             session: Session::new(terms, now),
