@@ -223,3 +223,59 @@ fn a_few_bytes_cannot_use_up_a_texts_ticks() {
     }
     assert!(taken <= 1, "{taken}");
 }
+
+/// An edit of one operation by client 1, after the ticks `0..tick`, that names ticks of client 2.
+fn names_a_tick(tick: u8, kind: u8, reference: u32) -> Vec<u8> {
+    let mut edit = vec![1, 1, tick, 1, 2, 1 << 2 | kind];
+    let foreign = |edit: &mut Vec<u8>| {
+        edit.push(1);
+        let mut rest = reference;
+        while rest >= 0x80 {
+            edit.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        edit.push(rest as u8);
+    };
+    match kind {
+        1 => {
+            foreign(&mut edit);
+            edit.extend_from_slice(&[0, b'x']);
+        }
+        _ => foreign(&mut edit),
+    }
+    edit
+}
+
+/// Counting up to the last tick that a number can name would begin at 0 again.
+#[test]
+fn the_last_tick_that_a_number_can_name_is_refused() {
+    for knows in [false, true] {
+        let mut text = Text::new(Client::new(9));
+        let mut two = Text::new(Client::new(2));
+        let hello = two.insert(Measure::Chars, 0, "hello").expect("an edit");
+        if knows {
+            text.apply(&two.encode(&hello), None)
+                .expect("a good update");
+        }
+        let mut one = Text::new(Client::new(1));
+        let letters = one.insert(Measure::Chars, 0, "abcdefg").expect("an edit");
+        text.apply(&one.encode(&letters), None)
+            .expect("a good update");
+        let before = text.to_string();
+        for kind in 1..=3 {
+            let update = names_a_tick(7, kind, u32::MAX);
+            assert!(
+                text.apply(&update, None).is_err(),
+                "kind {kind}, knows {knows}"
+            );
+            assert!(text.admit(&update).is_err(), "kind {kind}, knows {knows}");
+            assert!(merge(&[&update]).is_err(), "kind {kind}");
+            // The one before is a tick like any other, which may come.
+            let update = names_a_tick(7, kind, u32::MAX - 1);
+            let applied = text.clone().apply(&update, None);
+            assert_eq!(applied, Ok(crdt::text::Applied::Parked), "kind {kind}");
+        }
+        text.check().expect("a sound tree");
+        assert_eq!(text.to_string(), before);
+    }
+}

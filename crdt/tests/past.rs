@@ -210,3 +210,49 @@ fn without_history_the_past_is_refused_and_the_future_is_not() {
         format!("new{}", texts[last as usize])
     );
 }
+
+/// Updates that come in another order than their Seqs: what is said of a moment is right, or that it is
+/// not known.
+#[test]
+fn a_moment_is_never_told_wrongly() {
+    let mut author = Text::new(Client::new(1));
+    let mut updates = Vec::new();
+    let mut texts = vec![String::new()];
+    for word in ["one", "two", "three", "four"] {
+        let end = author.len(Measure::Chars);
+        let edit = author.insert(Measure::Chars, end, word).expect("an edit");
+        updates.push(author.encode(&edit));
+        texts.push(author.to_string());
+    }
+    let mut other = Text::new(Client::new(2));
+    let edit = other.insert(Measure::Chars, 0, "apart ").expect("an edit");
+    updates.push(other.encode(&edit));
+    author
+        .apply(updates.last().expect("one"), None)
+        .expect("a good update");
+    texts.push(author.to_string());
+    let mut known = 0;
+    for seed in 0..200 {
+        let mut order: Vec<usize> = (0..updates.len()).collect();
+        if seed > 0 {
+            Random(seed).shuffle(&mut order);
+        }
+        let mut text = Text::new(Client::new(9));
+        for nth in order {
+            let seq = Seq::new(nth as u64 + 1);
+            text.apply(&updates[nth], Some(seq)).expect("a good update");
+        }
+        assert_eq!(text.to_string(), author.to_string());
+        for seq in 1..=text.known_until().get() {
+            assert_eq!(
+                text.at(Seq::new(seq)).as_ref(),
+                Ok(&texts[seq as usize]),
+                "seed {seed}"
+            );
+            known += 1;
+        }
+        let later = Seq::new(text.known_until().get() + 1);
+        assert!(text.at(later).is_err(), "seed {seed}");
+    }
+    assert!(known > updates.len(), "the one in order, and others");
+}

@@ -1,8 +1,9 @@
 //! Updates of others: checked as a whole, then applied as a whole.
 //!
-//! Every tick that an update builds on must be here first. If one is missing, the update waits in
-//! [`Parked`](super::parked::Parked); what is here already is cut off, so that repeats change
-//! nothing.
+//! Every tick that an operation builds on must be here first. If one is missing, the update waits in
+//! [`Parked`](super::parked::Parked), and only those of its operations that lack nothing are applied: what it
+//! waits for may itself build on them, where updates were merged. What is here already is cut off,
+//! so that repeats change nothing.
 
 use super::content::skip;
 use super::error::{ApplyError, FormatError};
@@ -22,7 +23,8 @@ pub enum Applied {
     New,
     /// All of it was here already.
     Known,
-    /// It waits for what it builds on: see [`Text::missing`].
+    /// It waits for what it builds on: see [`Text::missing`]. Operations of it that lack nothing are in
+    /// the text.
     Parked,
 }
 
@@ -47,7 +49,8 @@ pub(super) type Listener<'a> = Option<(Measure, &'a mut Vec<Change>)>;
 pub(super) enum Verdict {
     Ready,
     Known,
-    Missing(Id),
+    /// Ticks that are lacking and that the update does not have itself.
+    Missing(Vec<Id>),
 }
 
 /// Room for one update at a time, kept so that applying allocates nothing.
@@ -104,17 +107,31 @@ impl Text {
         seq: Option<Seq>,
         mut listener: Listener<'_>,
     ) -> Result<Applied, ApplyError> {
-        let from = self.log.now;
-        let quick = quick::apply(self, update, &mut listener);
-        let applied = if quick {
-            Applied::New
-        } else {
-            self.apply_one(update, seq, &mut listener)?
-        };
-        if applied == Applied::New && !self.parked.is_empty() {
+        let before = self.log.now;
+        let applied = self.apply_stamped(update, seq, &mut listener)?;
+        if self.log.now > before && !self.parked.is_empty() {
             self.release(&mut listener);
         }
-        if let Some(seq) = seq {
+        Ok(applied)
+    }
+
+    /// Applies one update, and notes which moments came under its Seq.
+    fn apply_stamped(
+        &mut self,
+        update: &[u8],
+        seq: Option<Seq>,
+        listener: &mut Listener<'_>,
+    ) -> Result<Applied, ApplyError> {
+        let from = self.log.now;
+        let applied = if quick::apply(self, update, listener) {
+            Applied::New
+        } else {
+            self.apply_one(update, seq, listener)?
+        };
+        // What waits has not happened yet; it is noted when its turn comes.
+        if let Some(seq) = seq
+            && applied != Applied::Parked
+        {
             self.log.stamps.stamp(seq, from, self.log.now);
         }
         Ok(applied)
@@ -131,15 +148,18 @@ impl Text {
             .ops
             .decode(update)
             .map_err(ApplyError::from)
-            .and_then(|()| self.check_ops(&mut scratch));
+            .and_then(|()| self.check_ops(&mut scratch, true));
         let applied = match verdict {
             Ok(Verdict::Ready) => {
                 self.integrate_all(&mut scratch, update, listener);
                 Ok(Applied::New)
             }
             Ok(Verdict::Known) => Ok(Applied::Known),
-            Ok(Verdict::Missing(id)) => {
-                if self.parked.park(id, update, seq) {
+            Ok(Verdict::Missing(ids)) => {
+                if self.parked.park(&ids, update, seq) {
+                    if scratch.ops.apart {
+                        self.integrate_all(&mut scratch, update, listener);
+                    }
                     Ok(Applied::Parked)
                 } else {
                     Err(ApplyError::TooManyParked)
@@ -160,14 +180,77 @@ impl Text {
             // What turns out to be malformed, or no longer fits, is dropped: its sender was told
             // only that it waits.
             let Waiting { update, seq, .. } = waiting;
-            if self.apply_one(&update, seq, listener).is_err() {
+            if self.apply_stamped(&update, seq, listener).is_err() {
                 self.parked.refused += 1;
             }
         }
     }
 
-    /// Whether everything that an update builds on is here, and names what it should.
-    pub(super) fn check_ops(&self, scratch: &mut Scratch) -> Result<Verdict, ApplyError> {
+    /// Whether everything that an update builds on is here, and names what it should. Of merged ones, if
+    /// `apart`, the operations that lack something are taken out.
+    pub(super) fn check_ops(
+        &self,
+        scratch: &mut Scratch,
+        apart: bool,
+    ) -> Result<Verdict, ApplyError> {
+        self.look_up(scratch);
+        let Scratch {
+            ops,
+            places,
+            known,
+            soon,
+            inserts,
+        } = scratch;
+        let check = Check {
+            text: self,
+            places,
+            known,
+        };
+        let apart = apart && ops.apart;
+        let mut sums = Sums::default();
+        let mut lacking = Vec::new();
+        // From which tick on a client's operations wait; its later ones wait for that.
+        let mut waits_from = Vec::new();
+        let mut ready = 0;
+        for at in 0..ops.ops.len() {
+            let op = ops.ops[at];
+            let Some(lack) = check.op(&op, soon, inserts, &mut sums)? else {
+                ops.ops[ready] = op;
+                ready += 1;
+                continue;
+            };
+            waits_from.resize(ops.clients.len(), u32::MAX);
+            if lack.clock < waits_from[lack.client as usize] {
+                lacking.push(Id {
+                    client: ops.clients[lack.client as usize],
+                    clock: lack.clock,
+                });
+            }
+            if !apart {
+                return Ok(Verdict::Missing(lacking));
+            }
+            let from = &mut waits_from[op.author as usize];
+            *from = op.clock.min(*from);
+        }
+        ops.ops.truncate(ready);
+        let fits = sums.ticks <= u64::from(MAX_TICKS - self.log.now)
+            && sums.chars <= u64::from(MAX_CHARS - self.log.chars)
+            && sums.bytes <= MAX_CONTENT_BYTES - self.content.bytes()
+            && ops.clients.len() <= MAX_CLIENTS as usize - self.log.authors.len();
+        if sums.ticks > 0 && !fits {
+            return Err(ApplyError::Full);
+        }
+        Ok(if !lacking.is_empty() {
+            Verdict::Missing(lacking)
+        } else if sums.ticks == 0 {
+            Verdict::Known
+        } else {
+            Verdict::Ready
+        })
+    }
+
+    /// Looks the clients of an update up.
+    fn look_up(&self, scratch: &mut Scratch) {
         let Scratch {
             ops,
             places,
@@ -194,77 +277,6 @@ impl Text {
         }
         if inserts.len() < ops.clients.len() {
             inserts.resize(ops.clients.len(), Vec::new());
-        }
-        let check = Check {
-            text: self,
-            places,
-            known,
-        };
-        let (mut ticks, mut chars, mut bytes, mut fresh) = (0u64, 0u64, 0usize, false);
-        for op in &ops.ops {
-            let author = op.author as usize;
-            let end = op.clock + op.len;
-            if end <= soon[author] {
-                continue;
-            }
-            if op.clock > soon[author] {
-                return Ok(check.missing(ops, op.author, op.clock - 1));
-            }
-            fresh = true;
-            let new = u64::from(end - soon[author]);
-            ticks += new;
-            // Of an operation that is partly here, only the rest is looked at.
-            let partly = op.clock < soon[author];
-            match op.kind {
-                Kind::GoOn | Kind::Insert => {
-                    chars += new;
-                    bytes += op.text.1 as usize;
-                    if op.kind == Kind::Insert && !partly {
-                        for reference in [op.left, op.right] {
-                            if let Some(lack) = check.lacks(op, reference, 1, soon, inserts)? {
-                                return Ok(check.missing(ops, lack.client, lack.clock));
-                            }
-                        }
-                    } else {
-                        let before = places[author] != NONE
-                            && self.log.authors[places[author] as usize].last != NONE;
-                        if !before && inserts[author].is_empty() {
-                            return Err(FormatError::Reference.into());
-                        }
-                    }
-                    match inserts[author].last_mut() {
-                        Some(last) if last.1 == soon[author] => last.1 = end,
-                        _ => inserts[author].push((soon[author], end)),
-                    }
-                }
-                Kind::Delete | Kind::DeleteBack => {
-                    let mut first = op.left;
-                    if op.kind == Kind::DeleteBack {
-                        first.clock -= op.len - 1;
-                    }
-                    if let Some(lack) = check.lacks(op, first, op.len, soon, inserts)? {
-                        return Ok(check.missing(ops, lack.client, lack.clock));
-                    }
-                    // A client deletes each character at most once, so that its ticks are at most
-                    // twice the characters: a few bytes cannot use up a text's ticks.
-                    if u64::from(end) > 2 * (u64::from(self.log.chars) + chars) {
-                        return Err(FormatError::Reference.into());
-                    }
-                }
-            }
-            soon[author] = end;
-        }
-        if !fresh {
-            return Ok(Verdict::Known);
-        }
-        let fits = ticks <= u64::from(MAX_TICKS - self.log.now)
-            && chars <= u64::from(MAX_CHARS - self.log.chars)
-            && bytes <= MAX_CONTENT_BYTES - self.content.bytes()
-            && ops.clients.len() <= MAX_CLIENTS as usize - self.log.authors.len();
-        if fits {
-            Ok(Verdict::Ready)
-        } else {
-            Err(ApplyError::Full)
         }
     }
 
@@ -489,12 +501,80 @@ struct Check<'a> {
     known: &'a [u32],
 }
 
+/// How much an update adds.
+#[derive(Default)]
+struct Sums {
+    ticks: u64,
+    chars: u64,
+    bytes: usize,
+}
+
 impl Check<'_> {
-    fn missing(&self, ops: &Ops, client: u32, clock: u32) -> Verdict {
-        Verdict::Missing(Id {
-            client: ops.clients[client as usize],
-            clock,
-        })
+    /// Checks an operation after those before it, and counts it. Gives a tick that it lacks.
+    fn op(
+        &self,
+        op: &Op,
+        soon: &mut [u32],
+        inserts: &mut [Vec<(u32, u32)>],
+        sums: &mut Sums,
+    ) -> Result<Option<Ref>, FormatError> {
+        let author = op.author as usize;
+        let end = op.clock + op.len;
+        if end <= soon[author] {
+            return Ok(None);
+        }
+        if op.clock > soon[author] {
+            return Ok(Some(Ref {
+                client: op.author,
+                clock: op.clock - 1,
+            }));
+        }
+        let new = u64::from(end - soon[author]);
+        // Of an operation that is partly here, only the rest is looked at.
+        let partly = op.clock < soon[author];
+        match op.kind {
+            Kind::GoOn | Kind::Insert => {
+                if op.kind == Kind::Insert && !partly {
+                    for reference in [op.left, op.right] {
+                        let lack = self.lacks(op, reference, 1, soon, inserts)?;
+                        if lack.is_some() {
+                            return Ok(lack);
+                        }
+                    }
+                } else {
+                    let log = &self.text.log;
+                    let place = self.places[author];
+                    let before = place != NONE && log.authors[place as usize].last != NONE;
+                    if !before && inserts[author].is_empty() {
+                        return Err(FormatError::Reference);
+                    }
+                }
+                match inserts[author].last_mut() {
+                    Some(last) if last.1 == soon[author] => last.1 = end,
+                    _ => inserts[author].push((soon[author], end)),
+                }
+                sums.chars += new;
+                sums.bytes += op.text.1 as usize;
+            }
+            Kind::Delete | Kind::DeleteBack => {
+                let mut first = op.left;
+                if op.kind == Kind::DeleteBack {
+                    first.clock -= op.len - 1;
+                }
+                let lack = self.lacks(op, first, op.len, soon, inserts)?;
+                if lack.is_some() {
+                    return Ok(lack);
+                }
+                // A client deletes each character at most once, so that its ticks are at most
+                // twice the characters: a few bytes cannot use up a text's ticks.
+                if u64::from(end) > 2 * (u64::from(self.text.log.chars) + sums.chars) {
+                    return Err(FormatError::Reference);
+                }
+            }
+        }
+        sums.ticks += new;
+        soon[author] = end;
+        Ok(None)
     }
 
     /// The last of `len` ticks if some are neither here nor earlier in the update; an error if one is

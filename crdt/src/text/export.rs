@@ -203,19 +203,19 @@ impl Text {
     fn finish(&self, draft: Draft<'_>, author: Client, out: &mut Vec<u8>) {
         let Draft { mut ops, texts } = draft;
         let name = |place: u32| self.log.authors[place as usize].client;
-        let clients = tabled(&mut ops, author, &name);
+        let clients = tabled(&mut ops, author, wire::MAX_EDIT_OPS, &name);
         wire::encode(&clients, &ops, &texts, out);
     }
 }
 
 /// Makes of places that `name` knows places in a table of clients, and gives that: the author first
-/// if all operations are of one and few, else ascending.
-fn tabled(ops: &mut [Op], author: Client, name: &dyn Fn(u32) -> Client) -> Vec<Client> {
+/// if all operations are of one and at most `few`, which makes them an edit, else ascending.
+fn tabled(ops: &mut [Op], author: Client, few: usize, name: &dyn Fn(u32) -> Client) -> Vec<Client> {
     let Some(first) = ops.first().map(|op| op.author) else {
         return vec![author];
     };
     let mut others = Map::default();
-    let mut edit = ops.len() <= wire::MAX_EDIT_OPS;
+    let mut edit = ops.len() <= few;
     for op in &*ops {
         edit &= op.author == first;
         for place in [op.author, op.left.client, op.right.client] {
@@ -277,7 +277,8 @@ pub fn ticks(update: &[u8]) -> Result<Vec<Update>, FormatError> {
 }
 
 /// Makes one update of many: what they say together, without what they say twice, in an order in
-/// which each comes after what it builds on.
+/// which each comes after what it builds on. They need not be all there is: where something between
+/// them is missing, those that do not build on it are applied, and the others when it has come.
 ///
 /// # Errors
 ///
@@ -381,11 +382,25 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Whether an operation builds on some of these ticks that are still to come.
-    fn waits(&self, op: &Op, to: Ref, len: u32) -> bool {
-        to.client != NONE && to.client != op.author && {
-            let client = to.client as usize;
-            to.clock < self.ends[client] && to.clock.saturating_add(len) > self.soon[client]
+    /// Whether an operation builds on ticks that are still to be written. Those that no update has
+    /// are not waited for.
+    fn waits(&self, op: &Op) -> bool {
+        let to_come = |to: Ref, from: u32, end: u32| {
+            to.client != NONE && to.client != op.author && {
+                let client = to.client as usize;
+                from.max(self.soon[client]) < end.min(self.ends[client])
+            }
+        };
+        let (left, right) = (op.left, op.right);
+        // Decoding has seen that none of these overflows.
+        match op.kind {
+            Kind::GoOn => false,
+            Kind::Insert => {
+                to_come(left, left.clock, left.clock + 1)
+                    || to_come(right, right.clock, right.clock + 1)
+            }
+            Kind::Delete => to_come(left, left.clock, left.clock + op.len),
+            Kind::DeleteBack => to_come(left, left.clock - (op.len - 1), left.clock + 1),
         }
     }
 
@@ -401,9 +416,7 @@ impl<'a> Merge<'a> {
             let before = self.ops.len();
             for (at, queue) in written.iter_mut().zip(&queues) {
                 while let Some((op, text)) = queue.get(*at) {
-                    let len = if op.kind == Kind::Delete { op.len } else { 1 };
-                    let waits = self.waits(op, op.left, len) || self.waits(op, op.right, 1);
-                    if op.kind != Kind::GoOn && waits && !circle {
+                    if !circle && self.waits(op) {
                         break;
                     }
                     self.soon[op.author as usize] = op.clock + op.len;
@@ -422,9 +435,9 @@ impl<'a> Merge<'a> {
             .first()
             .map_or(Client::new(0), |op| self.names[op.author as usize]);
         let names = &self.names;
-        let clients = tabled(&mut self.ops, author, &|place| names[place as usize]);
+        let clients = tabled(&mut self.ops, author, 1, &|place| names[place as usize]);
         let mut out = Vec::new();
-        wire::encode(&clients, &self.ops, &self.texts, &mut out);
+        wire::encode_merged(&clients, &self.ops, &self.texts, &mut out);
         out
     }
 }

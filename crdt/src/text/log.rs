@@ -397,6 +397,11 @@ impl Stamps {
     #[inline]
     pub(super) fn stamp(&mut self, seq: Seq, from: u32, to: u32) {
         let seq = seq.get();
+        if seq <= self.last && to > from {
+            // It came after later ones: what was known of these, and of itself, was wrong.
+            *self = Self::default();
+            return;
+        }
         if from != self.end {
             return;
         }

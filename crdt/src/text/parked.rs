@@ -1,21 +1,24 @@
-//! Updates that came before what they build on. Bounded in bytes and in number; each waits for one
-//! tick and is looked at again when that is here.
+//! Updates that came before what they build on. Bounded in bytes and in number; each waits for some
+//! ticks and is looked at again when one of them is here.
+
+use std::sync::Arc;
 
 use super::id::{Client, Id, Seq};
 use super::limits::{MAX_PARKED_BYTES, MAX_PARKED_UPDATES};
 
-/// One update, what it waits for, and the Seq it came with.
+/// One update, a tick that it waits for, and the Seq it came with.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     id: Id,
-    pub update: Box<[u8]>,
+    pub update: Arc<[u8]>,
     pub seq: Option<Seq>,
 }
 
-/// The updates that wait, by what they wait for.
+/// The updates that wait, once for each tick that they wait for, in the order of these.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parked {
     waiting: Vec<Waiting>,
+    updates: usize,
     bytes: usize,
     /// How many were found malformed when their turn came.
     pub refused: u64,
@@ -26,38 +29,39 @@ impl Parked {
         self.waiting.is_empty()
     }
 
+    /// How many updates wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.updates
     }
 
-    /// Keeps an update until `id` is here; says no if too much waits.
-    pub(super) fn park(&mut self, id: Id, update: &[u8], seq: Option<Seq>) -> bool {
-        let place = self.waiting.partition_point(|other| other.id <= id);
-        let same = self.waiting[..place].iter().rev();
-        if same
-            .take_while(|other| other.id == id)
-            .any(|other| *other.update == *update)
-        {
+    /// Keeps an update until one of `ids` is here; says no if too much waits.
+    pub(super) fn park(&mut self, ids: &[Id], update: &[u8], seq: Option<Seq>) -> bool {
+        if self.waiting.iter().any(|other| *other.update == *update) {
             return true;
         }
-        if self.len() >= MAX_PARKED_UPDATES || update.len() > MAX_PARKED_BYTES - self.bytes {
+        if ids.len() > MAX_PARKED_UPDATES - self.waiting.len()
+            || update.len() > MAX_PARKED_BYTES - self.bytes
+        {
             return false;
         }
+        self.updates += 1;
         self.bytes += update.len();
-        let waiting = Waiting {
-            id,
-            update: update.into(),
-            seq,
-        };
-        self.waiting.insert(place, waiting);
+        let update: Arc<[u8]> = update.into();
+        for &id in ids {
+            let place = self.waiting.partition_point(|other| other.id <= id);
+            let update = Arc::clone(&update);
+            self.waiting.insert(place, Waiting { id, update, seq });
+        }
         true
     }
 
-    /// Takes out one update whose tick is here.
+    /// Takes out one update of which a tick is here.
     pub(super) fn take_ready(&mut self, is_here: impl Fn(Client, u32) -> bool) -> Option<Waiting> {
-        let ready = |waiting: &Waiting| is_here(waiting.id.client, waiting.id.clock);
-        let place = self.waiting.iter().position(ready)?;
-        let taken = self.waiting.remove(place);
+        let ready = |waiting: &&Waiting| is_here(waiting.id.client, waiting.id.clock);
+        let taken = self.waiting.iter().find(ready)?.clone();
+        self.waiting
+            .retain(|other| !Arc::ptr_eq(&other.update, &taken.update));
+        self.updates -= 1;
         self.bytes -= taken.update.len();
         Some(taken)
     }

@@ -60,17 +60,19 @@ impl Text {
 
     fn judge(&self, update: &[u8], scratch: &mut Scratch) -> Result<Verdict, ApplyError> {
         scratch.ops.decode(update)?;
-        self.check_ops(scratch)
+        self.check_ops(scratch, false)
     }
 
     fn refuse_missing(&self, verdict: &Verdict) -> Result<bool, ApplyError> {
         match verdict {
             Verdict::Ready => Ok(true),
             Verdict::Known => Ok(false),
-            Verdict::Missing(id) => Err(ApplyError::Missing {
-                client: id.client.get(),
-                clock: id.clock,
-                here: self.log.clock(id.client),
+            Verdict::Missing(ids) => ids.first().map_or(Ok(false), |id| {
+                Err(ApplyError::Missing {
+                    client: id.client.get(),
+                    clock: id.clock,
+                    here: self.log.clock(id.client),
+                })
             }),
         }
     }

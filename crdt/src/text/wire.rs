@@ -1,4 +1,5 @@
-//! The bytes of updates: one author's ticks (an **edit**), or many authors' (a **batch**).
+//! The bytes of updates: one author's ticks (an **edit**), many authors' (a **batch**), or many updates in one
+//! (**merged**).
 //!
 //! [docs/formats.md](../../../docs/formats.md) has both byte by byte. Decoding gives operations and
 //! checks everything that bytes alone can show; [`super::apply`] checks what depends on the text.
@@ -13,6 +14,8 @@ use super::varint::{Reader, write, write_part};
 pub(super) const EDIT: u8 = 1;
 /// The version byte of a batch.
 pub(super) const BATCH: u8 = 2;
+/// The version byte of merged updates: a batch whose operations need not be applied together.
+pub(super) const MERGED: u8 = 5;
 
 /// More operations of one author than this are written as a batch: columns cost less then.
 pub(super) const MAX_EDIT_OPS: usize = 4;
@@ -64,6 +67,8 @@ pub(super) struct Ops {
     /// The clients that operations name by their place here.
     pub clients: Vec<Client>,
     pub ops: Vec<Op>,
+    /// Whether these are many updates in one, so that some of them may be applied without the others.
+    pub apart: bool,
 }
 
 impl Ops {
@@ -79,9 +84,11 @@ impl Ops {
             return Err(FormatError::Number);
         }
         let mut reader = Reader::new(bytes);
-        match reader.byte()? {
+        let version = reader.byte()?;
+        self.apart = version == MERGED;
+        match version {
             EDIT => self.decode_edit(reader),
-            BATCH => self.decode_batch(reader),
+            BATCH | MERGED => self.decode_batch(reader),
             version => Err(FormatError::Version(version)),
         }
     }
@@ -131,11 +138,13 @@ impl Ops {
         if len == 0 {
             return Err(FormatError::Empty);
         }
-        // It builds on ticks of its author only if they are older.
-        if [left, right]
-            .iter()
-            .any(|to| to.client == author && to.clock >= clock)
-        {
+        // It builds on ticks of its author only if they are older. There is no last tick: what counts
+        // them could not say how many there are up to it.
+        let never = |to: &Ref| {
+            (to.client == author && to.clock >= clock)
+                || (to.client != NONE && to.clock == u32::MAX)
+        };
+        if [left, right].iter().any(never) {
             return Err(FormatError::Reference);
         }
         let mut op = Op {
@@ -279,7 +288,16 @@ pub(super) fn encode(clients: &[Client], ops: &[Op], texts: &[&str], out: &mut V
     if ops.len() <= MAX_EDIT_OPS && ops.iter().all(|op| op.author == 0) {
         encode_edit(clients, ops, texts, out);
     } else {
-        encode_batch(clients, ops, texts, out);
+        encode_batch(BATCH, clients, ops, texts, out);
+    }
+}
+
+/// Writes the operations of many updates, with what each inserts.
+pub(super) fn encode_merged(clients: &[Client], ops: &[Op], texts: &[&str], out: &mut Vec<u8>) {
+    if ops.len() <= 1 {
+        encode(clients, ops, texts, out);
+    } else {
+        encode_batch(MERGED, clients, ops, texts, out);
     }
 }
 
@@ -311,7 +329,7 @@ fn encode_edit(clients: &[Client], ops: &[Op], texts: &[&str], out: &mut Vec<u8>
     }
 }
 
-fn encode_batch(clients: &[Client], ops: &[Op], texts: &[&str], out: &mut Vec<u8>) {
+fn encode_batch(version: u8, clients: &[Client], ops: &[Op], texts: &[&str], out: &mut Vec<u8>) {
     let mut first = vec![None; clients.len()];
     let (mut authors, mut heads) = (Vec::new(), Vec::new());
     let (mut refs, mut text_column) = (Vec::new(), Vec::new());
@@ -352,7 +370,7 @@ fn encode_batch(clients: &[Client], ops: &[Op], texts: &[&str], out: &mut Vec<u8
         }
         at += count;
     }
-    out.push(BATCH);
+    out.push(version);
     write(out, clients.len() as u64);
     for (client, clock) in clients.iter().zip(first) {
         write(out, client.get());

@@ -67,6 +67,10 @@ export function run<T>(call: () => T): T {
   } catch (error) {
     if (typeof error === "bigint") throw unpack(error);
     if (error instanceof TextError) throw error;
+    if (error instanceof TypeError) {
+      // JavaScript could not hand an argument over: the engine has not been entered.
+      throw new TextError("argument", `an argument is of a wrong type: ${error.message}`, { cause: error });
+    }
     // Whatever it was doing is half done, in memory that all texts share.
     state = "crashed";
     throw new TextError("crashed", "the engine crashed, and can do nothing any more", { cause: error });

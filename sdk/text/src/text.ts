@@ -125,14 +125,16 @@ export class Text {
    * @throws {@link TextError} `malformed`, `gap`
    */
   static merge(updates: readonly Uint8Array[]): Uint8Array {
-    const lengths = Uint32Array.from(updates, (update) => update.length);
-    const bytes = new Uint8Array(updates.reduce((sum, update) => sum + update.length, 0));
-    let at = 0;
-    for (const update of updates) {
-      bytes.set(update, at);
-      at += update.length;
-    }
-    return run(() => mergeInEngine(bytes, lengths));
+    return run(() => {
+      const lengths = Uint32Array.from(updates, (update) => update.length);
+      const bytes = new Uint8Array(updates.reduce((sum, update) => sum + update.length, 0));
+      let at = 0;
+      for (const update of updates) {
+        bytes.set(update, at);
+        at += update.length;
+      }
+      return mergeInEngine(bytes, lengths);
+    });
   }
 
   /**
@@ -164,7 +166,7 @@ export class Text {
   replace(at: number, length: number, text: string, measure: Measure = "utf16"): Uint8Array {
     checkIndex(at);
     checkIndex(length);
-    return this.#run((engine) => engine.replace(MEASURES[measure], at, length, text));
+    return this.#run((engine) => engine.replace(measureOf(measure), at, length, text));
   }
 
   /**
@@ -207,7 +209,7 @@ export class Text {
 
   /** The text's length in any measure. */
   lengthIn(measure: Measure): number {
-    return this.#run((engine) => engine.len(MEASURES[measure])) >>> 0;
+    return this.#run((engine) => engine.len(measureOf(measure))) >>> 0;
   }
 
   /** The text. */
@@ -450,6 +452,14 @@ function checkIndex(value: number): number {
     throw new TextError("argument", `${value} is not a whole number from 0 to ${MAX_U32}`);
   }
   return value;
+}
+
+/** A measure's number in the engine. */
+function measureOf(measure: Measure): number {
+  if (!Object.hasOwn(MEASURES, measure)) {
+    throw new TextError("argument", `${measure as string} is no measure: utf16, utf8 or chars`);
+  }
+  return MEASURES[measure];
 }
 
 function checkSeq(value: number): number {

@@ -45,6 +45,17 @@ describe("errors", () => {
     expect(code(() => text.apply(Uint8Array.of(9)))).toBe("malformed");
     expect(code(() => Text.load(1n, Uint8Array.of(3, 0)))).toBe("malformed");
     expect(code(() => Text.merge([Uint8Array.of(1)]))).toBe("malformed");
+    // What JavaScript lets through and types forbid.
+    const wrong = undefined as never;
+    expect(code(() => text.insert(0, wrong))).toBe("argument");
+    expect(code(() => text.insert(0, 5 as never))).toBe("argument");
+    expect(code(() => text.insert(0, "x", "words" as never))).toBe("argument");
+    expect(code(() => text.apply(null as never))).toBe("argument");
+    expect(code(() => Text.load(1n, wrong))).toBe("argument");
+    expect(code(() => Text.merge([wrong]))).toBe("argument");
+    // A deletion that names the last tick that there could be: the engine goes on.
+    const last = Uint8Array.of(1, 1, 7, 1, 2, 7, 1, 255, 255, 255, 255, 15);
+    expect(code(() => text.apply(last))).toBe("malformed");
     expect(text.toString()).toBe("a😀b");
   });
 
