@@ -36,7 +36,7 @@ use crate::memory::{self, Memory};
 use crate::presence::Present;
 use crate::room::inbox::{Edited, Input, Restore, RoomError};
 use crate::room::{Activity, Room, RoomInfo, State, task};
-use crate::rules::{Rules, SpaceRule};
+use crate::rules::{Lifetime, Rules, SpaceRule};
 use crate::snapshotter::Snapshots;
 
 /// Everything a room's task needs.
@@ -135,6 +135,13 @@ impl Broker {
             let rule = self.shared.rules.of(&room.name);
             room.inbox.push(Input::Rule(rule));
         }
+    }
+
+    /// Whether a room is forgotten when its members have gone: one of its name then begins anew, with
+    /// other records under the same Seqs.
+    #[must_use]
+    pub fn forgets(&self, room: &RoomName) -> bool {
+        self.shared.rules.of(room).lifetime == Lifetime::Ephemeral
     }
 
     /// Makes a session a member of a room, which is loaded if it is not. The first event is

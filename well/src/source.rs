@@ -55,6 +55,9 @@ impl Source {
                 if !data.is_dir() {
                     bail!("there is no data folder {}", data.display());
                 }
+                if !stores::holds_log(&data) {
+                    bail!("{} holds no log: no server has run on it", data.display());
+                }
                 let log = stores::open_log(&data, None)?;
                 (log, Some(stores::open_snapshots(&data).await?))
             }

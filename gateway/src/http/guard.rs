@@ -85,6 +85,9 @@ async fn guard(
     let part = |name| path.get(name).map_or("", String::as_str);
     let room = match gateway.room(part("space"), part("name")) {
         Ok(room) => room,
+        Err(problem) if handshake::is_upgrade(request.headers()) => {
+            return sockets::refuse::<Frames, Yjs>(gateway, request, problem.refusal());
+        }
         Err(problem) => return problem.into_response(),
     };
     match gateway.authorize(&caller, action, &room).await {

@@ -22,8 +22,9 @@ use super::rooms::{RoomPath, matches_etag, room_of};
 use crate::Gateway;
 use crate::access::caller::Caller;
 
-/// Answers about a moment that lies behind the log's end never change.
+/// Answers about a moment that lies behind the log's end never change …
 const FOR_EVER: &str = "private, max-age=31536000, immutable";
+/// … and all others do.
 const ASK_AGAIN: &str = "private, no-cache";
 /// How many buckets a timeline has unless it is asked for others.
 const BUCKETS: usize = 120;
@@ -99,6 +100,16 @@ pub(crate) async fn open(gateway: &Gateway, path: RoomPath) -> Result<(RoomName,
     Ok((room, span))
 }
 
+/// How long an answer may be kept that is `settled`: about a moment behind the log's end, which the
+/// address names. A room that is forgotten begins anew with other records under the same Seqs.
+fn caching(gateway: &Gateway, room: &RoomName, settled: bool) -> &'static str {
+    if settled && !gateway.broker().forgets(room) {
+        FOR_EVER
+    } else {
+        ASK_AGAIN
+    }
+}
+
 /// `GET …/state?seq=|at=&format=`: the document as it was.
 pub(crate) async fn state(
     State(gateway): State<Gateway>,
@@ -119,11 +130,11 @@ pub(crate) async fn state(
     let history = gateway.broker().history();
     let head = history.resolve(&room, &span, moment).await?;
     let etag = etag(head, format.name());
-    let cache = if head.seq < span.head.seq && moment != Moment::Now {
-        FOR_EVER
-    } else {
-        ASK_AGAIN
-    };
+    let cache = caching(
+        &gateway,
+        &room,
+        moment != Moment::Now && head.seq < span.head.seq,
+    );
     let known = headers.get(header::IF_NONE_MATCH);
     let mut response = if known.is_some_and(|known| matches_etag(known.as_bytes(), &etag)) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -378,11 +389,9 @@ pub(crate) async fn diff(
         "records": to.seq.since(from.seq),
         "changes": changes,
     });
-    let cache = if to.seq < span.head.seq && query.to.is_some() {
-        FOR_EVER
-    } else {
-        ASK_AGAIN
-    };
+    // Without a beginning it is that of what is kept, which retention moves.
+    let given = query.from.is_some() && query.to.is_some();
+    let cache = caching(&gateway, &room, given && to.seq < span.head.seq);
     let mut response = ([(header::CACHE_CONTROL, cache)], Json(view)).into_response();
     stands_at(response.headers_mut(), to);
     Ok(response)

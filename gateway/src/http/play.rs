@@ -26,7 +26,7 @@ use protocol::limits::MAX_PRESENCE_STATE_BYTES;
 use protocol::record::Kind as RecordKind;
 use protocol::{CloseCode, Head, Record, Role, RoomName, Seq, Timestamp};
 use replay::play::Pace;
-use replay::{Folded, Moment, Span};
+use replay::{Folded, Moment, Span, StretchError};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -117,14 +117,10 @@ async fn begin(
         Some(to) => history.resolve(&room, &span, to).await?,
         None => span.head,
     };
-    let speed = query.speed.unwrap_or(1.0);
-    if !(replay::play::MIN_SPEED..=replay::play::MAX_SPEED).contains(&speed) {
-        return Err(Problem::bad_request(format!(
-            "speed is {} to {}, not {speed}",
-            replay::play::MIN_SPEED,
-            replay::play::MAX_SPEED
-        )));
+    if from.seq > to.seq {
+        return Err(Problem::from(StretchError::Backwards));
     }
+    let speed = speed_of(query.speed.unwrap_or(1.0))?;
     let folded = history.document_at(&room, from.seq).await?;
     let share = gateway.past_memory().take(folded.document.memory_bytes())?;
     let now = Instant::now();
@@ -152,6 +148,16 @@ async fn begin(
     };
     player.begin_at(from, now).await?;
     Ok(player)
+}
+
+/// A speed that there is.
+fn speed_of(speed: f64) -> Result<f64, Problem> {
+    let (least, most) = (replay::play::MIN_SPEED, replay::play::MAX_SPEED);
+    if (least..=most).contains(&speed) {
+        return Ok(speed);
+    }
+    let detail = format!("speed is {least} to {most}, not {speed}");
+    Err(Problem::bad_request(detail))
 }
 
 /// A past that is being watched.
@@ -385,10 +391,15 @@ impl Player {
     /// Does what a watcher's text message asks for.
     async fn control(&mut self, text: &[u8], now: Instant) {
         self.talks = true;
-        let control: Control = match serde_json::from_slice(text) {
+        let control = serde_json::from_slice(text);
+        let control = control.map_err(|error| Problem::bad_request(format!("no control: {error}")));
+        let checked = control.and_then(|control: Control| {
+            let speed = control.speed.map(speed_of).transpose()?;
+            Ok(Control { speed, ..control })
+        });
+        let control = match checked {
             Ok(control) => control,
-            Err(error) => {
-                let problem = Problem::bad_request(format!("no control: {error}"));
+            Err(problem) => {
                 self.text(&json!({ "problem": problem }).to_string());
                 return;
             }
@@ -397,7 +408,7 @@ impl Player {
             self.pace.set_paused(paused, now);
         }
         if let Some(speed) = control.speed {
-            self.speed = speed.clamp(replay::play::MIN_SPEED, replay::play::MAX_SPEED);
+            self.speed = speed;
             self.pace.set_speed(self.speed, now);
         }
         let mut reset = false;

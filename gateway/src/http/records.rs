@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use broker::Follower;
 use futures_util::stream;
-use protocol::{RoomName, Run, Seq};
+use protocol::{RoomName, Run, Seq, Timestamp};
 use replay::lines::Line;
 use replay::{FoldError, Moment};
 use serde::{Deserialize, Serialize};
@@ -103,6 +103,7 @@ pub(crate) async fn records(
     let mut reader = Reader {
         gateway,
         room,
+        created: span.created,
         format,
         after,
         up_to,
@@ -149,6 +150,8 @@ fn last_event(headers: &HeaderMap) -> Result<Option<Seq>, Problem> {
 struct Reader {
     gateway: Gateway,
     room: RoomName,
+    /// When it began: one of the same name that began at another time is another room.
+    created: Timestamp,
     format: Format,
     after: Seq,
     up_to: Seq,
@@ -185,9 +188,9 @@ impl Reader {
                     }
                 }
             }
-            // It may be the room itself that is gone.
+            // It may be the room itself that is gone, or forgotten and begun anew.
             let span = self.gateway.broker().history().span(&self.room).await;
-            if span.is_ok_and(|span| span.deleted) {
+            if span.is_ok_and(|span| span.is_empty() || span.created != self.created) {
                 return None;
             }
         }

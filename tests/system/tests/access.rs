@@ -290,6 +290,10 @@ async fn who_may_do_what_over_sockets() {
         .await
         .unwrap();
     assert_eq!(socket.closing().await.0, 4401);
+    let mut socket = Socket::connect(server, "/api/v1/rooms/none/a/play")
+        .await
+        .unwrap();
+    assert_eq!(socket.closing().await.0, 4404);
     // A viewer's token makes a viewer, also where none is needed, and whatever else is said.
     let viewer = token("viewer", "open/a");
     let mut socket = Socket::connect(server, &format!("/yjs/open/a?role=creator&token={viewer}"))

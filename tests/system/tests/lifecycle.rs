@@ -48,12 +48,17 @@ fn holds(folder: &Path, wanted: &str) -> bool {
 
 /// Writes a key into a room, in one update of some size, and leaves once it is acked.
 async fn plant(server: &Server, room: &str, key: &str) -> Socket {
+    plant_as(server, room, key, 7).await
+}
+
+/// The same, by one of several clients.
+async fn plant_as(server: &Server, room: &str, key: &str, client: u64) -> Socket {
     let path = format!("/yjs/{room}");
     let mut socket = Socket::connect(server.address(), &path)
         .await
         .expect("a handshake");
     socket.sync().await.expect("it is in");
-    let update = wire::update_of_key(7, 0, key, 1_000);
+    let update = wire::update_of_key(client, 0, key, 1_000);
     let update = wire::update_message(&update);
     socket.send(&update).await.expect("it is sent");
     within(PATIENCE, "an ack", socket.settle(1))
@@ -111,6 +116,48 @@ async fn of_an_ephemeral_room_no_byte_is_on_disk_or_in_the_archive() {
         assert!(!holds(folder, BRIEF), "{}", folder.display());
         assert!(!holds(folder, "room-of-brief"), "{}", folder.display());
     }
+}
+
+/// Its Seqs are given again, so no cache may keep what they stood for, and no stream goes on over them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ephemeral_room_that_begins_anew_is_another_room() {
+    let config = "[spaces.brief]\nlifetime = 'ephemeral'\nidle = '1s'\n";
+    let (mut server, _file) = server(config, None);
+    let address = server.address();
+    let mut members = Vec::new();
+    for room in ["brief/twice", "doc/once"] {
+        members.push(plant_as(&server, room, "a", 7).await);
+        members.push(plant_as(&server, room, "b", 8).await);
+    }
+    let is_kept = |path: String| async move {
+        let answer = http::get(address, &format!("/api/v1/rooms/{path}")).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 200, "{path}");
+        answer.head.to_ascii_lowercase().contains("immutable")
+    };
+    for moment in ["state?seq=1", "diff?from=0&to=1"] {
+        assert!(!is_kept(format!("brief/twice/{moment}")).await, "{moment}");
+        assert!(is_kept(format!("doc/once/{moment}")).await, "{moment}");
+    }
+    // Without a beginning, a diff begins where what is kept does.
+    assert!(!is_kept("doc/once/diff?to=1".into()).await);
+
+    let followed = tokio::spawn(http::get(
+        address,
+        "/api/v1/rooms/brief/twice/records?follow=true",
+    ));
+    drop(members);
+    until(PATIENCE, "it is forgotten", || async {
+        (!is_there(&server, "brief/twice").await).then_some(())
+    })
+    .await;
+    let anew = plant_as(&server, "brief/twice", "c", 9).await;
+    let heard = within(PATIENCE, "the end of the stream", followed).await;
+    let heard = heard.expect("no panic").expect("an answer");
+    let lines = String::from_utf8_lossy(&heard.body).lines().count();
+    assert_eq!(lines, 2, "those of the first room");
+    drop(anew);
+    assert!(server.stop().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

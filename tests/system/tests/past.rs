@@ -948,7 +948,49 @@ async fn the_archive_of_another_server_is_left_alone() {
         "--archive",
         &first.archive(),
     ]);
-    assert!(said.fails().contains("doc/same"), "log and archive differ");
+    let said = said.fails();
+    assert!(said.contains("doc/same"), "log and archive differ: {said}");
+    let unknown = "doc/first: the archive has it up to seq 3, and the log does not know it";
+    assert!(said.contains(unknown), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_in_neither_log_nor_archive_are_found() {
+    let mut world = World::start("[archive]\nkeep_local = \"0s\"\n");
+    let room = "doc/parted";
+    write(world.at(), room, 1, 0..10, 1_000).await;
+    // A clean stop archives what there is.
+    world.stop();
+    let old = world.folder.path().join("old");
+    copy(&world.folder.path().join("archive"), &old);
+    world.server.start_again();
+    write(world.at(), room, 1, 10..70, 10_000).await;
+    world.stop();
+    world.server.start_again();
+    until(
+        PATIENCE,
+        "the log is trimmed past the old archive",
+        || async {
+            let answer = http::get(world.at(), &format!("/api/v1/rooms/{}", path(room))).await;
+            let records = answer.expect("an answer").json()["records"].as_u64();
+            records.filter(|records| *records < 60)
+        },
+    )
+    .await;
+    world.stop();
+    world.verify();
+    let arguments = ["verify", "--data", world.data(), "--archive", &url(&old)];
+    let said = well(&arguments).fails();
+    assert!(
+        said.contains("the archive has it up to seq 10 only: the records between are in neither"),
+        "{said}"
+    );
+
+    let empty = world.folder.path().join("empty");
+    fs::create_dir(&empty).expect("a folder");
+    let said = well(&["verify", "--data", text(&empty)]).fails();
+    assert!(said.contains("holds no log"), "{said}");
+    assert_eq!(files(&empty), [PathBuf::new(); 0], "nothing was made in it");
 }
 
 /// A store that is not there yet: nobody listens on its port.

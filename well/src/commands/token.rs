@@ -53,7 +53,8 @@ enum Algorithm {
 
 #[derive(Debug, Args)]
 struct MintArgs {
-    /// A private key in PEM, as `well token key` makes
+    /// A file that `well token key` made: a private key in PEM, or a secret. A server without keys has its
+    /// own secret in `auth.secret` in its data folder
     #[arg(long, value_name = "FILE", conflicts_with = "secret")]
     key: Option<PathBuf>,
     /// The secret that the server has in `[auth]`
@@ -62,7 +63,7 @@ struct MintArgs {
     /// Rooms that the token is for: space/name, space/prefix*, space/* or */*; may be given several times
     #[arg(long = "room", value_name = "PATTERN", required = true, value_parser = Pattern::parse)]
     rooms: Vec<Pattern>,
-    /// What its holder is there: viewer, editor, creator or admin
+    /// What its holder is there: viewer, editor, creator or admin; or observer, who sees the Observatory
     #[arg(long, value_parser = role)]
     role: Role,
     /// For how long it is valid, like 1h or 30d
@@ -119,12 +120,21 @@ fn make_key(args: &KeyArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The key in a file: PEM, or a secret as it is.
+fn signing_key(file: &[u8]) -> anyhow::Result<SigningKey> {
+    if file.trim_ascii_start().starts_with(b"-----BEGIN") {
+        Ok(SigningKey::from_pem(file)?)
+    } else {
+        Ok(SigningKey::from_secret(file.trim_ascii_end())?)
+    }
+}
+
 fn mint(args: MintArgs) -> anyhow::Result<()> {
     let signing = match (&args.key, &args.secret) {
         (Some(path), _) => {
-            let pem = std::fs::read(path);
-            let pem = pem.with_context(|| format!("{} cannot be read", path.display()))?;
-            SigningKey::from_pem(&pem).with_context(|| path.display().to_string())?
+            let key = std::fs::read(path);
+            let key = key.with_context(|| format!("{} cannot be read", path.display()))?;
+            signing_key(&key).with_context(|| path.display().to_string())?
         }
         (None, Some(secret)) => SigningKey::from_secret(secret.as_bytes())?,
         (None, None) => bail!("give --key FILE or --secret SECRET: a token is signed with one"),

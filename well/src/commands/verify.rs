@@ -2,14 +2,14 @@
 //!
 //! For each room: every record's checksum and place, and the chain hash through all of them; every
 //! snapshot against the fold of the records up to it; and where log and archive hold the same
-//! record, that it is the same. Then every byte of the stores of snapshots and of the archive.
+//! record, that it is the same, and that no record is in neither. Then every byte of the stores of snapshots and of the archive.
 
 use std::collections::BTreeMap;
 
 use anyhow::bail;
 use clap::Args;
 use protocol::{Head, RoomName, Run, Seq};
-use replay::{Kind, document};
+use replay::{Kind, Span, document};
 use storage::Log;
 use storage::archive::{Archive, ArchivedLog};
 
@@ -17,6 +17,8 @@ use super::say;
 use crate::progress;
 use crate::source::{Chosen, Opened, Source};
 
+/// How many rooms are looked at at once.
+const PAGE: usize = 1_000;
 /// How many bytes of records are read at once.
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -58,6 +60,9 @@ pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<()> {
         }
         after = Some(last);
     }
+    if let Some(archive) = &opened.archive {
+        check_known(&opened, archive, &mut faults).await?;
+    }
     for (name, archive) in [
         ("snapshots", &opened.snapshots),
         ("archive", &opened.archive),
@@ -76,6 +81,32 @@ pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<()> {
     }
     say(&format!("all holds: {rooms} rooms, {records} records"))?;
     Ok(())
+}
+
+/// Whether the log knows every room that the archive has.
+async fn check_known(
+    opened: &Opened,
+    archive: &Archive,
+    faults: &mut Faults,
+) -> anyhow::Result<()> {
+    let archived = ArchivedLog::new(archive.clone());
+    let mut after = None;
+    loop {
+        let page = archived.rooms(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        for row in &page {
+            let known = opened.log.state(&row.room).await?;
+            if known.head == Head::EMPTY && !known.deleted {
+                let (room, seq) = (&row.room, row.state.head.seq);
+                faults.add(&format!(
+                    "{room}: the archive has it up to seq {seq}, and the log does not know it"
+                ))?;
+            }
+        }
+        after = Some(last.room.clone());
+    }
 }
 
 async fn scrub(name: &str, archive: &Archive, faults: &mut Faults) -> anyhow::Result<()> {
@@ -99,6 +130,9 @@ async fn check_room(
 ) -> anyhow::Result<()> {
     let history = &opened.history;
     let span = history.span(room).await?;
+    if let Some(archive) = &opened.archive {
+        check_whole(room, &span, archive, faults)?;
+    }
     let mut snapshots: BTreeMap<Seq, Vec<&Archive>> = BTreeMap::new();
     for archive in [&opened.snapshots, &opened.archive].into_iter().flatten() {
         for head in archive.snapshots(room) {
@@ -169,6 +203,32 @@ async fn check_room(
     for (seq, _) in snapshots.range(span.start.seq.next()..) {
         faults.add(&format!(
             "{room} at seq {seq}: a snapshot of a record that is not there"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Whether log and archive together have every record of a room, as far as either knows of them.
+fn check_whole(
+    room: &RoomName,
+    span: &Span,
+    archive: &Archive,
+    faults: &mut Faults,
+) -> std::io::Result<()> {
+    if span.deleted {
+        return Ok(());
+    }
+    let archived = archive.room(room).map_or(Seq::ZERO, |room| room.head.seq);
+    let (begins, ends) = (span.log_start.seq, span.head.seq);
+    if archived < begins && !span.from_nothing {
+        faults.add(&format!(
+            "{room}: the log begins after seq {begins}, and the archive has it up to seq {archived} only: the \
+             records between are in neither"
+        ))?;
+    }
+    if archived > ends {
+        faults.add(&format!(
+            "{room}: the archive has it up to seq {archived}, and the log ends at seq {ends}"
         ))?;
     }
     Ok(())

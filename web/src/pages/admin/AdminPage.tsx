@@ -58,8 +58,8 @@ export default function AdminPage() {
       )}
       {token === null || (failed !== null && asksForToken(kindOfProblem(failed.status, failed.problem.code))) ? (
         <section className={styles.card}>
-          <p>This page takes an admin&apos;s token. It is kept until this tab is closed. Make one where the server&apos;s key is:</p>
-          <pre className={styles.command}>well token mint --room &apos;*/*&apos; --role admin --ttl 1h</pre>
+          <p>This page takes an admin&apos;s token. It is kept until this tab is closed. Make one with the key that the server&apos;s tokens are signed with; a server that was given none has its own in <code>auth.secret</code> in its data folder:</p>
+          <pre className={styles.command}>well token mint --key well-data/auth.secret --room &apos;*/*&apos; --role admin --ttl 1h</pre>
           <TokenField key={token} label="An admin's token" onToken={({ token }) => enter(token)} />
         </section>
       ) : null}

@@ -121,7 +121,7 @@ export function Scrubber({ scale, palette, wanted, wantedText, fetching, onGoTo 
       </div>
       <div className={styles.ends} aria-hidden="true">
         <time>{endText(timeline.fromMs, passed)}</time>
-        <span>{timeline.records === 0 ? "" : `${timeline.records.toLocaleString()} records in ${lengthText(passed)}`}</span>
+        <span>{timeline.records === 0 ? "" : `${timeline.records.toLocaleString()} ${timeline.records === 1 ? "record" : "records"} in ${lengthText(passed)}`}</span>
         <time>{endText(timeline.toMs, passed)}</time>
       </div>
     </div>
