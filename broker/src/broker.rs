@@ -34,10 +34,11 @@ use crate::lodging::Lodging;
 use crate::member::{Mailbox, Member};
 use crate::memory::{self, Memory};
 use crate::presence::Present;
-use crate::room::inbox::{Edited, Input, Restore, RoomError};
+use crate::room::inbox::{Edited, Input, Restore, RoomError, Writing};
 use crate::room::{Activity, Room, RoomInfo, State, task};
 use crate::rules::{Lifetime, Rules, SpaceRule};
 use crate::snapshotter::Snapshots;
+use crate::usage::{Allowance, Monthly, Usage};
 
 /// Everything a room's task needs.
 pub(crate) struct Shared {
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) memory: Arc<Memory>,
     pub(crate) rules: Rules,
+    pub(crate) usage: Usage,
     pub(crate) rooms: Directory,
     pub(crate) lodging: Lodging,
     tasks: TaskTracker,
@@ -116,6 +118,7 @@ impl Broker {
             memory: Memory::new(limits.memory),
             limits,
             rules: Rules::default(),
+            usage: Usage::default(),
             rooms: Directory::default(),
             lodging: Lodging::default(),
             tasks: TaskTracker::new(),
@@ -145,7 +148,8 @@ impl Broker {
     }
 
     /// Makes a session a member of a room, which is loaded if it is not. The first event is
-    /// [`Joined`](protocol::dialect::Event::Joined), or `Closed` if the room cannot be had.
+    /// [`Joined`](protocol::dialect::Event::Joined), or `Closed` if the room cannot be had. What it writes
+    /// is counted to its allowance, or to its space.
     ///
     /// # Errors
     /// [`RoomError::Full`] past a limit, [`RoomError::Ending`] while the server drains.
@@ -156,6 +160,7 @@ impl Broker {
         role: Role,
         user: Option<UserId>,
         via: Via,
+        allowance: Option<Allowance>,
     ) -> Result<Member, RoomError> {
         let most = self.shared.rules.of(room).sessions_per_room;
         let most = most.unwrap_or(self.shared.limits.sessions_per_room);
@@ -181,6 +186,7 @@ impl Broker {
                 mailbox: joining,
                 role,
                 user,
+                allowance,
             });
             Ok(())
         })?;
@@ -203,7 +209,8 @@ impl Broker {
     }
 
     /// Appends records of the server's own, and gives the end of the log once they are durable.
-    /// Updates are checked as a client's are; what stood before one that is refused is written.
+    /// Updates are checked as a client's are, and counted to `allowance` or the room's space; what stood
+    /// before one that is refused is written.
     ///
     /// # Errors
     /// [`RoomError`] says why not.
@@ -211,9 +218,15 @@ impl Broker {
         &self,
         room: &RoomName,
         items: Vec<(RecordKind, Bytes)>,
+        allowance: Option<Allowance>,
     ) -> Result<Head, RoomError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(room, Input::Write(items, reply), answer).await
+        let writing = Writing {
+            items,
+            allowance,
+            reply,
+        };
+        self.ask(room, Input::Write(writing), answer).await
     }
 
     /// As [`Broker::write`], for a room that has never been written to.
@@ -224,9 +237,15 @@ impl Broker {
         &self,
         room: &RoomName,
         items: Vec<(RecordKind, Bytes)>,
+        allowance: Option<Allowance>,
     ) -> Result<Head, RoomError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(room, Input::Begin(items, reply), answer).await
+        let writing = Writing {
+            items,
+            allowance,
+            reply,
+        };
+        self.ask(room, Input::Begin(writing), answer).await
     }
 
     /// Sets a room to a past state, or to a text, by a new edit that merges with whatever others do
@@ -244,6 +263,18 @@ impl Broker {
     #[must_use]
     pub fn follow(&self, room: &RoomName) -> Follower {
         self.shared.followers.follow(room)
+    }
+
+    /// What has been written this month.
+    #[must_use]
+    pub fn usage(&self) -> &Usage {
+        &self.shared.usage
+    }
+
+    /// What each account of a space may write in a month.
+    #[must_use]
+    pub fn monthly_of(&self, space: &str) -> Monthly {
+        self.shared.rules.of_space(space).monthly
     }
 
     /// The rooms' pasts.
@@ -381,6 +412,8 @@ impl Broker {
         observatory::feed_lag(at(lags.len() / 2), at(lags.len().wrapping_sub(1)));
         observatory::memory(Owner::Caches, self.shared.history.cached_bytes());
         observatory::memory_limit(Owner::Caches, replay::limits::FRAME_CACHE_BYTES);
+        let tell = observatory::month;
+        self.shared.usage.by_space(self.wall_time(), tell);
         observatory::log_poisoned(self.log().poisoned().is_some());
     }
 
@@ -635,6 +668,7 @@ mod tests {
             Role::Editor,
             None,
             crate::guest::Via::OF_TESTS,
+            None,
         )
     }
 
@@ -678,7 +712,7 @@ mod tests {
         let mut member = join(&broker, 0).unwrap();
         let failed = within("an answer", broker.delete(&room(0))).await;
         assert!(matches!(failed, Err(RoomError::Log(_))), "{failed:?}");
-        let failed = within("an answer", broker.write(&room(1), created())).await;
+        let failed = within("an answer", broker.write(&room(1), created(), None)).await;
         assert!(matches!(failed, Err(RoomError::Log(_))), "{failed:?}");
         let closed = |event| match event {
             Event::Closed { code, .. } => Some(code),
@@ -708,7 +742,7 @@ mod tests {
         let mut bystander = join(&broker, 0).unwrap();
         until("it joins", || bystander.next_event().and_then(joined)).await;
         bystander.register(&Arc::new(Planted).into());
-        let answer = broker.write(&room(0), created()).await;
+        let answer = broker.write(&room(0), created(), None).await;
         // The record may have been stored before the panic, and the answer is lost all the same.
         assert!(
             answer.is_ok() || answer == Err(RoomError::Ending),
@@ -718,7 +752,7 @@ mod tests {
         assert_eq!(code, CloseCode::TryLater);
         let head = within("it is loaded anew", async {
             loop {
-                match broker.write(&room(0), created()).await {
+                match broker.write(&room(0), created(), None).await {
                     Ok(head) => return head,
                     Err(RoomError::Ending | RoomError::Log(_)) => tokio::task::yield_now().await,
                     Err(error) => panic!("{error}"),
@@ -739,7 +773,7 @@ mod tests {
         };
         let broker = on(MemoryLog::new(), limits);
         for seq in 1..=2 {
-            let head = within("an answer", broker.write(&room(0), created())).await;
+            let head = within("an answer", broker.write(&room(0), created(), None)).await;
             assert_eq!(head.map(|head| head.seq), Ok(Seq::new(seq)));
         }
     }
@@ -748,7 +782,7 @@ mod tests {
     async fn past_the_limit_the_room_that_rested_longest_makes_way() {
         let broker = with_rooms(3);
         for nth in 0..100 {
-            broker.write(&room(nth), created()).await.unwrap();
+            broker.write(&room(nth), created(), None).await.unwrap();
             until("it rests", || {
                 let rooms = broker.shared.rooms.inner.lock();
                 (rooms.resting.len() == rooms.len()).then_some(())
@@ -773,7 +807,7 @@ mod tests {
         let write = |nth: usize, client: u8| {
             let update = vec![(RecordKind::Update, text_of(client, 16_000))];
             let broker = broker.clone();
-            async move { within("an answer", broker.write(&room(nth), update)).await }
+            async move { within("an answer", broker.write(&room(nth), update, None)).await }
         };
         for nth in 0..30 {
             write(nth, 1).await.expect("an idle room makes way");
@@ -818,7 +852,7 @@ mod tests {
         for nth in 0..30 {
             let update = vec![(RecordKind::Update, text_of(1, 16_000))];
             let room = room(nth);
-            let written = before.write(&room, update);
+            let written = before.write(&room, update, None);
             within("it is written", written).await.expect("room for it");
         }
         let broker = with(100_000);
@@ -861,7 +895,7 @@ mod tests {
                 for nth in 0..EACH {
                     let room = room((nth * 7 + writer * 5) % ROOMS);
                     loop {
-                        match broker.write(&room, created()).await {
+                        match broker.write(&room, created(), None).await {
                             Ok(_) => break,
                             Err(RoomError::Full(_)) => tokio::task::yield_now().await,
                             Err(error) => panic!("{room}: {error}"),

@@ -20,6 +20,7 @@
 //! | [`room`] | a room's core, inbox and task |
 //! | [`rules`] | what a space asks of its rooms |
 //! | [`snapshotter`] | when a document is worth a snapshot, and where it goes |
+//! | [`usage`] | what has been written this month |
 
 pub mod broker;
 pub mod clock;
@@ -35,6 +36,7 @@ pub mod presence;
 pub mod room;
 pub mod rules;
 pub mod snapshotter;
+pub mod usage;
 
 pub use broker::Broker;
 pub use feed::{Update, Wire};
@@ -48,3 +50,4 @@ pub use room::inbox::{Edited, Restore, RoomError};
 pub use room::{Activity, RoomInfo, State};
 pub use rules::{Lifetime, SpaceRule};
 pub use snapshotter::{Awaited, SnapshotRule, Snapshots};
+pub use usage::{Allowance, Monthly, Tenant};

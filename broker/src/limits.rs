@@ -64,6 +64,8 @@ pub const STATE_CACHE_TIME: Duration = Duration::from_secs(10);
 pub const CACHED_STATE_TAIL_BYTES: usize = FEED_BYTES / 4;
 /// How many of a room's commits may follow an encoded state before it is encoded anew.
 pub const CACHED_STATE_TAIL_RUNS: usize = FEED_BATCHES / 4;
+/// How many tenants are counted at once, in all spaces together: about 20 MB.
+pub const TENANTS: usize = 100_000;
 /// From this size on a document is encoded where it does not hold up other rooms.
 pub const HEAVY_DOCUMENT_BYTES: usize = 1 << 20;
 /// What waking one member and its client costs, roughly: a room that has woken all of its members

@@ -335,7 +335,7 @@ mod tests {
     async fn begin(broker: &Broker, nth: usize) -> Result<Vec<RoomName>, RoomError> {
         let gone = broker.make_room(&room(nth)).await?;
         let created = vec![(Kind::Created, Bytes::new())];
-        broker.write(&room(nth), created).await?;
+        broker.write(&room(nth), created, None).await?;
         Ok(gone.into_iter().map(|gone| gone.room).collect())
     }
 
@@ -348,6 +348,7 @@ mod tests {
                 Role::Editor,
                 None,
                 crate::guest::Via::OF_TESTS,
+                None,
             )
             .expect("a member")
     }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use protocol::RoomName;
 
+use crate::usage::Monthly;
+
 /// What one space asks of its rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpaceRule {
@@ -21,6 +23,8 @@ pub struct SpaceRule {
     /// The most sessions in a room; [`Limits::sessions_per_room`](crate::Limits::sessions_per_room)
     /// unless it is said.
     pub sessions_per_room: Option<usize>,
+    /// What each account of the space may write in a month, unless a token says otherwise.
+    pub monthly: Monthly,
     /// Whether binary content is refused.
     pub denies_binary: bool,
     /// What becomes of it once nobody has been in it for a while.
@@ -63,7 +67,11 @@ impl Rules {
     }
 
     pub(crate) fn of(&self, room: &RoomName) -> SpaceRule {
+        self.of_space(room.space())
+    }
+
+    pub(crate) fn of_space(&self, space: &str) -> SpaceRule {
         let rules = self.by_space.read();
-        rules.get(room.space()).copied().unwrap_or_default()
+        rules.get(space).copied().unwrap_or_default()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use broker::Allowance;
+use broker::limits::TENANTS;
 use protocol::{Role, RoomName};
 
 use crate::access::caller::{Caller, Refusal};
@@ -23,8 +25,10 @@ pub(crate) struct Admission {
     pub(crate) ticket: Option<Ticket>,
     /// Its connection, counted; nothing if the connection has been counted in this space before.
     pub(crate) visit: Option<Visit>,
-    /// The limits of its space.
+    /// The limits of its space, with those of its token in their place.
     pub(crate) limits: SpaceLimits,
+    /// What it writes is taken from this; from its space's without.
+    pub(crate) allowance: Option<Allowance>,
     /// Writes down that it has left, when it has.
     pub(crate) stay: Option<Stay>,
 }
@@ -45,6 +49,7 @@ impl Admission {
             ticket: None,
             visit: None,
             limits: SpaceLimits::NONE,
+            allowance: None,
             stay: None,
         }
     }
@@ -128,14 +133,37 @@ impl Gateway {
             self.find_place(room).await?;
             self.note(What::Create, caller, Some(room), None);
         }
+        let allowance = self.allowance(caller, room)?;
+        let limits = grant.map_or(limits, |grant| limits.with(grant.limits()));
         let stay = self.note_join(caller, room, role);
         Ok(Admission {
             role,
             ticket,
             visit,
             limits,
+            allowance,
             stay,
         })
+    }
+
+    /// What the caller's records in a room are taken from; nothing for who writes at its space's cost.
+    pub(crate) fn allowance(
+        &self,
+        caller: &Caller,
+        room: &RoomName,
+    ) -> Result<Option<Allowance>, Refusal> {
+        let Some(grant) = caller.grant()? else {
+            return Ok(None);
+        };
+        let usage = self.broker().usage();
+        let account = match grant.tenant() {
+            Some(tenant) => usage.of_tenant(room.space(), tenant).ok_or_else(|| {
+                Refusal::Full(format!("{TENANTS} tenants are counted, as many as may be"))
+            })?,
+            None => usage.of_space(room.space()),
+        };
+        let own = grant.limits().monthly();
+        Ok(Some(Allowance { account, own }))
     }
 
     /// What ends that which lasts in a room with the caller's token; nothing for who has none.

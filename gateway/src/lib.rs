@@ -18,6 +18,7 @@
 //! | [`talk`] | dialects, each with the rooms that its client is in |
 //! | [`tls`] | TLS over TCP |
 //! | [`websocket`] | handshake and frames |
+//! | [`usage`] | what has been written this month, in a file |
 //! | [`webtransport`] | sessions over QUIC, and their certificates |
 
 pub mod access;
@@ -34,6 +35,7 @@ pub mod server;
 pub mod stream;
 pub mod talk;
 pub mod tls;
+pub mod usage;
 pub mod websocket;
 pub mod webtransport;
 
@@ -65,6 +67,7 @@ use quota::visitors::Visitors;
 use resumes::Resumes;
 use server::Places;
 use talk::mount::Refused;
+use usage::UsageFile;
 use webtransport::Door;
 
 /// What every request and connection needs.
@@ -81,6 +84,7 @@ struct Inner {
     reload: OnceLock<Reload>,
     visitors: Arc<Visitors>,
     audit: OnceLock<Audit>,
+    usage: OnceLock<UsageFile>,
     proxies: RwLock<Arc<[IpNet]>>,
     per_connection: RwLock<ConnectionLimits>,
     local: AtomicBool,
@@ -173,6 +177,7 @@ impl Gateway {
             reload: OnceLock::new(),
             visitors: Arc::default(),
             audit: OnceLock::new(),
+            usage: OnceLock::new(),
             proxies: RwLock::new([].into()),
             per_connection: RwLock::default(),
             local: AtomicBool::new(false),
@@ -293,6 +298,15 @@ impl Gateway {
 
     pub(crate) fn audit(&self) -> Option<&Audit> {
         self.inner.audit.get()
+    }
+
+    /// Keeps what has been written this month in this file. Only the first that is said counts.
+    pub fn set_usage_file(&self, file: UsageFile) {
+        let _ = self.inner.usage.set(file);
+    }
+
+    pub(crate) fn usage_file(&self) -> Option<&UsageFile> {
+        self.inner.usage.get()
     }
 
     /// What the addresses do.

@@ -48,6 +48,12 @@ pub const TEXT_BYTES: usize = 8 << 20;
 pub const ROOMS_PER_PAGE: usize = 100;
 /// The most rooms one page of a list may be asked to have.
 pub const ROOMS_PER_PAGE_MAX: usize = 1_000;
+/// How many accounts one page of usage has.
+pub const USAGE_PER_PAGE: usize = 100;
+/// The most accounts one page may be asked to have.
+pub const USAGE_PER_PAGE_MAX: usize = 1_000;
+/// How often it is written down what has been counted: a process that is killed loses so much of it.
+pub const USAGE_EVERY: Duration = Duration::from_secs(10);
 /// How many clients one page of a room's table has.
 pub const CLIENTS_PER_PAGE: usize = 100;
 /// The most clients one page may be asked to have.

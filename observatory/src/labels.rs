@@ -48,6 +48,8 @@ labels! {
 
     /// A limit that turns somebody or something away.
     Limit "limit" {
+        /// Records or their bytes of a space or tenant, by month.
+        Month = "month",
         /// Updates of a connection, by time.
         Updates = "updates",
         /// Bytes of updates of a connection, by time.

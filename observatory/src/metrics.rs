@@ -22,6 +22,8 @@ const SESSIONS: &str = "well_sessions";
 const MEMORY_LIMIT: &str = "well_memory_limit_bytes";
 const CERTIFICATE: &str = "well_certificate_expiry_timestamp_seconds";
 const BUILD: &str = "well_build_info";
+const MONTH_RECORDS: &str = "well_month_records";
+const MONTH_BYTES: &str = "well_month_bytes";
 const DISK_FREE: &str = "well_disk_free_bytes";
 const DISK_SIZE: &str = "well_disk_size_bytes";
 
@@ -154,11 +156,13 @@ families! {
 others! {
     counter CLOSED, Unit::Count, "`transport`: websocket, webtransport; `code`: close codes, other".to_owned(), "Connections closed, by transport and close code: 1006 is one that broke, `other` a code of a client's own.";
     gauge CONNECTIONS, Unit::Count, told::<Transport>(), "Open connections, by transport.";
-    counter REFUSED, Unit::Count, "`reason`: read_only, malformed, too_large, binary, too_fast, out_of_order, not_stored".to_owned(), "Submissions refused, by reason.";
+    counter REFUSED, Unit::Count, "`reason`: read_only, malformed, too_large, binary, too_fast, spent, out_of_order, not_stored".to_owned(), "Submissions refused, by reason.";
     gauge SESSIONS, Unit::Count, format!("{}; {}", told::<Dialect>(), told::<Transport>()), "Sessions that are members of a room, and viewers of a past (`play`).";
     gauge MEMORY_LIMIT, Unit::Bytes, "`owner`: caches, past".to_owned(), "The most that `well_memory_bytes` may be, for owners that have such a limit.";
     gauge CERTIFICATE, Unit::Seconds, told::<Certificate>(), "When the served certificate ends, as Unix time. Absent without one.";
     gauge BUILD, Unit::Count, "`version`, `commit`, `rustc`".to_owned(), "Always 1: which build this is.";
+    gauge MONTH_RECORDS, Unit::Count, "`space`: each that is configured".to_owned(), "Updates that went to the log this month (UTC), by space.";
+    gauge MONTH_BYTES, Unit::Bytes, "`space`: each that is configured".to_owned(), "Their payload bytes.";
     gauge DISK_FREE, Unit::Bytes, String::new(), "Free bytes of the data folder's file system, for who is not root. Absent without a folder.";
     gauge DISK_SIZE, Unit::Bytes, String::new(), "Size of the data folder's file system. Absent without a folder.";
 }
@@ -470,6 +474,12 @@ pub fn memory(owner: Owner, bytes: usize) {
 /// The most that an owner's memory may be.
 pub fn memory_limit(owner: Owner, bytes: usize) {
     gauge!(MEMORY_LIMIT, Owner::KEY => owner.text()).set(bytes as f64);
+}
+
+/// What a space has written this month. Spaces are those of the configuration.
+pub fn month(space: &str, records: u64, bytes: u64) {
+    gauge!(MONTH_RECORDS, "space" => space.to_owned()).set(records as f64);
+    gauge!(MONTH_BYTES, "space" => space.to_owned()).set(bytes as f64);
 }
 
 /// What is on its way to the log.

@@ -183,6 +183,21 @@ pub enum Refusal {
         /// After how long it would have been taken.
         after: Duration,
     },
+    /// What may be written in a month has been.
+    #[error(
+        "this month's {what} are used up, {limit} of them; counting begins anew on {}",
+        resets.date()
+    )]
+    Spent {
+        /// What is used up: records, or bytes.
+        what: &'static str,
+        /// How many there are for a month.
+        limit: u64,
+        /// When the next month begins.
+        resets: Timestamp,
+        /// How long that is from now.
+        after: Duration,
+    },
     /// The client's later operations are in the log already.
     #[error("operation {op} comes after {last} of the same client, which is in the log")]
     OutOfOrder {
@@ -206,6 +221,7 @@ impl Refusal {
             Self::TooLarge { .. } => "too_large",
             Self::Binary { .. } => "binary",
             Self::TooFast { .. } => "too_fast",
+            Self::Spent { .. } => "spent",
             Self::OutOfOrder { .. } => "out_of_order",
             Self::NotStored(_) => "not_stored",
         }
@@ -215,7 +231,7 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooFast { after, .. } => Some(*after),
+            Self::TooFast { after, .. } | Self::Spent { after, .. } => Some(*after),
             Self::NotStored(_) => Some(Duration::from_secs(1)),
             Self::ReadOnly
             | Self::Malformed(_)
@@ -232,7 +248,7 @@ impl Refusal {
             Self::ReadOnly => None,
             Self::Malformed(_) | Self::Binary { .. } => Some(CloseCode::BadMessage),
             Self::TooLarge { .. } => Some(CloseCode::TooLarge),
-            Self::TooFast { .. } => Some(CloseCode::OverQuota),
+            Self::TooFast { .. } | Self::Spent { .. } => Some(CloseCode::OverQuota),
             Self::OutOfOrder { .. } => Some(CloseCode::Conflict),
             Self::NotStored(_) => Some(CloseCode::TryLater),
         }

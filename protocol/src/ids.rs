@@ -182,23 +182,53 @@ impl Timestamp {
     pub const fn micros(self) -> u64 {
         self.0
     }
+
+    /// When the calendar month of this moment ends in UTC: the first moment of the next one.
+    #[must_use]
+    pub const fn month_end(self) -> Self {
+        let today = self.0 / DAY_MICROS;
+        let (year, month, day) = civil(today);
+        let leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let length = match month {
+            2 if leap => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        Self((today + length - day + 1).saturating_mul(DAY_MICROS))
+    }
+
+    /// The day of this moment in UTC, `2026-11-24`.
+    #[must_use]
+    pub fn date(self) -> String {
+        let (year, month, day) = civil(self.0 / DAY_MICROS);
+        format!("{year:04}-{month:02}-{day:02}")
+    }
+}
+
+const DAY_MICROS: u64 = 86_400_000_000;
+
+/// Days since 1970 to year, month and day: Howard Hinnant's `civil_from_days`.
+const fn civil(days: u64) -> (u64, u64, u64) {
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let doe = z % 146_097;
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + (month <= 2) as u64;
+    (year, month, day)
 }
 
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with microseconds, `2026-11-24T11:47:59.123456Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (secs, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);
-        let (days, of_day) = (secs / 86_400, secs % 86_400);
-        // Days to a civil date: Howard Hinnant's `civil_from_days`, for days since 1970.
-        let z = days + 719_468;
-        let era = z / 146_097;
-        let doe = z % 146_097;
-        let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-        let mp = (5 * doy + 2) / 153;
-        let day = doy - (153 * mp + 2) / 5 + 1;
-        let month = if mp < 10 { mp + 3 } else { mp - 9 };
-        let year = yoe + era * 400 + u64::from(month <= 2);
+        let of_day = secs % 86_400;
+        let (year, month, day) = civil(secs / 86_400);
         let (h, m, s) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
         write!(
             f,

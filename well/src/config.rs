@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use broker::{Lifetime, Limits, SnapshotRule, SpaceRule};
+use broker::{Lifetime, Limits, Monthly, SnapshotRule, SpaceRule};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use gateway::access::origin::Origins;
@@ -290,6 +290,7 @@ impl Space {
             max_document: Some(5_000_000),
             room_memory: None,
             sessions_per_room: None,
+            monthly: pit.room.monthly,
             denies_binary: true,
             lifetime: Lifetime::Persistent,
             idle: None,
@@ -308,6 +309,10 @@ impl Space {
                 max_document: None,
                 room_memory: None,
                 sessions_per_room: None,
+                monthly: Monthly {
+                    records: None,
+                    bytes: None,
+                },
                 denies_binary: false,
                 lifetime: Lifetime::Persistent,
                 idle: None,
@@ -401,6 +406,8 @@ struct FileSpace {
     binary: Option<FileBinary>,
     sessions_per_room: Option<NonZeroUsize>,
     room_memory: Option<ByteSize>,
+    records_per_month: Option<Limit<u64>>,
+    bytes_per_month: Option<Limit<ByteSize>>,
     snapshot_records: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     snapshot_after: Option<Duration>,
@@ -427,6 +434,15 @@ enum Limit<T> {
 #[serde(rename_all = "lowercase")]
 enum Off {
     Off,
+}
+
+impl<T> Limit<T> {
+    fn most(self) -> Option<T> {
+        match self {
+            Self::Most(most) => Some(most),
+            Self::Off(Off::Off) => None,
+        }
+    }
 }
 
 impl Limit<u32> {
@@ -492,6 +508,13 @@ impl FileSpace {
             sessions_per_room: (self.sessions_per_room.map(NonZeroUsize::get))
                 .or(known.sessions_per_room),
             room_memory: room_memory.or(known.room_memory),
+            monthly: Monthly {
+                records: self
+                    .records_per_month
+                    .map_or(known.monthly.records, Limit::most),
+                bytes: (self.bytes_per_month)
+                    .map_or(known.monthly.bytes, |said| Some(said.most()?.as_u64())),
+            },
             denies_binary: (self.binary).map_or(known.denies_binary, |it| it == FileBinary::Deny),
             lifetime: self.lifetime.map_or(known.lifetime, Into::into),
             idle: self.idle.or(known.idle),
@@ -987,6 +1010,17 @@ mod tests {
         let pit = config.spaces["pit"].room;
         assert_eq!(pit.sessions_per_room, Some(9));
         assert_eq!(pit.room_memory, Some(1_000_000));
+        let most = |file: &str| resolve(args(), file).unwrap().spaces["pit"].room.monthly;
+        assert_eq!(most(""), Monthly::default());
+        let read = most("[spaces.pit]\nrecords_per_month = 1000000\nbytes_per_month = '10GB'");
+        assert_eq!(
+            read.records.zip(read.bytes),
+            Some((1_000_000, 10_000_000_000))
+        );
+        assert_eq!(
+            most("[spaces.pit]\nrecords_per_month = 'off'"),
+            Monthly::default()
+        );
         for wrong in [
             "handshake = '0s'",
             "handshake = '2m'",

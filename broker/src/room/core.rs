@@ -15,6 +15,7 @@
 //! the next join loads what the log really holds.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -37,6 +38,7 @@ use crate::memory::FULL;
 use crate::room::inbox::Restore;
 use crate::room::measure::Measure;
 use crate::rules::SpaceRule;
+use crate::usage::{Account, Allowance, Monthly};
 
 /// The session of what the server itself writes; a client's is never zero.
 const SERVER: SessionId = SessionId::new(0);
@@ -51,6 +53,9 @@ pub(crate) struct Core {
     crowded: bool,
     measure: Measure,
     denies_binary: bool,
+    /// What each account may write in a month, and where those are counted who have none.
+    monthly: Monthly,
+    own: Allowance,
     document: Box<dyn Document>,
     clients: Clients,
     sessions: HashMap<SessionId, Session>,
@@ -117,6 +122,8 @@ pub(crate) enum Answer {
     Exists,
     /// It was not written, and why.
     Refused(String),
+    /// It was not written: there is no more of it this month.
+    Spent(Refusal),
     /// The log did not take it, and why.
     NotStored(String),
 }
@@ -124,6 +131,8 @@ pub(crate) enum Answer {
 struct Session {
     role: Role,
     user: Option<UserId>,
+    /// What its records are taken from.
+    allowance: Allowance,
     submitted: u64,
     /// A submission was refused for good: nothing later is taken or settled.
     refused: bool,
@@ -200,13 +209,13 @@ enum Proof<'a> {
 }
 
 impl Core {
-    /// A room as its log has it, under its space's rule. Its document takes at most `document_bytes` of
-    /// memory, unless that says otherwise.
+    /// A room as its log has it, under its space's rule and with its space's account. Its document takes
+    /// at most `document_bytes` of memory, unless the rule says otherwise.
     pub(crate) fn new(
         room: RoomName,
         folded: Folded,
         document_bytes: usize,
-        rule: &SpaceRule,
+        (rule, account): (&SpaceRule, Arc<Account>),
         now: Instant,
     ) -> Self {
         Self {
@@ -216,6 +225,11 @@ impl Core {
             crowded: false,
             measure: Measure::new(rule.max_document),
             denies_binary: rule.denies_binary,
+            monthly: rule.monthly,
+            own: Allowance {
+                account,
+                own: Monthly::default(),
+            },
             document: folded.document,
             clients: folded.clients,
             sessions: HashMap::new(),
@@ -257,6 +271,7 @@ impl Core {
     pub(crate) fn set_rule(&mut self, rule: &SpaceRule) {
         self.measure.set_limit(rule.max_document);
         self.denies_binary = rule.denies_binary;
+        self.monthly = rule.monthly;
         self.memory = rule.room_memory.unwrap_or(self.usual_memory);
     }
 
@@ -277,8 +292,15 @@ impl Core {
         self.sessions.is_empty() && !self.is_outstanding()
     }
 
-    /// A session becomes a member. It is told so, with what the room has.
-    pub(crate) fn join(&mut self, session: SessionId, role: Role, user: Option<UserId>) {
+    /// A session becomes a member. It is told so, with what the room has. What it writes is counted to
+    /// its allowance, or to its space.
+    pub(crate) fn join(
+        &mut self,
+        session: SessionId,
+        role: Role,
+        user: Option<UserId>,
+        allowance: Option<Allowance>,
+    ) {
         if let Ending::When(code, reason) | Ending::Ended(code, reason) = &self.ending {
             let mail = closed(*code, reason.clone());
             self.outputs.push_back(Output::Mail(session, mail));
@@ -287,6 +309,7 @@ impl Core {
         let member = Session {
             role,
             user,
+            allowance: allowance.unwrap_or_else(|| self.own.clone()),
             submitted: 0,
             refused: false,
             joined: !self.is_outstanding(),
@@ -419,12 +442,16 @@ impl Core {
 
     /// Appends the server's own records and answers `request` when they are durable. An update
     /// that adds nothing is not written; one that is refused ends the writing there.
-    pub(crate) fn write(&mut self, request: u64, items: Vec<(Kind, Bytes)>) {
+    pub(crate) fn write(
+        &mut self,
+        request: u64,
+        items: Vec<(Kind, Bytes)>,
+        allowance: Option<&Allowance>,
+    ) {
         self.check();
         for (kind, payload) in items {
-            if let Err(why) = self.write_one(kind, payload) {
-                self.outputs
-                    .push_back(Output::Answer(request, Answer::Refused(why)));
+            if let Err(answer) = self.write_one(kind, payload, allowance) {
+                self.outputs.push_back(Output::Answer(request, answer));
                 return;
             }
         }
@@ -434,10 +461,15 @@ impl Core {
 
     /// As [`Core::write`], for a room that has no record yet: of two who begin it, one learns that
     /// the other has.
-    pub(crate) fn begin(&mut self, request: u64, items: Vec<(Kind, Bytes)>) {
+    pub(crate) fn begin(
+        &mut self,
+        request: u64,
+        items: Vec<(Kind, Bytes)>,
+        allowance: Option<&Allowance>,
+    ) {
         self.check();
         if self.applied() == Head::EMPTY {
-            self.write(request, items);
+            self.write(request, items, allowance);
         } else {
             self.outputs
                 .push_back(Output::Answer(request, Answer::Exists));
@@ -465,9 +497,8 @@ impl Core {
         let event = restore.details.map(|details| (Kind::Restored, details));
         let edit = edit.map(|edit| (Kind::Update, edit.payload));
         for (kind, payload) in event.into_iter().chain(edit) {
-            if let Err(why) = self.write_one(kind, payload) {
-                self.outputs
-                    .push_back(Output::Answer(request, Answer::Refused(why)));
+            if let Err(answer) = self.write_one(kind, payload, restore.allowance.as_ref()) {
+                self.outputs.push_back(Output::Answer(request, answer));
                 return;
             }
         }
@@ -475,34 +506,52 @@ impl Core {
         self.when_durable(Waiting::Answer(request, Answer::Edited(head, size)));
     }
 
-    fn write_one(&mut self, kind: Kind, payload: Bytes) -> Result<(), String> {
+    /// The error is what to answer.
+    fn write_one(
+        &mut self,
+        kind: Kind,
+        payload: Bytes,
+        allowance: Option<&Allowance>,
+    ) -> Result<(), Answer> {
+        let refused = |why: String| Err(Answer::Refused(why));
         let mut site = None;
         if payload.len() > MAX_PAYLOAD_BYTES {
             let bytes = payload.len();
-            return Err(format!(
+            return refused(format!(
                 "it takes {bytes} bytes, and one record holds {MAX_PAYLOAD_BYTES}"
             ));
         }
         if kind == Kind::Update {
             if self.crowded {
-                return Err(FULL.to_owned());
+                return refused(FULL.to_owned());
             }
             if let Some((bytes, limit)) = self.excess(payload.len()) {
-                return Err(format!(
+                return refused(format!(
                     "the document would take {bytes} bytes, and may take {limit}"
                 ));
             }
             if let Some(path) = self.binary(&payload) {
-                return Err(Refusal::Binary { path }.to_string());
+                return refused(Refusal::Binary { path }.to_string());
             }
+            let allowance = allowance.unwrap_or(&self.own);
+            allowance
+                .take(payload.len(), self.monthly, self.at)
+                .map_err(Answer::Spent)?;
+            let unused = || allowance.account.give_back(payload.len());
             match self
                 .document
                 .integrate(std::slice::from_ref(&payload))
                 .pop()
             {
                 Some(Ok(checked)) if checked.adds => site = checked.site,
-                Some(Ok(_)) | None => return Ok(()),
-                Some(Err(error)) => return Err(error.to_string()),
+                Some(Ok(_)) | None => {
+                    unused();
+                    return Ok(());
+                }
+                Some(Err(error)) => {
+                    unused();
+                    return refused(error.to_string());
+                }
             }
         }
         let draft = Draft {
@@ -743,34 +792,41 @@ impl Core {
                 }
             }
         }
-        if self.crowded {
-            if self.document.adds_nothing(payload) == Ok(true) {
-                return Ok(None);
-            }
-            return Err(Some(Refusal::NotStored(FULL.to_owned())));
-        }
-        if let Some((bytes, limit)) = self.excess(payload.len()) {
+        let room = self.room_for(payload.len());
+        let allowance = match self.sessions.get(&item.session) {
+            Some(member) => &member.allowance,
+            None => &self.own,
+        };
+        let taken = room.and_then(|()| allowance.take(payload.len(), self.monthly, self.at));
+        if let Err(refusal) = taken {
             // Whoever comes back says what it has, and is to read on.
             if self.document.adds_nothing(payload) == Ok(true) {
                 return Ok(None);
             }
-            return Err(Some(Refusal::TooLarge {
-                what: "the document",
-                bytes,
-                limit,
-            }));
+            return Err(Some(refusal));
         }
-        if let Some(path) = self.binary(payload) {
-            return Err(Some(Refusal::Binary { path }));
+        let checked = if let Some(path) = self.binary(payload) {
+            Err(Refusal::Binary { path })
+        } else {
+            let checked = self.document.integrate(std::slice::from_ref(payload)).pop();
+            let gone = || Refusal::Malformed("the document gave no answer for it".to_owned());
+            checked.ok_or_else(gone).and_then(|it| it.map_err(refusal))
+        };
+        if !checked.as_ref().is_ok_and(|checked| checked.adds) {
+            allowance.account.give_back(payload.len());
         }
-        match self.document.integrate(std::slice::from_ref(payload)).pop() {
-            Some(Ok(checked)) => Ok(Some(checked)),
-            Some(Err(error)) => Err(Some(refusal(error))),
-            None => {
-                let gone = "the document gave no answer for it".to_owned();
-                Err(Some(Refusal::Malformed(gone)))
-            }
+        checked.map(Some).map_err(Some)
+    }
+
+    /// Whether the document may grow by so many bytes.
+    fn room_for(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.crowded {
+            return Err(Refusal::NotStored(FULL.to_owned()));
         }
+        let what = "the document";
+        self.excess(bytes).map_or(Ok(()), |(bytes, limit)| {
+            Err(Refusal::TooLarge { what, bytes, limit })
+        })
     }
 
     /// What the document would take with so many bytes more, and what it may, if that is less: in

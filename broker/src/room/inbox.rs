@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::dialect::Command;
+use protocol::dialect::{Command, Refusal};
 use protocol::{CloseCode, Head, Kind, Role, Seq, SessionId, UserId};
 use replay::{EditSize, Wanted};
 use tokio::sync::{Notify, oneshot};
@@ -19,6 +19,7 @@ use crate::committer::Committed;
 use crate::limits::INBOX_BYTES;
 use crate::member::Mailbox;
 use crate::rules::SpaceRule;
+use crate::usage::Allowance;
 
 /// Everything that can wake a room.
 pub(crate) enum Input {
@@ -27,6 +28,7 @@ pub(crate) enum Input {
         mailbox: Arc<Mailbox>,
         role: Role,
         user: Option<UserId>,
+        allowance: Option<Allowance>,
     },
     Commands {
         session: SessionId,
@@ -41,9 +43,9 @@ pub(crate) enum Input {
     Committed(Committed),
     ReadState(oneshot::Sender<Result<State, RoomError>>),
     /// Append these as the server's own.
-    Write(Vec<(Kind, Bytes)>, oneshot::Sender<Result<Head, RoomError>>),
+    Write(Writing),
     /// Append these as the server's own, if the room has no record yet.
-    Begin(Vec<(Kind, Bytes)>, oneshot::Sender<Result<Head, RoomError>>),
+    Begin(Writing),
     /// Make the document show what is wanted, by a new edit.
     Restore(Restore, oneshot::Sender<Result<Edited, RoomError>>),
     Delete(oneshot::Sender<Result<(), RoomError>>),
@@ -52,6 +54,13 @@ pub(crate) enum Input {
     End(CloseCode, &'static str),
     /// The space asks something else of its rooms from here on.
     Rule(SpaceRule),
+}
+
+/// Records of the server's own.
+pub(crate) struct Writing {
+    pub(crate) items: Vec<(Kind, Bytes)>,
+    pub(crate) allowance: Option<Allowance>,
+    pub(crate) reply: oneshot::Sender<Result<Head, RoomError>>,
 }
 
 /// What a room is to be set to.
@@ -65,6 +74,8 @@ pub struct Restore {
     pub replica: u64,
     /// Where the log must end for it to be done.
     pub expects: Option<Seq>,
+    /// What the edit is counted to, if not to its space.
+    pub allowance: Option<Allowance>,
 }
 
 /// A room has been set to what was wanted.
@@ -100,6 +111,9 @@ pub enum RoomError {
     /// The document does not take it.
     #[error("{0}")]
     Refused(String),
+    /// There is no more of it this month.
+    #[error("{0}")]
+    Spent(Refusal),
     /// There are as many rooms or sessions as there may be.
     #[error("{0}")]
     Full(String),

@@ -133,7 +133,7 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
         room.name.clone(),
         folded,
         shared.limits.document_bytes,
-        &space,
+        (&space, shared.usage.of_space(room.name.space())),
         now,
     );
     Ok(Task {
@@ -179,8 +179,8 @@ fn refuse(inputs: impl IntoIterator<Item = Input>, code: CloseCode, error: &Room
                 mailbox.put(closed(code, error.to_string()));
             }
             Input::ReadState(reply) => drop(reply.send(Err(error.clone()))),
-            Input::Write(_, reply) | Input::Begin(_, reply) => {
-                drop(reply.send(Err(error.clone())));
+            Input::Write(writing) | Input::Begin(writing) => {
+                drop(writing.reply.send(Err(error.clone())));
             }
             Input::Restore(_, reply) => {
                 drop(reply.send(Err(error.clone())));
@@ -253,10 +253,11 @@ impl Task {
                 mailbox,
                 role,
                 user,
+                allowance,
             } => {
                 mailbox.show_presence(self.room.presence.version());
                 self.members.insert(session, mailbox);
-                self.core.join(session, role, user);
+                self.core.join(session, role, user, allowance);
             }
             Input::Commands { session, commands } => self.commands(session, commands).await,
             Input::CatchUp(session) => {
@@ -273,13 +274,15 @@ impl Task {
                 let request = self.request(Pending::State(reply));
                 self.encoding(|core| core.read_state(request));
             }
-            Input::Write(items, reply) => {
-                let request = self.request(Pending::Written(reply));
-                self.core.write(request, items);
+            Input::Write(writing) => {
+                let request = self.request(Pending::Written(writing.reply));
+                let allowance = writing.allowance.as_ref();
+                self.core.write(request, writing.items, allowance);
             }
-            Input::Begin(items, reply) => {
-                let request = self.request(Pending::Written(reply));
-                self.core.begin(request, items);
+            Input::Begin(writing) => {
+                let request = self.request(Pending::Written(writing.reply));
+                let allowance = writing.allowance.as_ref();
+                self.core.begin(request, writing.items, allowance);
             }
             Input::Restore(restore, reply) => {
                 let request = self.request(Pending::Edited(reply));
@@ -462,6 +465,7 @@ impl Task {
                     observatory::refused(refusal.name());
                     match &refusal {
                         Refusal::TooLarge { .. } => observatory::limit_hit(Limit::DocumentSize),
+                        Refusal::Spent { .. } => observatory::limit_hit(Limit::Month),
                         Refusal::NotStored(why) if why == memory::FULL => {
                             observatory::limit_hit(Limit::Memory);
                         }
@@ -568,6 +572,9 @@ impl Task {
             (Some(Pending::Written(reply)), Answer::Refused(why)) => {
                 drop(reply.send(Err(RoomError::Refused(why))));
             }
+            (Some(Pending::Written(reply)), Answer::Spent(refusal)) => {
+                drop(reply.send(Err(RoomError::Spent(refusal))));
+            }
             (Some(Pending::State(reply)), Answer::NotStored(why)) => {
                 drop(reply.send(Err(RoomError::Log(why))));
             }
@@ -579,6 +586,7 @@ impl Task {
                     Answer::Edited(head, size) => Ok(Edited { head, size }),
                     Answer::Moved(head) => Err(RoomError::Moved(head.seq)),
                     Answer::Refused(why) => Err(RoomError::Refused(why)),
+                    Answer::Spent(refusal) => Err(RoomError::Spent(refusal)),
                     Answer::NotStored(why) => Err(RoomError::Log(why)),
                     Answer::State(..) | Answer::Recorded(_) | Answer::Exists => return,
                 };

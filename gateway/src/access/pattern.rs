@@ -85,6 +85,16 @@ impl Pattern {
         }
     }
 
+    /// Whether every room of a space is among them.
+    #[must_use]
+    pub fn covers_space(&self, space: &str) -> bool {
+        match &self.0 {
+            Inner::All => true,
+            Inner::Space(all) => all == space,
+            Inner::Prefix { .. } | Inner::Room(_) => false,
+        }
+    }
+
     /// Whether these are all rooms that there can be.
     #[must_use]
     pub const fn is_all(&self) -> bool {

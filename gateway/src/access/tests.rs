@@ -13,6 +13,7 @@ use super::revoked::{Revocation, Revocations, Revoked};
 use super::rule::{Access, Action, Denied, decide, lists, observer, session_role};
 use super::tickets::Tickets;
 use super::token::{Audience, BadToken, Grant, Minted, SigningKey, verify};
+use crate::quota::{SpaceLimits, TokenLimits};
 
 const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
 const NOW: u64 = 1_800_000_000;
@@ -31,6 +32,8 @@ fn minted(room: &str, role: Role) -> Minted {
         aud: "well".to_owned(),
         jti: "t1".to_owned(),
         sub: Some("ada".to_owned()),
+        tenant: None,
+        limits: TokenLimits::default(),
     }
 }
 
@@ -77,6 +80,43 @@ fn a_token_says_who_may_do_what_where_and_until_when() {
     assert_eq!(grant.expires(), NOW + 60);
     assert!(grant.covers(&RoomName::parse("pit/team-a").unwrap()));
     assert!(!grant.covers(&RoomName::parse("pit/other").unwrap()));
+}
+
+#[test]
+fn a_token_says_at_whose_cost_and_how_much() {
+    let hs256 = json!({"alg": "HS256"});
+    let limits = json!({"updates_per_minute": 7, "bytes_per_minute": 1000, "records_per_month": 0});
+    let mut claims = good_claims();
+    claims["tenant"] = json!("acme");
+    claims["limits"] = limits;
+    let token = forged(&hs256, &claims.to_string(), SECRET);
+    let grant = verify(&keys(), &token, NOW).unwrap();
+    assert_eq!(grant.tenant().map(broker::Tenant::as_str), Some("acme"));
+    assert_eq!(grant.limits().monthly().records, Some(0));
+    let limits = SpaceLimits::PIT.with(grant.limits());
+    let seven = std::num::NonZeroU32::new(7);
+    assert_eq!(limits.updates_per_minute, seven);
+    assert_eq!(limits.max_update, 1000, "a larger one would never be taken");
+    let rest = SpaceLimits::PIT.joins_per_ip_per_minute;
+    assert_eq!(limits.joins_per_ip_per_minute, rest);
+    let huge = TokenLimits {
+        max_update: std::num::NonZeroUsize::new(usize::MAX),
+        ..TokenLimits::default()
+    };
+    let most = protocol::limits::MAX_PAYLOAD_BYTES;
+    assert_eq!(SpaceLimits::NONE.with(&huge).max_update, most);
+    // What is minted says the same again.
+    let minted = Minted {
+        tenant: Some("acme".to_owned()),
+        limits: *grant.limits(),
+        ..minted("pit/*", Role::Editor)
+    };
+    let token = SigningKey::from_secret(SECRET).unwrap().mint(&minted);
+    let again = verify(&keys(), &token.unwrap(), NOW).unwrap();
+    assert_eq!(
+        (again.tenant(), again.limits()),
+        (grant.tenant(), grant.limits())
+    );
 }
 
 #[test]
@@ -225,6 +265,22 @@ fn forged_tokens_get_nobody_in() {
         ("a huge subject", with("sub", json!("a".repeat(200)))),
         ("an empty jti", with("jti", json!(""))),
         ("a huge jti", with("jti", json!("a".repeat(200)))),
+        ("an empty tenant", with("tenant", json!(""))),
+        ("a tenant with a line", with("tenant", json!("a\nb"))),
+        ("a huge tenant", with("tenant", json!("a".repeat(200)))),
+        ("limits of no kind", with("limits", json!("none"))),
+        (
+            "a misspelt limit",
+            with("limits", json!({"max_updates": 1})),
+        ),
+        (
+            "a limit of nothing",
+            with("limits", json!({"updates_per_minute": 0})),
+        ),
+        (
+            "a negative limit",
+            with("limits", json!({"bytes_per_month": -1})),
+        ),
         (
             "a role twice",
             good.replacen('{', "{\"role\":\"admin\",", 1),

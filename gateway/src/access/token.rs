@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use broker::Tenant;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, Validation};
 use protocol::{Role, RoomName, UserId};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::crypto;
 use super::keys::{KeySet, VerifyKey};
 use super::pattern::Pattern;
+use crate::quota::TokenLimits;
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;
@@ -33,6 +35,8 @@ pub struct Grant {
     id: Option<String>,
     issued: Option<u64>,
     expires: u64,
+    tenant: Option<Tenant>,
+    limits: TokenLimits,
 }
 
 impl Grant {
@@ -76,6 +80,18 @@ impl Grant {
     #[must_use]
     pub const fn issued(&self) -> Option<u64> {
         self.issued
+    }
+
+    /// At whose cost the holder writes (`tenant`).
+    #[must_use]
+    pub const fn tenant(&self) -> Option<&Tenant> {
+        self.tenant.as_ref()
+    }
+
+    /// Which limits the holder has of their own (`limits`).
+    #[must_use]
+    pub const fn limits(&self) -> &TokenLimits {
+        &self.limits
     }
 
     /// From when on the token is nothing (`exp`), in seconds since the Unix epoch.
@@ -128,6 +144,9 @@ struct Claims {
     jti: Option<String>,
     room: OneOrMore<Pattern>,
     role: String,
+    tenant: Option<String>,
+    #[serde(default)]
+    limits: TokenLimits,
 }
 
 /// RFC 7519 allows fractions of a second; they are cut off where whole seconds are kept.
@@ -219,6 +238,15 @@ fn grant(claims: Claims, audience: &Audience, now: u64) -> Result<Grant, BadToke
             "jti has 1 to {MAX_TOKEN_ID_BYTES} bytes"
         )));
     }
+    let tenant = claims.tenant.map(|tenant| {
+        let wrong = || {
+            let most = Tenant::MAX_BYTES;
+            malformed(format!(
+                "tenant has 1 to {most} bytes and no control characters"
+            ))
+        };
+        Tenant::new(&tenant).ok_or_else(wrong)
+    });
     Ok(Grant {
         role,
         rooms,
@@ -226,6 +254,8 @@ fn grant(claims: Claims, audience: &Audience, now: u64) -> Result<Grant, BadToke
         id: claims.jti,
         issued: issued.map(|at| at as u64),
         expires: expires as u64,
+        tenant: tenant.transpose()?,
+        limits: claims.limits,
     })
 }
 
@@ -299,7 +329,9 @@ fn plain(error: &jsonwebtoken::errors::Error) -> String {
     match error.kind() {
         ErrorKind::Json(error) if error.is_data() => {
             "it has exp, room and role, each once: room is a pattern like \"pit/*\" or a list of \
-             them, and role is observer, viewer, editor, creator or admin"
+             them, and role is observer, viewer, editor, creator or admin; tenant is a string, and \
+             limits has positive numbers: updates_per_minute, bytes_per_minute, max_update, \
+             records_per_month, bytes_per_month"
                 .to_owned()
         }
         ErrorKind::Json(_) => "its claims are no JSON".to_owned(),
@@ -326,6 +358,16 @@ pub struct Minted {
     /// Who its holder is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
+    /// At whose cost its holder writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Which limits its holder has of their own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub limits: TokenLimits,
+}
+
+fn is_default(limits: &TokenLimits) -> bool {
+    *limits == TokenLimits::default()
 }
 
 fn as_text<T: std::fmt::Display, S: serde::Serializer>(

@@ -494,7 +494,7 @@ mod tests {
             transport: observatory::Transport::WebSocket,
         };
         broker
-            .join(&room, session, Role::Editor, None, via)
+            .join(&room, session, Role::Editor, None, via, None)
             .unwrap()
     }
 

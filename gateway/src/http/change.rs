@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use broker::{Restore, RoomError};
+use broker::{Allowance, Restore, RoomError};
 use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::record::Kind as RecordKind;
 use protocol::{Head, RoomName, Seq, Slug};
@@ -107,6 +107,7 @@ pub(crate) async fn restore(
         details: Some(details(&room, head)),
         replica: fresh_replica(history.kind_of(&room))?,
         expects: None,
+        allowance: gateway.allowance(&caller, &room)?,
     };
     let now = gateway.broker().restore(&room, restore).await?.head;
     let detail = format!("to seq {}", head.seq);
@@ -170,13 +171,21 @@ pub(crate) async fn fork(
     let source = Source::of(&gateway, &room, &span, head).await?;
     let mut items = vec![(RecordKind::Forked, details(&room, head))];
     items.extend(source.first.map(|update| (RecordKind::Update, update)));
-    let begun = broker.begin(&target, items).await;
+    let allowance = gateway.allowance(&caller, &target)?;
+    let begun = broker.begin(&target, items, allowance.clone()).await;
     let begun = begun.map_err(|error| match error {
         // Somebody was faster.
         RoomError::Exists => Problem::room_exists(target.as_str()),
         error => error.into(),
     })?;
-    let copied = copy(&gateway, &room, &target, (source.after, head.seq)).await;
+    let copied = copy(
+        &gateway,
+        &room,
+        &target,
+        (source.after, head.seq),
+        allowance,
+    )
+    .await;
     let now = match copied {
         Ok(last) => last.unwrap_or(begun),
         Err(problem) => {
@@ -280,6 +289,7 @@ async fn copy(
     from: &RoomName,
     to: &RoomName,
     (mut at, up_to): (Seq, Seq),
+    allowance: Option<Allowance>,
 ) -> Result<Option<Head>, Problem> {
     let history = gateway.broker().history();
     let mut last = None;
@@ -299,7 +309,12 @@ async fn copy(
                 }
             }
         }
-        last = Some(gateway.broker().write(to, updates).await?);
+        last = Some(
+            gateway
+                .broker()
+                .write(to, updates, allowance.clone())
+                .await?,
+        );
     }
     Ok(last)
 }

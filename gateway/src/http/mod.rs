@@ -19,6 +19,7 @@ pub mod sockets;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod usage;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri};
@@ -73,6 +74,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/rooms", get(rooms::list))
         .nest("/rooms/{space}/{name}", room)
         .nest("/observatory", observatory)
+        .route("/usage", get(usage::list))
         .route("/admin/revoke", post(admin::revoke))
         .route("/admin/evict", post(admin::evict))
         .route("/admin/reload", post(admin::reload))

@@ -509,13 +509,22 @@ impl From<RoomError> for Problem {
                 "not_possible",
                 "The document cannot do that",
             ),
+            RoomError::Spent(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "spent",
+                "There is no more this month",
+            ),
             RoomError::Full(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "full",
                 "The server is full",
             ),
         };
-        Self::new(status, code, title, error.to_string())
+        let mut problem = Self::new(status, code, title, error.to_string());
+        if let RoomError::Spent(refusal) = &error {
+            problem.retry_after = refusal.retry_after().map(seconds_up);
+        }
+        problem
     }
 }
 

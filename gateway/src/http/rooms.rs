@@ -219,7 +219,7 @@ pub(crate) async fn new_pit(
     gateway.authorize(&caller, Action::Create, &room).await?;
     gateway.count_new_room(&caller, &room).await?;
     let created = vec![(Kind::Created, bytes::Bytes::new())];
-    gateway.broker().write(&room, created).await?;
+    gateway.broker().write(&room, created, None).await?;
     let url = format!("/pit/{}", room.name());
     let pit = NewPit {
         room: room.as_str().to_owned(),

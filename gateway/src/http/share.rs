@@ -21,6 +21,7 @@ use crate::access::revoked::{Revocation, Revoked};
 use crate::access::token::Minted;
 use crate::audit::What;
 use crate::limits::{TOKEN_TIME, TOKEN_TIME_MAX};
+use crate::quota::TokenLimits;
 
 /// What a token is to be.
 #[derive(Debug, Deserialize)]
@@ -100,6 +101,9 @@ pub(crate) async fn mint(
         aud: gateway.keeper().audience(),
         jti: format!("{high:016x}{low:016x}"),
         sub: sub.as_ref().map(|sub| sub.as_str().to_owned()),
+        // Whom it is given to writes at the same cost, and has no more.
+        tenant: grant.and_then(|grant| Some(grant.tenant()?.to_string())),
+        limits: grant.map_or_else(TokenLimits::default, |grant| *grant.limits()),
     };
     let signing = gateway
         .keeper()

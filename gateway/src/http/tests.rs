@@ -282,7 +282,7 @@ async fn retained(rooms: &[(&str, Vec<Bytes>)], start: u64) -> Gateway {
         let room = RoomName::parse(name).unwrap();
         for update in updates {
             let items = vec![(RecordKind::Update, update.clone())];
-            whole.broker().write(&room, items).await.unwrap();
+            whole.broker().write(&room, items, None).await.unwrap();
         }
         let history = whole.broker().history();
         let folded = history.document_at(&room, start).await.unwrap();
@@ -418,7 +418,7 @@ async fn written(gateway: &Gateway, room: &str, updates: impl IntoIterator<Item 
     let room = RoomName::parse(room).unwrap();
     gateway
         .broker()
-        .write(&room, items.collect())
+        .write(&room, items.collect(), None)
         .await
         .unwrap();
 }

@@ -57,6 +57,7 @@ pub(crate) async fn put(
         details: None,
         replica: fresh_replica(replay::Kind::Text)?,
         expects,
+        allowance: gateway.allowance(&caller, &room)?,
     };
     let done = gateway.broker().restore(&room, restore).await;
     let edited = done.map_err(|error| match error {

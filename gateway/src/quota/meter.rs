@@ -183,6 +183,7 @@ const fn limit_of(refusal: &Refusal) -> Option<Limit> {
         Refusal::ReadOnly
         | Refusal::Malformed(_)
         | Refusal::Binary { .. }
+        | Refusal::Spent { .. }
         | Refusal::OutOfOrder { .. }
         | Refusal::NotStored(_) => None,
     }

@@ -13,7 +13,10 @@ pub mod address;
 pub mod meter;
 pub mod visitors;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use broker::Monthly;
+use serde::{Deserialize, Serialize};
 
 /// The limits of a space. What is `None` is not limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,56 @@ pub struct SpaceLimits {
     pub new_rooms_per_ip_per_hour: Option<NonZeroU32>,
 }
 
+/// What a token says of its holder's limits: what is there counts in place of what the space says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenLimits {
+    /// As [`SpaceLimits::updates_per_minute`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updates_per_minute: Option<NonZeroU32>,
+    /// As [`SpaceLimits::bytes_per_minute`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_minute: Option<NonZeroU32>,
+    /// As [`SpaceLimits::max_update`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_update: Option<NonZeroUsize>,
+    /// Updates of the holder's account in a calendar month (UTC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records_per_month: Option<u64>,
+    /// Their bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_month: Option<u64>,
+}
+
+impl TokenLimits {
+    /// What the account may write in a month, where the token says so.
+    #[must_use]
+    pub const fn monthly(&self) -> Monthly {
+        Monthly {
+            records: self.records_per_month,
+            bytes: self.bytes_per_month,
+        }
+    }
+}
+
 impl SpaceLimits {
+    /// These limits with what a token says in their place. An update is never larger than a record holds,
+    /// or than a minute's worth of bytes: it could not be taken.
+    #[must_use]
+    pub fn with(self, own: &TokenLimits) -> Self {
+        let bytes_per_minute = own.bytes_per_minute.or(self.bytes_per_minute);
+        let largest = bytes_per_minute.map_or(usize::MAX, |bytes| bytes.get() as usize);
+        let max_update = own.max_update.map_or(self.max_update, NonZeroUsize::get);
+        Self {
+            updates_per_minute: own.updates_per_minute.or(self.updates_per_minute),
+            bytes_per_minute,
+            max_update: max_update
+                .min(largest)
+                .min(protocol::limits::MAX_PAYLOAD_BYTES),
+            ..self
+        }
+    }
+
     /// Only what a record can hold.
     pub const NONE: Self = Self {
         updates_per_minute: None,

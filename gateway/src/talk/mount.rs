@@ -117,7 +117,11 @@ impl Joining {
             dialect: Dialect::Yjs,
             transport,
         };
-        match gateway.broker().join(&room, session, role, user, via) {
+        let allowance = admission.allowance.clone();
+        let joined = gateway
+            .broker()
+            .join(&room, session, role, user, via, allowance);
+        match joined {
             Ok(member) => {
                 let span = tracing::debug_span!("session", %room, %session, %role);
                 tracing::debug!(parent: &span, "joined");
@@ -142,6 +146,7 @@ pub(crate) fn refusal_of(error: &RoomError) -> Refused {
         | RoomError::Exists
         | RoomError::Moved(_)
         | RoomError::Refused(_) => CloseCode::Internal,
+        RoomError::Spent(_) => CloseCode::OverQuota,
     };
     (code, error.to_string())
 }

@@ -372,7 +372,9 @@ impl Well {
             dialect: Dialect::Well,
             transport: self.transport,
         };
-        let member = self.gateway.broker().join(room, session, role, user, via);
+        let allowance = admission.allowance.clone();
+        let broker = self.gateway.broker();
+        let member = broker.join(room, session, role, user, via, allowance);
         let member = member.map_err(|error| refusal_of(&error))?;
         tracing::debug!(%room, %session, %role, client = self.session.client_name(), "joined");
         let meter = admission.meter();

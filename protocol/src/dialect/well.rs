@@ -688,7 +688,7 @@ const fn reject_code(refusal: &Refusal) -> RejectCode {
         Refusal::ReadOnly => RejectCode::ReadOnly,
         Refusal::Malformed(_) | Refusal::Binary { .. } => RejectCode::Malformed,
         Refusal::TooLarge { .. } => RejectCode::TooLarge,
-        Refusal::TooFast { .. } => RejectCode::Rate,
+        Refusal::TooFast { .. } | Refusal::Spent { .. } => RejectCode::Rate,
         Refusal::OutOfOrder { .. } => RejectCode::OutOfOrder,
         Refusal::NotStored(_) => RejectCode::NotStored,
     }

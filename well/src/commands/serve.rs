@@ -9,6 +9,7 @@ use broker::Broker;
 use gateway::Gateway;
 use gateway::audit::Audit;
 use gateway::tls::Tls;
+use gateway::usage::UsageFile;
 use gateway::webtransport::{Door, OpenError, Source, WebTransport};
 use observatory::{EventKind, Exporter, Severity};
 use storage::Log;
@@ -23,6 +24,8 @@ use crate::{auth, background, logs, stores};
 
 /// How long a stop may take in all; a supervisor that kills after 30 s never has to.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
+/// Where it is kept what has been written this month.
+const USAGE: &str = "usage.json";
 /// How often recorded samples are folded into their histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// How often a free port is picked before one without UDP is taken.
@@ -87,6 +90,11 @@ async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::
         let audit = Audit::open(path);
         gateway.set_audit(audit.with_context(|| format!("the audit log {}", path.display()))?);
     }
+    if config.store == Store::Sled {
+        let path = config.data.join(USAGE);
+        let file = UsageFile::open(&path, broker.usage(), broker.wall_time());
+        gateway.set_usage_file(file.with_context(|| format!("{}", path.display()))?);
+    }
     if address.ip().is_loopback() {
         gateway.set_local();
     }
@@ -114,6 +122,7 @@ async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::
     let sessions = tokio::spawn(gateway::webtransport::serve(gateway.clone()));
     let keeping = tokio::spawn(gateway::server::watch(gateway.clone()));
     let observing = tokio::spawn(gateway::observe(gateway.clone()));
+    let counting = tokio::spawn(gateway::usage::keep(gateway.clone()));
     let tidying = tokio::spawn(gateway::server::tidy(gateway.clone()));
     // The one line on standard output: printed when connections are taken, not before.
     let text = concat!("version ", env!("CARGO_PKG_VERSION"), " started");
@@ -149,6 +158,8 @@ async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::
     sessions.abort();
     keeping.abort();
     tidying.abort();
+    counting.abort();
+    gateway::usage::save(&gateway).await;
     observing.abort();
     if let Some(watching) = watching {
         watching.abort();

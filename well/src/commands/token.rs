@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
+use broker::Tenant;
 use clap::{Args, Subcommand, ValueEnum};
 use gateway::access::pattern::Pattern;
 use gateway::access::token::{AUDIENCE, MAX_PATTERNS, Minted, SigningKey};
+use gateway::quota::TokenLimits;
 use protocol::{Role, UserId};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 
@@ -25,7 +27,7 @@ enum What {
     /// Make a key: a private one in FILE and its public half in FILE.pub, or a secret in FILE
     Key(KeyArgs),
     /// Make a token, and write it to standard output
-    Mint(MintArgs),
+    Mint(Box<MintArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -72,12 +74,22 @@ struct MintArgs {
     /// Who its holder is
     #[arg(long, value_name = "USER")]
     sub: Option<String>,
+    /// At whose cost its holder writes: the tenant whose month it is
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Limits of its holder in place of the space's, in JSON: `{"records_per_month": 1000000}`
+    #[arg(long, value_name = "JSON", value_parser = limits)]
+    limits: Option<TokenLimits>,
     /// Who it is for
     #[arg(long, default_value = AUDIENCE)]
     audience: String,
     /// The token's own name, to revoke it by; random unless said
     #[arg(long)]
     jti: Option<String>,
+}
+
+fn limits(json: &str) -> Result<TokenLimits, serde_json::Error> {
+    serde_json::from_str(json)
 }
 
 fn role(name: &str) -> Result<Role, &'static str> {
@@ -88,7 +100,7 @@ fn role(name: &str) -> Result<Role, &'static str> {
 pub(crate) fn run(args: TokenArgs) -> anyhow::Result<()> {
     match args.what {
         What::Key(args) => make_key(&args),
-        What::Mint(args) => mint(args),
+        What::Mint(args) => mint(*args),
     }
 }
 
@@ -148,6 +160,10 @@ fn mint(args: MintArgs) -> anyhow::Result<()> {
     if let Some(sub) = &args.sub {
         UserId::new(sub).context("--sub")?;
     }
+    if (args.tenant.as_deref()).is_some_and(|tenant| Tenant::new(tenant).is_none()) {
+        let most = Tenant::MAX_BYTES;
+        bail!("--tenant has 1 to {most} bytes and no control characters");
+    }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let jti = match args.jti {
         Some(jti) => jti,
@@ -161,6 +177,8 @@ fn mint(args: MintArgs) -> anyhow::Result<()> {
         aud: args.audience,
         jti,
         sub: args.sub,
+        tenant: args.tenant,
+        limits: args.limits.unwrap_or_default(),
     })?;
     Ok(say(&token)?)
 }

@@ -45,8 +45,9 @@ impl Bench {
             .expect("a memory log answers at once")
             .unwrap();
         let now = Instant::now();
+        let rule = (&SpaceRule::default(), Arc::default());
         Self {
-            core: Core::new(room.clone(), folded, 1 << 20, &SpaceRule::default(), now),
+            core: Core::new(room.clone(), folded, 1 << 20, rule, now),
             log,
             room,
             now,
@@ -149,8 +150,8 @@ impl Bench {
 #[test]
 fn durable_before_visible() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
-    bench.core.join(B, Role::Viewer, None);
+    bench.core.join(A, Role::Editor, None, None);
+    bench.core.join(B, Role::Viewer, None, None);
     bench.submit(A, b"one");
     bench.advance();
     bench.sync(B, b"\0");
@@ -173,8 +174,8 @@ fn durable_before_visible() {
 #[test]
 fn what_was_already_there_is_acked_only_when_it_is_durable() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
-    bench.core.join(B, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
+    bench.core.join(B, Role::Editor, None, None);
     bench.submit_op(A, b"x", Some(7));
     bench.advance();
     // Another session sends the same operation while the first is still on its way.
@@ -191,7 +192,7 @@ fn once_also_after_a_restart() {
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
     for _ in 0..2 {
         let mut bench = Bench::on(Arc::clone(&log), DocumentKind::Opaque);
-        bench.core.join(A, Role::Editor, None);
+        bench.core.join(A, Role::Editor, None, None);
         bench.submit_op(A, b"x", Some(7));
         bench.submit_op(A, b"x", Some(7));
         bench.submit_op(A, b"y", Some(8));
@@ -213,7 +214,7 @@ fn a_stranger_that_may_have_been_forgotten_is_looked_up() {
             base: None,
         })
     };
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     assert!(
         bench.core.ops_to_find(&[command(1)]).is_empty(),
         "surely new"
@@ -248,8 +249,8 @@ fn placed(bench: &Bench, session: SessionId) -> Vec<(u64, u64, u64, bool)> {
 fn a_client_hears_where_its_operations_are_and_again_after_a_restart() {
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
     let mut bench = Bench::on(Arc::clone(&log), DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
-    bench.core.join(B, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
+    bench.core.join(B, Role::Editor, None, None);
     for op in 1..=3 {
         bench.submit_op(A, b"x", Some(op));
     }
@@ -262,7 +263,7 @@ fn a_client_hears_where_its_operations_are_and_again_after_a_restart() {
     assert!(placed(&bench, B).is_empty());
 
     let mut again = Bench::on(log, DocumentKind::Opaque);
-    again.core.join(A, Role::Editor, None);
+    again.core.join(A, Role::Editor, None, None);
     again.core.enter(A, CLIENT, None, None);
     let entered = again.mails_of(A).find_map(|event| match event {
         Event::Entered { head, last_op, .. } => Some((head.get(), *last_op)),
@@ -284,7 +285,7 @@ fn a_client_hears_where_its_operations_are_and_again_after_a_restart() {
 #[test]
 fn operations_enter_the_log_in_their_client_s_order() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     for op in [1, 4, 3, 5] {
         bench.submit_op(A, b"x", Some(op));
     }
@@ -309,7 +310,7 @@ fn an_operation_that_added_nothing_may_come_again_after_later_ones() {
     const FIRST: &[u8] = &[1, 1, 1, 0, 40, 1, 1, b'm', 1, b'k', 1, 119, 1, b'v', 0];
     const SECOND: &[u8] = &[1, 1, 2, 0, 40, 1, 1, b'm', 1, b'l', 1, 119, 1, b'v', 0];
     let mut bench = Bench::new(DocumentKind::Yjs);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     for (op, update) in [(1, FIRST), (2, FIRST), (3, SECOND), (2, FIRST), (3, SECOND)] {
         bench.submit_op(A, update, Some(op));
     }
@@ -322,7 +323,7 @@ fn an_operation_that_added_nothing_may_come_again_after_later_ones() {
 #[test]
 fn seqs_have_no_gaps_and_times_never_go_back() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     for step in 0..20 {
         bench.submit(A, b"u");
         bench.submit(A, b"v");
@@ -345,7 +346,7 @@ fn seqs_have_no_gaps_and_times_never_go_back() {
 #[test]
 fn at_most_two_runs_are_on_their_way_and_the_rest_gathers() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     for _ in 0..10 {
         bench.submit(A, b"u");
         bench.advance();
@@ -360,7 +361,7 @@ fn at_most_two_runs_are_on_their_way_and_the_rest_gathers() {
 #[test]
 fn a_failed_commit_acks_nobody_and_ends_the_room() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     bench.submit(A, b"u");
     bench.advance();
     bench.submit(A, b"v");
@@ -392,7 +393,7 @@ fn a_failed_commit_acks_nobody_and_ends_the_room() {
 #[test]
 fn ending_settles_what_is_on_its_way_first() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     bench.submit(A, b"u");
     bench.core.end(CloseCode::Restart, "restart");
     bench.submit(A, b"too late");
@@ -414,7 +415,7 @@ fn ending_settles_what_is_on_its_way_first() {
     ));
     assert_eq!(bench.records().len(), 1);
     // Whoever comes now is told the same.
-    bench.core.join(B, Role::Editor, None);
+    bench.core.join(B, Role::Editor, None, None);
     bench.collect();
     assert!(matches!(
         bench.mails.last(),
@@ -429,7 +430,7 @@ fn a_deletion_is_durable_before_anyone_hears_of_it() {
         (Err("disk full".to_owned()), CloseCode::TryLater),
     ] {
         let mut bench = Bench::new(DocumentKind::Opaque);
-        bench.core.join(A, Role::Editor, None);
+        bench.core.join(A, Role::Editor, None, None);
         bench.submit(A, b"u");
         bench
             .core
@@ -441,7 +442,7 @@ fn a_deletion_is_durable_before_anyone_hears_of_it() {
         bench
             .core
             .delete(CloseCode::NoRoom, "the room has been deleted");
-        bench.core.join(B, Role::Editor, None);
+        bench.core.join(B, Role::Editor, None, None);
         bench.advance();
         assert_eq!((bench.deletions, bench.ended), (1, false));
         let is_closed = |event: &Event| matches!(event, Event::Closed { .. });
@@ -468,8 +469,8 @@ const SECOND: &[u8] = &[1, 1, 1, 1, 0x84, 1, 0, 1, b'b', 0];
 #[test]
 fn a_viewer_never_writes() {
     let mut bench = Bench::new(DocumentKind::Yjs);
-    bench.core.join(A, Role::Editor, None);
-    bench.core.join(B, Role::Viewer, None);
+    bench.core.join(A, Role::Editor, None, None);
+    bench.core.join(B, Role::Viewer, None, None);
     bench.submit(A, FIRST);
     bench.advance();
     while bench.commit() {}
@@ -500,8 +501,8 @@ fn a_viewer_never_writes() {
 #[test]
 fn nothing_malformed_enters_the_log() {
     let mut bench = Bench::new(DocumentKind::Yjs);
-    bench.core.join(A, Role::Editor, None);
-    bench.core.join(B, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
+    bench.core.join(B, Role::Editor, None, None);
     bench.submit(A, &[1, 1, 1, 0, 4, 1, 1]);
     bench.submit(B, FIRST);
     bench.submit(A, SECOND);
@@ -528,7 +529,7 @@ fn nothing_malformed_enters_the_log() {
 fn a_document_over_its_limit_takes_no_more_and_still_reads() {
     let mut bench = Bench::new(DocumentKind::Opaque);
     bench.core.memory = 1_000;
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     static LARGE: [u8; 900] = [1; 900];
     bench.submit(A, &LARGE);
     bench.advance();
@@ -560,7 +561,7 @@ fn a_document_over_its_limit_takes_no_more_and_still_reads() {
 
 /// What becomes of an update of so many bytes: settled, or refused for what the document would take.
 fn outcome(bench: &mut Bench, session: SessionId, payload: Bytes) -> Option<(usize, usize)> {
-    bench.core.join(session, Role::Editor, None);
+    bench.core.join(session, Role::Editor, None, None);
     let submission = Submission {
         payload,
         op_id: None,
@@ -632,20 +633,99 @@ fn binary_content_is_refused_where_a_space_denies_it() {
     let path = "strokes[3].image".to_owned();
     assert_eq!(refused, Some(Refusal::Binary { path }));
     // The server's own hand is not another's.
-    bench.core.write(1, vec![(Kind::Update, puts.clone())]);
+    bench
+        .core
+        .write(1, vec![(Kind::Update, puts.clone())], None);
     bench.collect();
     let refused =
         matches!(&bench.answers[..], [(1, Answer::Refused(why))] if why.contains("[3].image"));
     assert!(refused, "{:?}", bench.answers);
     // Where it is allowed it comes in, and what is there is not put in again.
     bench.core.set_rule(&SpaceRule::default());
-    bench.core.write(2, vec![(Kind::Update, puts.clone())]);
+    bench
+        .core
+        .write(2, vec![(Kind::Update, puts.clone())], None);
     bench.core.set_rule(&deny);
     assert_eq!(bench.core.document.binary(&puts), None);
     assert_eq!(
         bench.core.document.binary(&bench.core.document.encode()),
         None
     );
+}
+
+#[test]
+fn a_month_has_so_many_records_and_what_adds_nothing_takes_none() {
+    let mut bench = Bench::new(DocumentKind::Yjs);
+    let month = |records| SpaceRule {
+        monthly: Monthly {
+            records: Some(records),
+            bytes: None,
+        },
+        ..SpaceRule::default()
+    };
+    bench.core.set_rule(&month(2));
+    let taken = |bench: &Bench| bench.core.own.account.taken(bench.core.at).0;
+    let doc = yrs::Doc::with_client_id(1);
+    let updates: Vec<Bytes> = (0..4).map(|_| typed(&doc, 9)).collect();
+    let spent = |bench: &mut Bench, session| {
+        let spent = |event: &Event| match event {
+            Event::Refused { refusal, .. } => Some(refusal.name()),
+            _ => None,
+        };
+        bench.mails_of(session).find_map(spent)
+    };
+    assert_eq!(outcome(&mut bench, A, updates[0].clone()), None);
+    assert_eq!(outcome(&mut bench, A, updates[0].clone()), None);
+    assert_eq!(taken(&bench), 1, "the same again adds nothing");
+    assert_eq!(outcome(&mut bench, A, Bytes::from_static(b"?")), None);
+    assert_eq!(
+        (spent(&mut bench, A), taken(&bench)),
+        (Some("malformed"), 1)
+    );
+    assert_eq!(outcome(&mut bench, B, updates[1].clone()), None);
+    assert_eq!(spent(&mut bench, B), None);
+    let known = bench.core.document.encode();
+    let other = SessionId::new(5_000);
+    assert_eq!(outcome(&mut bench, other, known), None);
+    assert_eq!(spent(&mut bench, other), None, "who comes back reads on");
+    assert_eq!(outcome(&mut bench, B, updates[2].clone()), None);
+    assert_eq!((spent(&mut bench, B), taken(&bench)), (Some("spent"), 2));
+    // So is what the server itself writes, for whoever asked for it.
+    let write = vec![(Kind::Update, updates[2].clone())];
+    bench.core.write(1, write.clone(), None);
+    bench.collect();
+    assert!(matches!(bench.answers[..], [(1, Answer::Spent(_))]));
+    // A tenant has an account of its own, and its token may say how much there is.
+    let tenant = Allowance {
+        account: Arc::default(),
+        own: Monthly {
+            records: Some(1),
+            bytes: None,
+        },
+    };
+    bench.core.write(2, write, Some(&tenant));
+    bench.advance();
+    while bench.commit() {}
+    assert!(matches!(bench.answers[1..], [(2, Answer::Recorded(_))]));
+    assert_eq!(
+        (taken(&bench), tenant.account.taken(bench.core.at).0),
+        (2, 1)
+    );
+    let third = SessionId::new(6_000);
+    bench.core.join(third, Role::Editor, None, Some(tenant));
+    let submission = Submission {
+        payload: updates[3].clone(),
+        op_id: None,
+        base: None,
+    };
+    bench.core.command(third, Command::Submit(submission));
+    bench.advance();
+    assert_eq!(spent(&mut bench, third), Some("spent"));
+    // The next month begins for everybody.
+    bench.micros = bench.core.at.month_end().micros();
+    let fourth = SessionId::new(7_000);
+    assert_eq!(outcome(&mut bench, fourth, updates[3].clone()), None);
+    assert_eq!((spent(&mut bench, fourth), taken(&bench)), (None, 1));
 }
 
 #[test]
@@ -714,7 +794,7 @@ fn deletion(clock: u64) -> Bytes {
 #[test]
 fn one_encoding_serves_everyone_who_comes_within_a_while() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     static LARGE: [u8; 100_000] = [1; 100_000];
     bench.submit(A, &LARGE);
     bench.advance();
@@ -746,7 +826,7 @@ fn one_encoding_serves_everyone_who_comes_within_a_while() {
 #[test]
 fn a_snapshot_is_of_the_moment_it_is_asked_for() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     for request in 1..4 {
         bench.submit(A, b"a little more");
         bench.advance();
@@ -763,11 +843,11 @@ fn a_snapshot_is_of_the_moment_it_is_asked_for() {
 #[test]
 fn whoever_joins_during_a_commit_hears_that_first() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     bench.sync(A, b"\0");
     bench.submit(A, b"on its way");
     bench.advance();
-    bench.core.join(B, Role::Editor, None);
+    bench.core.join(B, Role::Editor, None, None);
     bench.sync(B, b"\0");
     bench.advance();
     while bench.commit() {}
@@ -782,7 +862,7 @@ fn whoever_joins_during_a_commit_hears_that_first() {
 #[test]
 fn bytes_on_their_way_are_counted_until_they_are_settled() {
     let mut bench = Bench::new(DocumentKind::Yjs);
-    bench.core.join(A, Role::Editor, None);
+    bench.core.join(A, Role::Editor, None, None);
     bench.submit(A, FIRST);
     bench.submit(A, FIRST);
     bench.submit(A, &[9]);
@@ -808,7 +888,7 @@ fn whatever_happens_what_was_acked_is_in_the_log_once_and_in_order() {
             let mut bench = Bench::on(Arc::clone(&log), DocumentKind::Opaque);
             let mut sent: HashMap<SessionId, Vec<u32>> = HashMap::new();
             for session in [A, B] {
-                bench.core.join(session, Role::Editor, None);
+                bench.core.join(session, Role::Editor, None, None);
             }
             for _ in 0..random.random_range(1..60) {
                 match random.random_range(0..10) {
