@@ -247,6 +247,7 @@ impl Gateway {
         {
             return Err(Refusal::Origin(origin.as_str().to_owned()));
         }
+        self.check_network(caller)?;
         let grant = caller.grant()?;
         if grant.is_some_and(|grant| self.keeper().is_revoked(grant, room)) {
             return Err(BadToken::Revoked.into());
@@ -254,6 +255,16 @@ impl Gateway {
         let asks = grant.is_none() && space.access == Access::CreateWithToken;
         let exists = !(looks || asks) || self.exists(room).await?;
         Ok((space, exists))
+    }
+
+    /// Whether somebody comes in from where they are: whoever has a token does.
+    pub(crate) fn check_network(&self, caller: &Caller) -> Result<(), Refusal> {
+        match caller.address() {
+            Some(address) if !caller.has_token() && !self.networks().admit(address) => {
+                Err(Refusal::Network(address))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a room has records, in any tier, or somebody is in it.

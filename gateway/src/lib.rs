@@ -12,6 +12,7 @@
 //! | [`http`] | routes: rooms, pages, health, and where the dialects' sockets are mounted |
 //! | [`limits`] | named bounds of connections |
 //! | `observation` | what the Observatory shows, looked at each second |
+//! | `proxy` | what a proxy says before a connection's first byte |
 //! | [`quota`] | how much one connection and one address may do |
 //! | [`server`] | accepting connections, and ending |
 //! | [`stream`] | messages on a stream of bytes |
@@ -29,6 +30,7 @@ pub mod connection;
 pub mod http;
 pub mod limits;
 mod observation;
+mod proxy;
 pub mod quota;
 mod resumes;
 pub mod server;
@@ -40,6 +42,7 @@ pub mod websocket;
 pub mod webtransport;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -52,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use access::Keeper;
+use access::networks::Networks;
 use access::origin::Origins;
 use access::rule::Access;
 use audit::Audit;
@@ -86,6 +90,8 @@ struct Inner {
     audit: OnceLock<Audit>,
     usage: OnceLock<UsageFile>,
     proxies: RwLock<Arc<[IpNet]>>,
+    networks: RwLock<Arc<Networks>>,
+    proxy_protocol: AtomicBool,
     per_connection: RwLock<ConnectionLimits>,
     local: AtomicBool,
     has_archive: bool,
@@ -179,6 +185,8 @@ impl Gateway {
             audit: OnceLock::new(),
             usage: OnceLock::new(),
             proxies: RwLock::new([].into()),
+            networks: RwLock::default(),
+            proxy_protocol: AtomicBool::new(false),
             per_connection: RwLock::default(),
             local: AtomicBool::new(false),
             has_archive,
@@ -265,6 +273,27 @@ impl Gateway {
     /// Goes on with other proxies that are trusted to say for whom they ask.
     pub fn set_trusted_proxies(&self, proxies: Vec<IpNet>) {
         *self.inner.proxies.write() = proxies.into();
+    }
+
+    /// Whether trusted proxies begin each connection over TCP with a PROXY header, from here on.
+    pub fn set_proxy_protocol(&self, spoken: bool) {
+        self.inner.proxy_protocol.store(spoken, Ordering::Relaxed);
+    }
+
+    /// Whether a connection from there begins with a PROXY header.
+    pub(crate) fn expects_proxy_header(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.inner.proxy_protocol.load(Ordering::Relaxed)
+            && self.trusted_proxies().iter().any(|net| net.contains(&peer))
+    }
+
+    /// Lets those without a token in from these networks, from here on.
+    pub fn set_networks(&self, networks: Networks) {
+        *self.inner.networks.write() = Arc::new(networks);
+    }
+
+    pub(crate) fn networks(&self) -> Arc<Networks> {
+        Arc::clone(&self.inner.networks.read())
     }
 
     /// Bounds connections that begin from here on so.

@@ -61,6 +61,8 @@ pub const CLIENTS_PER_PAGE_MAX: usize = 1_000;
 /// How much of a present replica's name is told.
 pub const PRESENT_NAME_CHARS: usize = 64;
 
+/// How long a proxy may take to say whose a connection is.
+pub const PROXY_TIME: Duration = Duration::from_secs(5);
 /// How long a client's TLS handshake over TCP may take.
 pub const TLS_TIME: Duration = Duration::from_secs(10);
 /// How many requests an HTTP/2 client may have under way.

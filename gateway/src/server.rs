@@ -25,6 +25,7 @@ use crate::limits::{
     BACKLOG, CONNECTIONS, ENDPOINT_IDLE, HEAD_BYTES, HEAD_TIME, HTTP2_KEEP_ALIVE, HTTP2_STREAMS,
     TIDY_EVERY, TIDY_PAUSE,
 };
+use crate::proxy;
 use crate::tls::{Tls, Wire};
 use crate::webtransport::Door;
 
@@ -60,17 +61,16 @@ pub async fn serve(gateway: Gateway, listener: TcpListener, tls: Option<Arc<Tls>
         match accepted {
             Ok((stream, peer, place)) => {
                 let routes = routes.clone();
-                let draining = gateway.draining().clone();
+                let gateway = gateway.clone();
                 let tls = tls.clone();
                 requests.spawn(async move {
-                    let wire = match tls {
-                        Some(tls) => tls.accept(stream).await,
-                        None => Ok(Wire::Plain(stream)),
-                    };
-                    match wire {
-                        Ok(wire) => connection(wire, routes, (peer, place), draining).await,
+                    match greet(&gateway, stream, peer, tls).await {
+                        Ok((wire, peer)) => {
+                            let draining = gateway.draining().clone();
+                            connection(wire, routes, (peer, place), draining).await;
+                        }
                         // The client speaks something else, or was too slow.
-                        Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+                        Err(error) => tracing::debug!(%error, "a handshake failed"),
                     }
                 });
             }
@@ -82,6 +82,25 @@ pub async fn serve(gateway: Gateway, listener: TcpListener, tls: Option<Arc<Tls>
     }
     requests.close();
     requests.wait().await;
+}
+
+/// What comes before the first request: what a proxy says of a connection, and TLS. Gives whose it is.
+async fn greet(
+    gateway: &Gateway,
+    mut stream: TcpStream,
+    peer: Peer,
+    tls: Option<Arc<Tls>>,
+) -> io::Result<(Wire, Peer)> {
+    let client = if gateway.expects_proxy_header(peer.0) {
+        proxy::client(&mut stream).await?
+    } else {
+        None
+    };
+    let wire = match tls {
+        Some(tls) => tls.accept(stream).await?,
+        None => Wire::Plain(stream),
+    };
+    Ok((wire, client.map_or(peer, Peer)))
 }
 
 /// Looks keys up again when they are due, and ends sessions when their tokens expire. Never returns.

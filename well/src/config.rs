@@ -14,14 +14,20 @@ use anyhow::{Context, bail};
 use broker::{Lifetime, Limits, Monthly, SnapshotRule, SpaceRule};
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
+use gateway::access::networks::Networks;
 use gateway::access::origin::Origins;
 use gateway::access::rule::Access;
 use gateway::limits::ConnectionLimits;
 use gateway::quota::SpaceLimits;
 use ipnet::IpNet;
 use protocol::limits::{MAX_PAYLOAD_BYTES, MAX_ROOMS_PER_CONNECTION};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use storage::archive::Retention;
+
+use schema::{Kept, Size, Time};
+
+pub(crate) mod schema;
 
 /// How `well serve` is told what to do.
 #[derive(Debug, Clone, Args)]
@@ -145,7 +151,7 @@ impl PitArgs {
 }
 
 /// Where records are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Store {
     /// On disk, in an embedded store: survives a power cut.
@@ -155,7 +161,7 @@ pub(crate) enum Store {
 }
 
 /// How logs look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// For people.
@@ -185,6 +191,9 @@ pub(crate) struct Config {
     pub(crate) audit: Option<PathBuf>,
     /// Networks whose requests say for whom they ask.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Whether they begin connections with a PROXY header.
+    pub(crate) proxy_protocol: bool,
+    pub(crate) networks: NetworkFiles,
     pub(crate) spaces: BTreeMap<String, Space>,
 }
 
@@ -218,8 +227,22 @@ impl Config {
     }
 }
 
+/// Files of networks from which somebody comes in without a token, or does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NetworkFiles {
+    pub(crate) allow: Vec<PathBuf>,
+    pub(crate) deny: Vec<PathBuf>,
+}
+
+impl NetworkFiles {
+    /// Reads them.
+    pub(crate) fn open(&self) -> anyhow::Result<Networks> {
+        Networks::open(&self.allow, &self.deny).context("[networks]")
+    }
+}
+
 /// The keys that tokens are checked with, and who tokens must be for.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AuthSettings {
     /// HS256. Whoever has it can make tokens.
@@ -230,6 +253,7 @@ pub(crate) struct AuthSettings {
     pub(crate) jwks: Option<String>,
     /// The private key in PEM that the server signs with; without one it signs with the secret.
     pub(crate) signing_key: Option<PathBuf>,
+    /// Whom tokens must be for.
     pub(crate) audience: Option<String>,
 }
 
@@ -255,10 +279,12 @@ pub(crate) struct Archive {
 
 /// The certificate that is served over TCP and over QUIC. Without one HTTP is plain, and WebTransport
 /// makes its own.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
+    /// The chain in PEM.
     pub(crate) cert: PathBuf,
+    /// Its private key in PEM.
     pub(crate) key: PathBuf,
     /// Whether TCP is encrypted too: not where a proxy before the server does that.
     #[serde(default = "yes")]
@@ -330,92 +356,166 @@ impl Space {
 }
 
 /// `well.toml`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct File {
+    /// The address to listen on; port 0 picks a free one.
     listen: Option<SocketAddr>,
+    /// The folder that holds the log; created if it is not there.
     data: Option<PathBuf>,
+    /// Where records are kept.
     store: Option<Store>,
+    /// Serve open spaces on a listener that is not on loopback, without TLS.
     allow_open: Option<bool>,
+    /// What is logged: a level, or levels by target.
     log: Option<String>,
+    /// How logs look.
     log_format: Option<LogFormat>,
+    /// Bounds of the whole server.
     #[serde(default)]
     limits: FileLimits,
+    /// Keep snapshots beside the log.
     snapshots: Option<bool>,
+    /// Serve WebTransport too, on the same port over UDP.
     webtransport: Option<bool>,
+    /// The certificate that HTTP, WebSocket and WebTransport serve.
     tls: Option<Tls>,
+    /// Where history goes, beside the log.
     #[serde(default)]
     archive: FileArchive,
+    /// Keys of tokens.
     #[serde(default)]
     auth: AuthSettings,
+    /// Who came and went, and what became of rooms.
     #[serde(default)]
     audit: FileAudit,
+    /// Networks of proxies that say for whom they ask.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     trusted_proxies: Vec<IpNet>,
+    /// Trusted proxies begin each connection over TCP with a PROXY header, of version 1 or 2.
+    proxy_protocol: Option<bool>,
+    /// From where somebody comes in without a token.
+    #[serde(default)]
+    networks: FileNetworks,
+    /// Spaces by name; pit, doc and text are there without being named.
     #[serde(default)]
     spaces: BTreeMap<String, FileSpace>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FileLimits {
+    /// Rooms in memory; past it the longest idle one makes way.
     rooms_loaded: Option<usize>,
+    /// Sessions in one room.
     sessions_per_room: Option<usize>,
+    /// How long a room stays in memory after its last member has left, unless its space says.
     idle_unload_seconds: Option<u64>,
+    /// A room's document in memory, in bytes; past it writes are refused.
     document_bytes: Option<usize>,
+    /// All loaded documents together.
+    #[schemars(with = "Option<Size>")]
     memory: Option<ByteSize>,
+    /// How long a client of the well protocol may take to say Hello: at most a minute.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     handshake: Option<Duration>,
+    /// How many rooms a connection of the well protocol may be in.
     rooms_per_connection: Option<usize>,
+    /// Records of ephemeral rooms, in memory, in bytes.
     ephemeral_bytes: Option<u64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FileAudit {
+    /// The file that JSON lines are added to.
     file: Option<PathBuf>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct FileNetworks {
+    /// Files of networks, one a line; nobody else is let in, if there is one.
+    allow: Vec<PathBuf>,
+    /// Files of networks that are not let in, even if they are allowed.
+    deny: Vec<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FileArchive {
+    /// `file:///…`, `s3://bucket/prefix`, `gs://…` or `az://…`
     url: Option<String>,
+    /// Trim archived records from the log when they are older; never without.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     keep_local: Option<Duration>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FileSpace {
-    /// As it was, or `yjs`.
+    /// What its rooms hold: as it was, or `yjs`.
     kind: Option<FileKind>,
+    /// Who gets in without a token.
     access: Option<Access>,
+    /// Pages of other servers that may speak to it.
     origins: Option<Origins>,
+    /// Updates of one connection, by strokes.
     updates_per_minute: Option<Limit<u32>>,
+    /// Bytes of updates of one connection.
+    #[schemars(with = "Option<Limit<Size>>")]
     bytes_per_minute: Option<Limit<ByteSize>>,
+    /// The largest update.
+    #[schemars(with = "Option<Size>")]
     max_update: Option<ByteSize>,
+    /// Connections of one address.
     connections_per_ip: Option<Limit<u32>>,
+    /// Joins of rooms and downloads of documents by one address.
     joins_per_ip_per_minute: Option<Limit<u32>>,
+    /// Rooms that one address begins.
     new_rooms_per_ip_per_hour: Option<Limit<u32>>,
+    /// A document as it is encoded; past it writes are refused, reads go on.
+    #[schemars(with = "Option<Limit<Size>>")]
     max_document: Option<Limit<ByteSize>>,
+    /// What becomes of a room once nobody has been in it for `idle`.
     lifetime: Option<FileLifetime>,
+    /// How long nobody may be in a room.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     idle: Option<Duration>,
+    /// How many rooms there may be.
     max_rooms: Option<Limit<u32>>,
+    /// How much records of all rooms may take.
+    #[schemars(with = "Option<Limit<Size>>")]
     max_total: Option<Limit<ByteSize>>,
+    /// Whether bytes and images may stand in a document.
     binary: Option<FileBinary>,
+    /// Sessions in one room; as in `limits` unless it is said.
     sessions_per_room: Option<NonZeroUsize>,
+    /// A room's document in memory; `document_bytes` in `limits` unless it is said.
+    #[schemars(with = "Option<Size>")]
     room_memory: Option<ByteSize>,
+    /// Updates that each tenant, and everybody else together, may write in a calendar month.
     records_per_month: Option<Limit<u64>>,
+    /// Their bytes.
+    #[schemars(with = "Option<Limit<Size>>")]
     bytes_per_month: Option<Limit<ByteSize>>,
+    /// A snapshot after so many records, beside the amortised rule.
     snapshot_records: Option<u64>,
+    /// A snapshot so long after the first record that none holds.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     snapshot_after: Option<Duration>,
+    /// How long records stay in the archive.
+    #[schemars(with = "Option<Kept>")]
     retention: Option<FileRetention>,
 }
 
 /// What becomes of binary content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum FileBinary {
     Allow,
@@ -423,14 +523,14 @@ enum FileBinary {
 }
 
 /// A limit, or `"off"`.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Limit<T> {
     Most(T),
     Off(Off),
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Off {
     Off,
@@ -612,7 +712,7 @@ impl FileRetention {
     }
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum FileLifetime {
     Persistent,
@@ -630,7 +730,7 @@ impl From<FileLifetime> for Lifetime {
     }
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum FileKind {
     Yjs,
@@ -717,6 +817,10 @@ impl ServeArgs {
                 MAX_IDLE_UNLOAD.as_secs()
             );
         }
+        let proxy_protocol = file.proxy_protocol.unwrap_or(false);
+        if proxy_protocol && file.trusted_proxies.is_empty() {
+            bail!("proxy_protocol is spoken by trusted_proxies, and there are none");
+        }
         let mut auth = file.auth;
         auth.secret = self.auth_secret.or(auth.secret);
         Ok(Config {
@@ -744,6 +848,11 @@ impl ServeArgs {
             auth,
             audit: file.audit.file,
             trusted_proxies: file.trusted_proxies,
+            proxy_protocol,
+            networks: NetworkFiles {
+                allow: file.networks.allow,
+                deny: file.networks.deny,
+            },
             spaces,
         })
     }
@@ -1033,6 +1142,18 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn whoever_speaks_the_proxy_protocol_is_trusted() {
+        let error = resolve(args(), "proxy_protocol = true").unwrap_err();
+        assert!(error.to_string().contains("trusted_proxies"), "{error}");
+        let file = "proxy_protocol = true\ntrusted_proxies = ['10.0.0.0/8']\n\
+                    [networks]\ndeny = ['/no/such/file']";
+        let config = resolve(args(), file).unwrap();
+        assert!(config.proxy_protocol);
+        let error = format!("{:#}", config.networks.open().unwrap_err());
+        assert!(error.contains("/no/such/file"), "{error}");
     }
 
     #[test]

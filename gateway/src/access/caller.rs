@@ -39,6 +39,9 @@ pub enum Refusal {
     /// Their page may not.
     #[error("pages of {0} may not speak to this space; its `origins` say which may")]
     Origin(String),
+    /// They have no token, and their network is one that then does not come in.
+    #[error("a token is needed from {0}: its network is not let in without one")]
+    Network(IpAddr),
     /// It is too much from their address.
     #[error(transparent)]
     TooMany(#[from] TooMany),
@@ -66,7 +69,7 @@ impl Refusal {
             Self::Token(_) => CloseCode::Unauthenticated,
             Self::Denied(denied) => denied.close_code(),
             Self::NoSpace(_) => CloseCode::NoRoom,
-            Self::Origin(_) => CloseCode::Forbidden,
+            Self::Origin(_) | Self::Network(_) => CloseCode::Forbidden,
             Self::TooMany(_) => CloseCode::OverQuota,
         }
     }

@@ -14,6 +14,7 @@
 //! | [`caller`] | who sent a request: tokens are found, believed or not, and taken out of the address |
 //! | [`jwks`] | sets of keys in files and behind URLs, read again when they change |
 //! | [`keys`] | keys that tokens are checked with |
+//! | [`networks`] | from where somebody comes in without a token |
 //! | [`origin`] | which pages may speak to a space |
 //! | [`pattern`] | which rooms a token is for |
 //! | [`revoked`] | tokens that have been taken back |
@@ -25,6 +26,7 @@ pub mod caller;
 mod crypto;
 pub mod jwks;
 pub mod keys;
+pub mod networks;
 pub mod origin;
 pub mod pattern;
 pub mod revoked;

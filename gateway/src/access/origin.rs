@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use axum::http::{HeaderMap, Uri, header};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The pages of a space beside those that the server itself serves.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Origins {
     /// None.
@@ -22,7 +23,7 @@ pub enum Origins {
 }
 
 /// `"*"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum Star {
     /// All.
     #[serde(rename = "*")]

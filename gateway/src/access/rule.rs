@@ -1,6 +1,7 @@
 //! Who may do what: one rule for every dialect, transport and route.
 
 use protocol::{CloseCode, Role, RoomName};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::token::Grant;
@@ -61,7 +62,7 @@ impl Action {
 }
 
 /// Who gets into a space without a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
     /// Anyone, as a creator.

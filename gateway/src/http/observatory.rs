@@ -40,6 +40,7 @@ const _: () = assert!(ribbon::EVENTS <= 500);
 
 /// Lets those in who may see the Observatory.
 fn enter(gateway: &Gateway, caller: &Caller) -> Result<(), Problem> {
+    gateway.check_network(caller)?;
     if !gateway.is_open() {
         let grant = caller.grant().map_err(Refusal::from)?;
         rule::observer(grant.map(AsRef::as_ref)).map_err(Refusal::from)?;

@@ -339,6 +339,11 @@ impl From<Refusal> for Problem {
             }
             Refusal::Denied(_) => (StatusCode::FORBIDDEN, "forbidden", "That is not allowed"),
             Refusal::Origin(_) => (StatusCode::FORBIDDEN, "origin", "This page may not"),
+            Refusal::Network(_) => (
+                StatusCode::FORBIDDEN,
+                "network",
+                "A token is needed from this network",
+            ),
             Refusal::NoSpace(space) => return Self::no_space(space),
             Refusal::TooMany(many) => {
                 let mut problem = Self::new(

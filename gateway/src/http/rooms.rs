@@ -92,6 +92,7 @@ pub(crate) async fn list(
             "limit is 1 to {ROOMS_PER_PAGE_MAX}, not {limit}"
         )));
     }
+    gateway.check_network(&caller)?;
     let grant = caller.grant().map_err(Refusal::from)?;
     let mut after = page.after.as_deref().map(RoomName::parse).transpose()?;
     let broker = gateway.broker();

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::say;
 use crate::auth;
-use crate::config::ServeArgs;
+use crate::config::{ServeArgs, schema};
 
 /// `well config`
 #[derive(Debug, Args)]
@@ -17,6 +17,8 @@ pub(crate) struct ConfigArgs {
 enum What {
     /// Check a configuration as `serve` reads it, with the files it names; 1 when anything is wrong
     Check(Box<ServeArgs>),
+    /// Print the JSON Schema of well.toml, for editors
+    Schema,
 }
 
 /// Runs `well config`.
@@ -25,11 +27,13 @@ pub(crate) fn run(args: ConfigArgs) -> anyhow::Result<()> {
         What::Check(args) => {
             let config = args.resolve()?;
             auth::check(&config)?;
+            config.networks.open()?;
             let spaces: Vec<&str> = config.spaces.keys().map(String::as_str).collect();
             let spaces = spaces.join(", ");
             Ok(say(&format!(
                 "the configuration is good; spaces: {spaces}"
             ))?)
         }
+        What::Schema => Ok(say(schema::text()?.trim_end())?),
     }
 }

@@ -72,6 +72,7 @@ async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::
     let (listener, door) = open_doors(&config)?;
     let address = listener.local_addr()?;
     let keeper = auth::keeper(&config)?;
+    let networks = config.networks.open()?;
     let broker = Broker::new(kept.history, kept.snapshots, config.limits.clone());
     broker.set_rules(config.room_rules());
     let has_archive = config.archive.url.is_some();
@@ -85,6 +86,8 @@ async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::
         door,
     );
     gateway.set_trusted_proxies(config.trusted_proxies.clone());
+    gateway.set_proxy_protocol(config.proxy_protocol);
+    gateway.set_networks(networks);
     gateway.set_connection_limits(config.per_connection);
     if let Some(path) = &config.audit {
         let audit = Audit::open(path);
@@ -195,10 +198,13 @@ fn reload(
         bail!("spaces become ephemeral, and stop being it, at a start only");
     }
     let auth = auth::open(&config)?;
+    let networks = config.networks.open()?;
     gateway.keeper().reload(auth);
     broker.set_rules(config.room_rules());
     gateway.set_spaces(config.gateway_spaces());
     gateway.set_trusted_proxies(config.trusted_proxies);
+    gateway.set_proxy_protocol(config.proxy_protocol);
+    gateway.set_networks(networks);
     gateway.set_connection_limits(config.per_connection);
     Ok(())
 }
