@@ -63,6 +63,8 @@ pub(crate) enum What {
     Revoke,
     /// A room was set to what it was.
     Restore,
+    /// What is logged was changed.
+    Log,
 }
 
 impl Audit {

@@ -86,6 +86,7 @@ struct Inner {
     keeper: Keeper,
     spaces: RwLock<Arc<Spaces>>,
     reload: OnceLock<Reload>,
+    log: OnceLock<SetLog>,
     visitors: Arc<Visitors>,
     audit: OnceLock<Audit>,
     usage: OnceLock<UsageFile>,
@@ -119,6 +120,7 @@ impl Space {
 }
 
 type Reload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+type SetLog = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// The spaces there are.
 pub type Spaces = BTreeMap<String, Space>;
@@ -181,6 +183,7 @@ impl Gateway {
             keeper,
             spaces: RwLock::new(Arc::new(spaces)),
             reload: OnceLock::new(),
+            log: OnceLock::new(),
             visitors: Arc::default(),
             audit: OnceLock::new(),
             usage: OnceLock::new(),
@@ -387,6 +390,20 @@ impl Gateway {
         };
         observatory::happened(EventKind::ConfigReload, severity, text);
         reloaded
+    }
+
+    /// What changes what is logged. Only the first that is said counts.
+    pub fn on_log(&self, set: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static) {
+        let _ = self.inner.log.set(Box::new(set));
+    }
+
+    /// Logs this from here on: a level, or levels by target.
+    ///
+    /// # Errors
+    /// What is wrong with it; what was logged before is.
+    pub(crate) fn set_log(&self, filter: &str) -> Result<(), String> {
+        let set = self.inner.log.get();
+        set.map_or_else(|| Err("there are no logs".to_owned()), |set| set(filter))
     }
 
     /// Seconds since the Unix epoch, as tokens count them; whole ones.

@@ -213,6 +213,7 @@ metrics_table! {
     gauge inbox_bytes = "well_inbox_bytes", Unit::Bytes, "Submissions waiting in rooms' inboxes.";
     gauge disk_bytes = "well_log_disk_bytes", Unit::Bytes, "Bytes the log takes on disk.";
     gauge unmoved_bytes = "well_log_unmoved_bytes", Unit::Bytes, "Bytes of records that still lie in commits.";
+    counter log_lines_left_out = "well_log_lines_left_out_total", Unit::Count, "Log lines that were not written because too many like them came in a short time.";
     gauge clock_jumped = "well_clock_jumped", Unit::Count, "1 while the wall clock is not believed.";
 }
 
@@ -547,6 +548,11 @@ pub fn inbox_bytes(change: f64) {
 pub fn log_sizes(disk_bytes: u64, unmoved_bytes: u64) {
     HANDLES.disk_bytes.set(disk_bytes as f64);
     HANDLES.unmoved_bytes.set(unmoved_bytes as f64);
+}
+
+/// Log lines were not written, because there were too many like them.
+pub fn log_lines_left_out(lines: u64) {
+    HANDLES.log_lines_left_out.increment(lines);
 }
 
 /// Whether the wall clock is not believed.

@@ -88,7 +88,8 @@ pub(crate) struct ServeArgs {
         value_parser = clap::builder::BoolishValueParser::new()
     )]
     allow_open: Option<bool>,
-    /// What is logged, like `RUST_LOG`: a level, or levels by target [default: info]
+    /// What is logged, like `RUST_LOG`: a level, or levels by target; a reload changes it where the
+    /// file says it [default: info]
     #[arg(long, env = "WELL_LOG", value_name = "FILTER")]
     log: Option<String>,
     /// How logs look [default: text]

@@ -85,8 +85,8 @@ pub(crate) enum Output {
     Answer(u64, Answer),
     /// A batch was checked: how many updates are new, and what was refused why.
     Checked(usize),
-    /// A submission was refused.
-    Refused(SessionId, Refusal),
+    /// A submission was refused: whose, and which if its dialect says so.
+    Refused(SessionId, Option<OpId>, Refusal),
     /// An operation was staged whose client had not seen so many records before it.
     Stale(u64),
     /// The oldest update of a durable commit arrived then.
@@ -731,6 +731,7 @@ impl Core {
         for item in std::mem::take(&mut self.unchecked) {
             let bytes = item.submission.payload.len();
             let (session, number) = (item.session, item.number);
+            let op = item.submission.op_id;
             match self.admit(&item) {
                 Ok(Some(checked)) if checked.adds => {
                     self.stage(item, checked.site);
@@ -738,7 +739,7 @@ impl Core {
                 }
                 Ok(_) => self.settle_after_newest(session, number),
                 Err(None) => {}
-                Err(Some(refusal)) => self.refuse(session, number, refusal),
+                Err(Some(refusal)) => self.refuse(session, number, op, refusal),
             }
             self.released += bytes;
         }
@@ -887,12 +888,18 @@ impl Core {
         add_settle(&mut self.staged.waiting, item.session, item.number);
     }
 
-    fn refuse(&mut self, session: SessionId, submission: u64, refusal: Refusal) {
+    fn refuse(
+        &mut self,
+        session: SessionId,
+        submission: u64,
+        op: Option<OpId>,
+        refusal: Refusal,
+    ) {
         if let Some(member) = self.sessions.get_mut(&session) {
             member.refused |= refusal.close_code().is_some();
         }
         self.outputs
-            .push_back(Output::Refused(session, refusal.clone()));
+            .push_back(Output::Refused(session, op, refusal.clone()));
         let event = Event::Refused {
             submission,
             refusal,

@@ -265,8 +265,10 @@ impl Task {
             }
             Input::Leave { session, clean } => self.leave(session, clean),
             Input::Committed(result) => {
-                if result.is_err() {
+                if let Err(error) = &result {
                     observatory::room_poisoned();
+                    tracing::error!(room = %self.room.name, seq = %self.core.durable(), %error,
+                        "what came after this could not be stored; the room ends");
                 }
                 self.core.committed(result);
             }
@@ -320,7 +322,7 @@ impl Task {
                 Ok(None) => {}
                 Err(error) => {
                     // Without the answer the operation might enter the log twice.
-                    tracing::error!(room = %self.room.name, %error, "an operation could not be looked up");
+                    tracing::error!(room = %self.room.name, %session, op = %id, %error, "an operation could not be looked up");
                     self.core.end(CloseCode::TryLater, "the log cannot be read");
                     return;
                 }
@@ -461,7 +463,7 @@ impl Task {
                 }
                 Output::Answer(request, answer) => self.answer(request, answer),
                 Output::Checked(new) => observatory::checked(new, now.elapsed()),
-                Output::Refused(session, refusal) => {
+                Output::Refused(session, op, refusal) => {
                     observatory::refused(refusal.name());
                     match &refusal {
                         Refusal::TooLarge { .. } => observatory::limit_hit(Limit::DocumentSize),
@@ -471,7 +473,8 @@ impl Task {
                         }
                         _ => {}
                     }
-                    tracing::info!(room = %self.room.name, %session, %refusal, "a submission was refused");
+                    let op = op.map(tracing::field::display);
+                    tracing::info!(room = %self.room.name, %session, op, %refusal, "a submission was refused");
                 }
                 Output::Stale(records) => observatory::staleness(records),
                 Output::Settled(since) => observatory::acked(since.elapsed()),

@@ -107,3 +107,24 @@ pub(crate) async fn reload(
         Err(why) => Err(Problem::not_reloaded(why)),
     }
 }
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    filter: String,
+}
+
+/// `POST /admin/log` with `{"filter"}`: logs this until the configuration is read again.
+pub(crate) async fn log(
+    State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
+    bytes: Bytes,
+) -> Result<StatusCode, Problem> {
+    let grant = caller.grant().map_err(Refusal::from)?;
+    rule::admin(grant.map(AsRef::as_ref), true).map_err(Refusal::from)?;
+    let Log { filter } = body(&bytes)?;
+    gateway.set_log(&filter).map_err(Problem::bad_request)?;
+    gateway.note(What::Log, &caller, None, Some(&filter));
+    tracing::info!(filter, "an admin has changed what is logged");
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -78,6 +78,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/admin/revoke", post(admin::revoke))
         .route("/admin/evict", post(admin::evict))
         .route("/admin/reload", post(admin::reload))
+        .route("/admin/log", post(admin::log))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method);
     Router::new()

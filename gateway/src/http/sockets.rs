@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use observatory::Transport;
+use protocol::CloseCode;
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span};
 
@@ -88,6 +89,9 @@ pub(crate) async fn upgrade(gateway: Gateway, caller: &Caller, request: Request<
     let uri = request.uri();
     let query = uri.query().unwrap_or_default();
     let joining = mount::yjs(&gateway, caller, uri.path(), query).await;
+    if let Err((code, reason)) = &joining {
+        log_refusal(uri.path(), *code, reason);
+    }
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         // The gateway is let go of once the session stands.
@@ -105,7 +109,7 @@ where
     F: Framing + Send + Unpin + 'static,
     T: Talk<F> + Send + 'static,
 {
-    tracing::info!(code = code.code(), reason, "a socket was refused");
+    log_refusal(request.uri().path(), code, &reason);
     upgrade_to(gateway, request, move |socket, _early| {
         let now = Instant::now();
         let connection: Connection<Wire, F, T> = Connection::refused(socket, code, &reason, now);
@@ -172,8 +176,12 @@ fn connect(
     match joining.and_then(|joining| joining.join(gateway, Transport::WebSocket, now)) {
         Ok((yjs, span)) => Connection::new(socket, early, yjs, now).instrument(span),
         Err((code, reason)) => {
-            tracing::info!(code = code.code(), reason, "a socket was refused");
             Connection::refused(socket, code, &reason, now).instrument(Span::none())
         }
     }
+}
+
+/// The path names the room, and has no token in it.
+fn log_refusal(path: &str, code: CloseCode, reason: &str) {
+    tracing::info!(path, code = code.code(), reason, "a socket was refused");
 }

@@ -325,7 +325,8 @@ impl Well {
                 self.rooms.insert(number, room);
             }
             Err((code, reason)) => {
-                tracing::info!(%room, code = code.code(), reason, "a join was refused");
+                let (code_number, connection) = (code.code(), SessionId::new(self.connection));
+                tracing::info!(%room, %connection, code = code_number, reason, "a join was refused");
                 self.session
                     .refuse_join(number, code, &reason, &mut self.output);
             }
@@ -376,7 +377,8 @@ impl Well {
         let broker = self.gateway.broker();
         let member = broker.join(room, session, role, user, via, allowance);
         let member = member.map_err(|error| refusal_of(&error))?;
-        tracing::debug!(%room, %session, %role, client = self.session.client_name(), "joined");
+        let (connection, client) = (SessionId::new(self.connection), self.session.client_name());
+        tracing::debug!(%room, %session, %connection, %role, client, "joined");
         let meter = admission.meter();
         let visit = admission.visit;
         // Of two rooms that were asked for at once both were counted; one is counted off again.

@@ -63,7 +63,12 @@ async fn accept(
     let caller = gateway.identify(caller::tokens_of(&request.headers, query));
     let asked: Uri = request.url.authority().parse().unwrap_or_default();
     let caller = caller.at(Some(peer), Origin::of(&request.headers, &asked));
-    let mounted = mount::at(gateway, &caller, request.url.path(), query).await;
+    let path = request.url.path();
+    let mounted = mount::at(gateway, &caller, path, query).await;
+    if let Err((code, reason)) = &mounted {
+        let code = code.code();
+        tracing::info!(path, code, reason, "a WebTransport session was refused");
+    }
     // A page learns why only from a session that was let in.
     Ok((request.ok().await?, mounted))
 }
@@ -72,7 +77,7 @@ async fn accept(
 async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refused>) -> Ended {
     let mounted = match mounted {
         Ok(mounted) => mounted,
-        Err(refused) => return refuse(refused),
+        Err((code, reason)) => return ended(code, reason),
     };
     let stream = tokio::select! {
         stream = timeout(ACCEPT_TIME, session.accept_bi()) => stream,
@@ -106,7 +111,8 @@ async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refuse
                         never = refuse_streams(session) => match never {},
                     }
                 }
-                Err(refused) => refuse(refused),
+                // It has been told of with its room.
+                Err((code, reason)) => ended(code, reason),
             }
         }
         Mount::Well(caller) => match mount::random() {
@@ -174,6 +180,10 @@ fn refuse((code, reason): Refused) -> Ended {
         reason,
         "a WebTransport session was refused"
     );
+    ended(code, reason)
+}
+
+const fn ended(code: CloseCode, reason: String) -> Ended {
     Ended {
         code: code.code(),
         reason,

@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 
 use super::say;
-use crate::auth;
 use crate::config::{ServeArgs, schema};
+use crate::{auth, logs};
 
 /// `well config`
 #[derive(Debug, Args)]
@@ -28,6 +28,7 @@ pub(crate) fn run(args: ConfigArgs) -> anyhow::Result<()> {
             let config = args.resolve()?;
             auth::check(&config)?;
             config.networks.open()?;
+            logs::check(&config.log)?;
             let spaces: Vec<&str> = config.spaces.keys().map(String::as_str).collect();
             let spaces = spaces.join(", ");
             Ok(say(&format!(

@@ -20,7 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::say;
 use crate::config::{Config, ServeArgs, Store};
-use crate::{auth, background, logs, stores};
+use crate::logs::{self, Logs};
+use crate::{auth, background, stores};
 
 /// How long a stop may take in all; a supervisor that kills after 30 s never has to.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
@@ -34,7 +35,7 @@ const PORT_TRIES: usize = 8;
 /// Runs until a signal or a poisoned log.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = args.clone().resolve()?;
-    logs::install(&config.log, config.log_format)?;
+    let logs = logs::install(&config.log, config.log_format)?;
     raise_file_limit();
     let failed = "the async runtime could not be started";
     let background = background::runtime().context(failed)?;
@@ -42,13 +43,18 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context(failed)?
-        .block_on(serve(config, args, background.handle()));
+        .block_on(serve(config, args, logs, background.handle()));
     // The tail was archived by the drain; what is left is tidied at the next start.
     background.shutdown_background();
     outcome
 }
 
-async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    args: ServeArgs,
+    logs: Logs,
+    background: &Handle,
+) -> anyhow::Result<()> {
     let exporter = Exporter::install()?;
     observatory::build(
         env!("CARGO_PKG_VERSION"),
@@ -104,9 +110,12 @@ async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::
     let encrypting = tls.clone();
     let reloaded = gateway.downgrade();
     let ruled = broker.clone();
+    let levels = logs.clone();
+    gateway.on_log(move |filter| levels.set(filter).map_err(|error| format!("{error:#}")));
+    let levels = logs.clone();
     gateway.on_reload(move || {
         let gateway = reloaded.upgrade().ok_or("the server has ended")?;
-        let reloaded = reload(&gateway, &ruled, &config, args.clone());
+        let reloaded = reload(&gateway, &ruled, &levels, &config, args.clone());
         let reloaded = reloaded.and_then(|()| match &encrypting {
             Some(tls) => tls
                 .refresh()
@@ -141,7 +150,10 @@ async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::
                 Ok(()) => tracing::info!("the configuration has been read again"),
                 Err(error) => tracing::error!(error, "the configuration stays as it was"),
             },
-            _ = upkeep.tick() => exporter.upkeep(),
+            _ = upkeep.tick() => {
+                exporter.upkeep();
+                logs.tell_left_out();
+            }
             why = log.until_poisoned() => {
                 observatory::happened(EventKind::LogPoisoned, Severity::Error, why.as_str());
                 // Nothing more is acked; what is on disk is found by recovery at the next start.
@@ -174,14 +186,17 @@ async fn serve(config: Config, args: ServeArgs, background: &Handle) -> anyhow::
         let rooms: Vec<&str> = late.iter().map(protocol::RoomName::as_str).collect();
         bail!("these rooms did not end in time: {}", rooms.join(", "));
     }
+    logs.tell_left_out();
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Reads the configuration again, and goes on with what it says of tokens and of the spaces there are.
+/// Reads the configuration again, and goes on with what it says of tokens, of the spaces there are, and of
+/// what is logged.
 fn reload(
     gateway: &Gateway,
     broker: &Broker,
+    logs: &Logs,
     running: &Config,
     args: ServeArgs,
 ) -> anyhow::Result<()> {
@@ -199,6 +214,7 @@ fn reload(
     }
     let auth = auth::open(&config)?;
     let networks = config.networks.open()?;
+    logs.set(&config.log)?;
     gateway.keeper().reload(auth);
     broker.set_rules(config.room_rules());
     gateway.set_spaces(config.gateway_spaces());
