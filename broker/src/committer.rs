@@ -36,13 +36,25 @@ struct Request {
     room: RoomName,
     run: Run,
     queued: Instant,
-    done: Box<dyn FnOnce(Committed) + Send>,
+    done: Done,
+}
+
+/// What is called with what became of a run, and when.
+type Done = Box<dyn FnOnce(Committed, Commit) + Send>;
+
+/// When a commit was handed to the log, and when that had answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit {
+    /// When it was handed over.
+    pub began: Instant,
+    /// When it was durable, or had failed.
+    pub ended: Instant,
 }
 
 /// An append that has ended, and who waits for it.
 struct Ended {
     result: Result<Appended, AppendError>,
-    waiting: Vec<Box<dyn FnOnce(Committed) + Send>>,
+    waiting: Vec<Done>,
     records: u64,
     bytes: usize,
     started: Instant,
@@ -84,7 +96,12 @@ impl Committer {
     }
 
     /// Hands over a run. `done` is called once, from the committer's task, in the order of commits.
-    pub fn submit(&self, room: RoomName, run: Run, done: impl FnOnce(Committed) + Send + 'static) {
+    pub fn submit(
+        &self,
+        room: RoomName,
+        run: Run,
+        done: impl FnOnce(Committed, Commit) + Send + 'static,
+    ) {
         self.queue.lock().push(Request {
             room,
             run,
@@ -192,18 +209,23 @@ impl Committer {
 
 impl Ended {
     fn tell(self) {
+        let commit = Commit {
+            began: self.started,
+            ended: Instant::now(),
+        };
         match self.result {
             Ok(appended) => {
-                observatory::commit_done(self.records, self.bytes, self.started.elapsed());
+                let took = commit.ended - commit.began;
+                observatory::commit_done(self.records, self.bytes, took);
                 for (done, head) in self.waiting.into_iter().zip(appended.heads) {
-                    done(Ok(head));
+                    done(Ok(head), commit);
                 }
             }
             Err(error) => {
                 observatory::commit_failed();
                 tracing::error!(%error, records = self.records, "a commit failed");
                 for done in self.waiting {
-                    done(Err(error.clone()));
+                    done(Err(error.clone()), commit);
                 }
             }
         }
@@ -256,7 +278,7 @@ mod tests {
             let next = run(head);
             head = next.after();
             let telling = Arc::clone(&told);
-            committer.submit(room.clone(), next, move |result| {
+            committer.submit(room.clone(), next, move |result, _| {
                 telling.lock().push(result.unwrap().get().seq);
             });
             // Each becomes an append of its own, as long as two may be in flight.

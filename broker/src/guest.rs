@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use observatory::metrics::Counted;
+use observatory::trace::Parent;
 use observatory::{Dialect, Transport};
 use parking_lot::Mutex;
 use protocol::{Role, Seq, SessionId, Timestamp, UserId};
@@ -20,6 +21,8 @@ pub struct Via {
     pub dialect: Dialect,
     /// What carries it.
     pub transport: Transport,
+    /// Whose work it is part of, if whoever sent it said so.
+    pub parent: Option<Parent>,
 }
 
 #[cfg(test)]
@@ -27,6 +30,7 @@ impl Via {
     pub(crate) const OF_TESTS: Self = Self {
         dialect: Dialect::Yjs,
         transport: Transport::WebSocket,
+        parent: None,
     };
 }
 
@@ -95,6 +99,11 @@ impl Guest {
         }
     }
 
+    /// Whose work what it sends is part of.
+    pub(crate) const fn parent(&self) -> Option<Parent> {
+        self.via.parent
+    }
+
     pub(crate) fn came_to(&self, cursor: Seq) {
         self.cursor.store(cursor.get(), Ordering::Relaxed);
     }
@@ -160,6 +169,12 @@ impl Guests {
         listed.sort_unstable_by_key(|guest| guest.session);
         listed.truncate(most);
         (all, listed)
+    }
+
+    /// Whose work what a session sends is part of.
+    pub(crate) fn parent(&self, session: SessionId) -> Option<Parent> {
+        let guests = self.0.lock();
+        guests.get(&session).and_then(|guest| guest.parent())
     }
 
     /// How far the slowest is behind.

@@ -79,5 +79,10 @@ pub const PRESENCE_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The longest that sharing one write may hold an update back.
 pub const WAKE_PAUSE_MAX: Duration = Duration::from_millis(16);
 
+/// How many traced updates of one room are followed at once to their last write.
+pub const LIVES_FOLLOWED: usize = 32;
+/// How long a traced update is followed after it was published.
+pub const LIFE_TIME: Duration = Duration::from_secs(5);
+
 const _: () = assert!(SESSION_WINDOW_BYTES <= INBOX_BYTES);
 const _: () = assert!(COMMIT_BYTES < protocol::limits::MAX_RECORD_BYTES);

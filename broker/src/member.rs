@@ -23,7 +23,7 @@ use crate::limits::{MAILBOX_EVENTS, SESSION_WINDOW, SESSION_WINDOW_BYTES};
 use crate::presence::EncodePresence;
 use crate::room::Room;
 use crate::room::core::Mail;
-use crate::room::inbox::{Input, submitted_bytes};
+use crate::room::inbox::{Came, Input, submitted_bytes};
 
 /// What the room has for one member.
 #[derive(Debug, Default)]
@@ -217,6 +217,14 @@ impl Member {
         self.guest.answered_after(took);
     }
 
+    /// The transport has written everything that it was given.
+    pub fn note_written(&self) {
+        if self.room.lives.is_any() {
+            let (cursor, settled) = (self.cursor, self.settled);
+            self.room.lives.written(self.session, cursor, settled);
+        }
+    }
+
     fn come_to(&mut self, cursor: Seq) {
         self.cursor = cursor;
         self.guest.came_to(cursor);
@@ -313,10 +321,14 @@ impl Member {
             let submissions = self.held.iter().filter(is_submit).count();
             let asks = self.held.iter().any(is_sync);
             let inbox = &self.room.inbox;
-            if inbox.offer(self.session, &self.mailbox, &mut self.held) {
-                if submissions > 0 {
+            // Read once, and only for what is counted by time.
+            let now = (submissions > 0).then(Instant::now);
+            let parent = self.guest.parent();
+            let came = || now.map(|now| Came::of(submissions, parent, now));
+            if inbox.offer(self.session, &self.mailbox, &mut self.held, came) {
+                if let Some(now) = now {
                     observatory::updates_received(submissions, bytes);
-                    self.room.tally.add(Instant::now(), submissions, bytes);
+                    self.room.tally.add(now, submissions, bytes);
                     self.guest.received(bytes);
                 }
                 self.awaiting_state |= asks;
@@ -334,6 +346,9 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.room.guests.leave(&self.guest);
+        if self.room.lives.is_any() {
+            self.room.lives.left(self.session);
+        }
         if !self.left {
             self.say_left(false);
         }

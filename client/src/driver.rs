@@ -26,6 +26,7 @@ pub struct Options {
     url: String,
     name: String,
     token: String,
+    traceparent: String,
     #[cfg(feature = "webtransport")]
     trust: Trust,
 }
@@ -39,6 +40,7 @@ impl Options {
             url: url.into(),
             name: concat!("well-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             token: String::new(),
+            traceparent: String::new(),
             #[cfg(feature = "webtransport")]
             trust: Trust::System,
         }
@@ -83,6 +85,14 @@ impl Options {
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = token.into();
+        self
+    }
+
+    /// Whose work this is part of, as W3C Trace Context's `traceparent`: the server's traces of what this
+    /// client writes are then under that span, and told if it is sampled.
+    #[must_use]
+    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+        self.traceparent = traceparent.into();
         self
     }
 }
@@ -300,7 +310,7 @@ impl Driver {
             token: self.options.token.clone(),
             client_name: self.options.name.clone(),
             resume_key: self.resume_key.clone(),
-            traceparent: String::new(),
+            traceparent: self.options.traceparent.clone(),
         }));
         let options = self.options.clone();
         let connecting = async move {

@@ -116,6 +116,16 @@ labels! {
         Past = "past",
     }
 
+    /// Why a trace was not told.
+    Untold "reason" {
+        /// There were as many in that second as there may be.
+        Rate = "rate",
+        /// As many wait for the collector as may.
+        Queue = "queue",
+        /// The collector did not take it.
+        Export = "export",
+    }
+
     /// Which certificate.
     Certificate "kind" {
         /// Of TLS over TCP, and of WebTransport where both share it.

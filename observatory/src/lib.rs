@@ -15,6 +15,7 @@
 //! | [`live`] | a sample of everything, each second |
 //! | [`history`] | the samples of an hour, and a week of minutes |
 //! | [`ribbon`] | what happened lately |
+//! | [`trace`] | which updates and requests are traced, and of what a trace is made |
 
 #[cfg(test)]
 mod document;
@@ -26,9 +27,10 @@ pub mod live;
 pub mod metrics;
 pub mod process;
 pub mod ribbon;
+pub mod trace;
 
 pub use exporter::{Exporter, InstallError};
-pub use labels::{Certificate, Dialect, Label, Limit, Owner, RoomWas, Tier, Transport};
+pub use labels::{Certificate, Dialect, Label, Limit, Owner, RoomWas, Tier, Transport, Untold};
 pub use metrics::*;
 pub use process::{Runtime, runtime};
 pub use ribbon::{EventKind, Severity, happened};

@@ -12,7 +12,9 @@ use metrics::{
     gauge, histogram,
 };
 
-use crate::labels::{Certificate, Dialect, Label, Limit, Owner, RoomWas, Tier, Transport, Which};
+use crate::labels::{
+    Certificate, Dialect, Label, Limit, Owner, RoomWas, Tier, Transport, Untold, Which,
+};
 use crate::latency::{Stage, record};
 
 const CLOSED: &str = "well_closed_total";
@@ -149,6 +151,7 @@ families! {
     counter replay_requests(Tier) = "well_replay_requests_total", Unit::Count, "Reads of rooms' pasts, by the farthest tier that had to answer.";
     histogram replay(Tier) = "well_replay_seconds", Unit::Seconds, "Time of one read of a room's past, by the farthest tier that had to answer.";
     histogram join(RoomWas) = "well_join_seconds", Unit::Seconds, "Time from a session's coming until the document has been handed to it; cold where the room had to be loaded.";
+    counter traces_untold(Untold) = "well_traces_untold_total", Unit::Count, "Traces that were not told: `rate`, there were as many in that second as there may be; `queue`, as many waited for the collector as may; `export`, the collector did not take it.";
     gauge feed_lag(Which) = "well_feed_lag_records", Unit::Count, "Records that sessions have not been given yet of what their rooms published: of the session in the middle, and of the slowest.";
     gauge memory(Owner) = "well_memory_bytes", Unit::Bytes, "Bytes counted by who holds them: documents of loaded rooms (a bound), payloads in feeds, documents of the past in caches, submissions in inboxes, answers about the past.";
 }
@@ -213,6 +216,7 @@ metrics_table! {
     gauge inbox_bytes = "well_inbox_bytes", Unit::Bytes, "Submissions waiting in rooms' inboxes.";
     gauge disk_bytes = "well_log_disk_bytes", Unit::Bytes, "Bytes the log takes on disk.";
     gauge unmoved_bytes = "well_log_unmoved_bytes", Unit::Bytes, "Bytes of records that still lie in commits.";
+    counter traces_told = "well_traces_total", Unit::Count, "Traces made and handed to what takes them to the collector.";
     counter log_lines_left_out = "well_log_lines_left_out_total", Unit::Count, "Log lines that were not written because too many like them came in a short time.";
     gauge clock_jumped = "well_clock_jumped", Unit::Count, "1 while the wall clock is not believed.";
 }
@@ -548,6 +552,16 @@ pub fn inbox_bytes(change: f64) {
 pub fn log_sizes(disk_bytes: u64, unmoved_bytes: u64) {
     HANDLES.disk_bytes.set(disk_bytes as f64);
     HANDLES.unmoved_bytes.set(unmoved_bytes as f64);
+}
+
+/// A trace is on its way to the collector.
+pub fn trace_told() {
+    HANDLES.traces_told.increment(1);
+}
+
+/// Traces were not told.
+pub fn traces_untold(why: Untold, traces: usize) {
+    FAMILIES.traces_untold[why as usize].increment(traces as u64);
 }
 
 /// Log lines were not written, because there were too many like them.

@@ -141,7 +141,10 @@ impl Rooms {
                 Action::Leave { number, .. } => {
                     self.0.remove(&number).expect("it was joined");
                 }
-                Action::Authenticate(_) | Action::Resume(_) | Action::RoundTrip(_) => {}
+                Action::Authenticate(_)
+                | Action::Trace(_)
+                | Action::Resume(_)
+                | Action::RoundTrip(_) => {}
             }
         }
         assert!(payloads <= len, "no more comes out than went in");

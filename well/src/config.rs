@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,10 +20,14 @@ use gateway::access::rule::Access;
 use gateway::limits::ConnectionLimits;
 use gateway::quota::SpaceLimits;
 use ipnet::IpNet;
+use observatory::trace::Settings;
 use protocol::limits::{MAX_PAYLOAD_BYTES, MAX_ROOMS_PER_CONNECTION};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use storage::archive::Retention;
+use tokio::runtime::Handle;
+
+use crate::traces::Traces;
 
 use schema::{Kept, Size, Time};
 
@@ -92,6 +96,10 @@ pub(crate) struct ServeArgs {
     /// file says it [default: info]
     #[arg(long, env = "WELL_LOG", value_name = "FILTER")]
     log: Option<String>,
+    /// Where traces are sent, in OTLP over HTTP, like `http://localhost:4318`; also
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` [default: nowhere]
+    #[arg(long, env = "WELL_TRACE_ENDPOINT", value_name = "URL")]
+    trace_endpoint: Option<String>,
     /// How logs look [default: text]
     #[arg(long, env = "WELL_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -179,6 +187,7 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
+    pub(crate) trace: Tracing,
     pub(crate) limits: Limits,
     pub(crate) per_connection: ConnectionLimits,
     /// The most bytes of records of ephemeral rooms, in memory.
@@ -267,6 +276,22 @@ impl std::fmt::Debug for AuthSettings {
             .field("signing_key", &self.signing_key)
             .field("audience", &self.audience)
             .finish()
+    }
+}
+
+/// What is traced, and where traces are sent; nothing without an endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tracing {
+    pub(crate) endpoint: Option<String>,
+    pub(crate) settings: Settings,
+}
+
+impl Tracing {
+    /// Traces from here on, if there is somewhere to send them.
+    pub(crate) fn start(&self, background: &Handle) -> anyhow::Result<Option<Traces>> {
+        let endpoint = self.endpoint.as_ref();
+        let start = |endpoint: &String| Traces::start(endpoint, self.settings, background);
+        endpoint.map(start).transpose()
     }
 }
 
@@ -374,6 +399,8 @@ struct File {
     log_format: Option<LogFormat>,
     /// Bounds of the whole server.
     #[serde(default)]
+    trace: FileTracing,
+    #[serde(default)]
     limits: FileLimits,
     /// Keep snapshots beside the log.
     snapshots: Option<bool>,
@@ -405,6 +432,34 @@ struct File {
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FileTracing {
+    endpoint: Option<String>,
+    sample: Option<f64>,
+    #[serde(default, with = "humantime_serde")]
+    slow: Option<Duration>,
+    per_second: Option<u32>,
+}
+
+impl FileTracing {
+    fn over(self, endpoint: Option<String>) -> anyhow::Result<Tracing> {
+        let sample = self.sample.unwrap_or(TRACE_SAMPLE);
+        if !(0.0..=1.0).contains(&sample) {
+            bail!("[trace] sample is a part of all, from 0 (none) to 1 (each), not {sample}");
+        }
+        // None for 0: what no u64 counts to never comes.
+        let one_in = (sample > 0.0).then(|| (1.0 / sample).round() as u64);
+        let settings = Settings {
+            one_in: one_in.and_then(NonZeroU64::new),
+            slow: self.slow.unwrap_or(TRACE_SLOW),
+            per_second: self.per_second.unwrap_or(TRACES_PER_SECOND),
+        };
+        let endpoint = endpoint.or(self.endpoint).filter(|it| !it.is_empty());
+        Ok(Tracing { endpoint, settings })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileLimits {
     /// Rooms in memory; past it the longest idle one makes way.
@@ -754,6 +809,13 @@ const MAX_IDLE_UNLOAD: Duration = Duration::from_secs(365 * 86_400);
 
 /// The longest that a client may take to say who it is.
 const MAX_HANDSHAKE: Duration = Duration::from_secs(60);
+/// The part of updates and requests that is traced whatever becomes of them.
+const TRACE_SAMPLE: f64 = 0.001;
+/// What takes this long is traced.
+const TRACE_SLOW: Duration = Duration::from_millis(250);
+/// The most traces in a second.
+const TRACES_PER_SECOND: u32 = 20;
+
 /// How long a pit stays loaded without members, unless `[limits] idle_unload_seconds` is said.
 const PIT_IDLE: Duration = Duration::from_secs(30 * 60);
 /// The most bytes of records of ephemeral rooms, in memory.
@@ -769,7 +831,9 @@ impl ServeArgs {
     }
 
     /// Flags and variables over the file over the defaults.
-    pub(crate) fn resolve(self) -> anyhow::Result<Config> {
+    pub(crate) fn resolve(mut self) -> anyhow::Result<Config> {
+        let everywhere = || std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+        self.trace_endpoint = self.trace_endpoint.or_else(everywhere);
         let file = File::find(self.config.as_deref())?;
         self.over(file)
     }
@@ -836,6 +900,7 @@ impl ServeArgs {
                 .log_format
                 .or(file.log_format)
                 .unwrap_or(LogFormat::Text),
+            trace: file.trace.over(self.trace_endpoint)?,
             limits,
             per_connection,
             ephemeral_bytes: file.limits.ephemeral_bytes.unwrap_or(EPHEMERAL_BYTES),
@@ -959,6 +1024,7 @@ mod tests {
             allow_open: None,
             pits: PitArgs::default(),
             log: None,
+            trace_endpoint: None,
             log_format: None,
         }
     }
@@ -1002,6 +1068,40 @@ mod tests {
             resolve(args(), example).unwrap(),
             resolve(args(), "").unwrap()
         );
+    }
+
+    #[test]
+    fn nothing_is_traced_unless_it_is_sent_somewhere() {
+        let trace = |file: &str| resolve(args(), file).map(|it| it.trace);
+        let untouched = trace("").unwrap();
+        assert_eq!(untouched.endpoint, None);
+        assert_eq!(untouched.settings.one_in, NonZeroU64::new(1000));
+        assert_eq!(trace("[trace]\nendpoint = ''").unwrap().endpoint, None);
+        let file = "[trace]\nendpoint = 'http://a:1'\nsample = 0.5\nslow = '2s'\nper_second = 3";
+        let said = trace(file).unwrap();
+        let settings = Settings {
+            one_in: NonZeroU64::new(2),
+            slow: Duration::from_secs(2),
+            per_second: 3,
+        };
+        assert_eq!(said.settings, settings);
+        let flag = ServeArgs {
+            trace_endpoint: Some("http://b:2".into()),
+            ..args()
+        };
+        let won = resolve(flag, file).unwrap().trace.endpoint;
+        assert_eq!(won.as_deref(), Some("http://b:2"));
+        let never = trace("[trace]\nsample = 0").unwrap();
+        assert_eq!(never.settings.one_in, None);
+        for wrong in [
+            "sample = -0.1",
+            "sample = 1.5",
+            "sample = nan",
+            "slow = 3",
+            "sampel = 1.0",
+        ] {
+            assert!(trace(&format!("[trace]\n{wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod logs;
 mod progress;
 mod source;
 mod stores;
+mod traces;
 
 use std::process::ExitCode;
 

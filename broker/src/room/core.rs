@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use observatory::trace::{Mark, Marked};
 use protocol::dialect::{Command, Content, Event, Placed, Refusal, Submission};
 use protocol::limits::MAX_PAYLOAD_BYTES;
 use protocol::record::RunBuilder;
@@ -35,7 +36,8 @@ use crate::limits::{
     CACHED_STATE_TAIL_BYTES, CACHED_STATE_TAIL_RUNS, ROOM_COMMITS_IN_FLIGHT, STATE_CACHE_TIME,
 };
 use crate::memory::FULL;
-use crate::room::inbox::Restore;
+use crate::room::inbox::{self, Restore};
+use crate::room::lives::{self, Journey};
 use crate::room::measure::Measure;
 use crate::rules::SpaceRule;
 use crate::usage::{Account, Allowance, Monthly};
@@ -59,6 +61,8 @@ pub(crate) struct Core {
     document: Box<dyn Document>,
     clients: Clients,
     sessions: HashMap<SessionId, Session>,
+    /// How what is submitted next came.
+    came: Came,
     unchecked: Vec<Unchecked>,
     staged: Staged,
     in_flight: VecDeque<InFlight>,
@@ -85,8 +89,8 @@ pub(crate) enum Output {
     Answer(u64, Answer),
     /// A batch was checked: how many updates are new, and what was refused why.
     Checked(usize),
-    /// A submission was refused: whose, and which if its dialect says so.
-    Refused(SessionId, Option<OpId>, Refusal),
+    /// A submission was refused, and whether it is traced.
+    Refused(Box<Journey>, Option<Box<Mark>>, Refusal),
     /// An operation was staged whose client had not seen so many records before it.
     Stale(u64),
     /// The oldest update of a durable commit arrived then.
@@ -140,6 +144,13 @@ struct Session {
     joined: bool,
 }
 
+/// How submissions come, and how many of them have been taken.
+struct Came {
+    at: Instant,
+    marked: Option<Box<Marked>>,
+    seen: usize,
+}
+
 /// A submission with what its session was when it arrived: a session that leaves meanwhile takes
 /// nothing with it and gains nothing.
 struct Unchecked {
@@ -148,6 +159,8 @@ struct Unchecked {
     user: Option<UserId>,
     number: u64,
     submission: Submission,
+    received: Instant,
+    mark: Option<Box<Mark>>,
 }
 
 /// The run that is being built while earlier ones are on their way.
@@ -155,7 +168,8 @@ struct Staged {
     run: RunBuilder,
     updates: Vec<Update>,
     waiting: Vec<Waiting>,
-    since: Option<Instant>,
+    /// Of what clients submitted; there may be none.
+    lives: Option<lives::Run>,
     bytes: usize,
 }
 
@@ -163,7 +177,7 @@ struct InFlight {
     head: Head,
     updates: Vec<Update>,
     waiting: Vec<Waiting>,
-    since: Option<Instant>,
+    lives: Option<lives::Run>,
     bytes: usize,
 }
 
@@ -233,6 +247,7 @@ impl Core {
             document: folded.document,
             clients: folded.clients,
             sessions: HashMap::new(),
+            came: Came::new(now),
             unchecked: Vec::new(),
             staged: Staged::after(folded.head),
             in_flight: VecDeque::new(),
@@ -246,10 +261,38 @@ impl Core {
         }
     }
 
+    /// The time at which things happen.
+    pub(crate) const fn now(&self) -> Instant {
+        self.now
+    }
+
     /// What follows happens at this time.
     pub(crate) fn tick(&mut self, now: Instant, at: Timestamp) {
         self.now = now;
         self.at = at;
+    }
+
+    /// What is submitted next came like this.
+    pub(crate) fn came(&mut self, came: inbox::Came) {
+        self.came = Came {
+            at: came.at,
+            marked: came.marked,
+            seen: 0,
+        };
+    }
+
+    /// Everything that has arrived had been checked by then.
+    pub(crate) fn note_checked(&mut self, at: Instant) {
+        let staged = self.staged.lives.iter_mut();
+        let in_flight = self.in_flight.iter_mut();
+        for run in in_flight.filter_map(|run| run.lives.as_mut()).chain(staged) {
+            run.note_checked(at);
+        }
+    }
+
+    /// The lives of the oldest run in flight, if clients submitted any of it.
+    pub(crate) fn oldest_lives(&mut self) -> Option<&mut lives::Run> {
+        self.in_flight.front_mut()?.lives.as_mut()
     }
 
     /// The next thing to do.
@@ -670,7 +713,8 @@ impl Core {
         }
         self.outputs
             .push_back(Output::Publish(durable, run.updates));
-        if let Some(since) = run.since {
+        if let Some(lives) = run.lives {
+            let since = lives.first.begun;
             self.outputs.push_back(Output::Settled(since));
         }
         self.append_if_free();
@@ -703,6 +747,7 @@ impl Core {
     }
 
     fn submit(&mut self, session: SessionId, submission: Submission) {
+        let mark = self.came.next();
         let member = self.sessions.get_mut(&session);
         let (Ending::No, Some(member)) = (&self.ending, member) else {
             self.released += submission.payload.len();
@@ -719,6 +764,8 @@ impl Core {
             user: member.user.clone(),
             number: member.submitted,
             submission,
+            received: self.came.at,
+            mark,
         });
     }
 
@@ -731,7 +778,6 @@ impl Core {
         for item in std::mem::take(&mut self.unchecked) {
             let bytes = item.submission.payload.len();
             let (session, number) = (item.session, item.number);
-            let op = item.submission.op_id;
             match self.admit(&item) {
                 Ok(Some(checked)) if checked.adds => {
                     self.stage(item, checked.site);
@@ -739,7 +785,7 @@ impl Core {
                 }
                 Ok(_) => self.settle_after_newest(session, number),
                 Err(None) => {}
-                Err(Some(refusal)) => self.refuse(session, number, op, refusal),
+                Err(Some(refusal)) => self.refuse(item, refusal),
             }
             self.released += bytes;
         }
@@ -846,6 +892,8 @@ impl Core {
     }
 
     fn stage(&mut self, item: Unchecked, site: Option<Site>) {
+        let is_told = self.staged.lives.is_none() || item.mark.is_some();
+        let journey = is_told.then(|| item.journey(self.now));
         let payload = item.submission.payload;
         let draft = Draft {
             author: Author {
@@ -877,7 +925,12 @@ impl Core {
         if let Some(state) = &mut self.state {
             state.tail_bytes += payload.len();
         }
-        self.staged.since.get_or_insert(self.now);
+        if let Some(mut journey) = journey {
+            journey.seq = Some(head.seq);
+            let lives = &mut self.staged.lives;
+            let lives = lives.get_or_insert_with(|| lives::Run::new(journey));
+            lives.marked.extend(item.mark.map(|mark| (journey, *mark)));
+        }
         self.staged.bytes += payload.len();
         self.staged.updates.push(Update {
             seq: head.seq,
@@ -888,18 +941,14 @@ impl Core {
         add_settle(&mut self.staged.waiting, item.session, item.number);
     }
 
-    fn refuse(
-        &mut self,
-        session: SessionId,
-        submission: u64,
-        op: Option<OpId>,
-        refusal: Refusal,
-    ) {
+    fn refuse(&mut self, item: Unchecked, refusal: Refusal) {
+        let (session, submission) = (item.session, item.number);
         if let Some(member) = self.sessions.get_mut(&session) {
             member.refused |= refusal.close_code().is_some();
         }
+        let journey = Box::new(item.journey(self.now));
         self.outputs
-            .push_back(Output::Refused(session, op, refusal.clone()));
+            .push_back(Output::Refused(journey, item.mark, refusal.clone()));
         let event = Event::Refused {
             submission,
             refusal,
@@ -1070,7 +1119,7 @@ impl Core {
                 head,
                 updates: staged.updates,
                 waiting: staged.waiting,
-                since: staged.since,
+                lives: staged.lives,
                 bytes: staged.bytes,
             });
             if let Some(state) = &mut self.state {
@@ -1141,9 +1190,42 @@ impl Staged {
             run: RunBuilder::new(head),
             updates: Vec::new(),
             waiting: Vec::new(),
-            since: None,
+            lives: None,
             bytes: 0,
         }
+    }
+}
+
+impl Unchecked {
+    fn journey(&self, begun: Instant) -> Journey {
+        Journey {
+            session: self.session,
+            number: self.number,
+            op: self.submission.op_id,
+            bytes: self.submission.payload.len(),
+            seq: None,
+            received: self.received,
+            begun,
+            checked: None,
+        }
+    }
+}
+
+impl Came {
+    const fn new(at: Instant) -> Self {
+        Self {
+            at,
+            marked: None,
+            seen: 0,
+        }
+    }
+
+    /// The mark of the next submission.
+    fn next(&mut self) -> Option<Box<Mark>> {
+        let marked = self.marked.as_ref()?;
+        let mark = marked.of(self.seen);
+        self.seen += 1;
+        mark.map(Box::new)
     }
 }
 

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
+use observatory::trace::{self, Marked, Parent};
 use parking_lot::Mutex;
 use protocol::dialect::{Command, Refusal};
 use protocol::{CloseCode, Head, Kind, Role, Seq, SessionId, UserId};
@@ -15,7 +17,7 @@ use replay::{EditSize, Wanted};
 use tokio::sync::{Notify, oneshot};
 
 use super::State;
-use crate::committer::Committed;
+use crate::committer::{Commit, Committed};
 use crate::limits::INBOX_BYTES;
 use crate::member::Mailbox;
 use crate::rules::SpaceRule;
@@ -33,6 +35,8 @@ pub(crate) enum Input {
     Commands {
         session: SessionId,
         commands: Vec<Command>,
+        /// How the submissions among them came; of others it does not matter.
+        came: Option<Came>,
     },
     /// The member's cursor fell off the feed.
     CatchUp(SessionId),
@@ -40,7 +44,7 @@ pub(crate) enum Input {
         session: SessionId,
         clean: bool,
     },
-    Committed(Committed),
+    Committed(Committed, Commit),
     ReadState(oneshot::Sender<Result<State, RoomError>>),
     /// Append these as the server's own.
     Write(Writing),
@@ -61,6 +65,23 @@ pub(crate) struct Writing {
     pub(crate) items: Vec<(Kind, Bytes)>,
     pub(crate) allowance: Option<Allowance>,
     pub(crate) reply: oneshot::Sender<Result<Head, RoomError>>,
+}
+
+/// How submissions came.
+#[derive(Debug, Clone)]
+pub(crate) struct Came {
+    /// When.
+    pub(crate) at: Instant,
+    /// Which of them are traced. A batch without any allocates nothing for that.
+    pub(crate) marked: Option<Box<Marked>>,
+}
+
+impl Came {
+    /// Of so many submissions that come now, from a session with this parent.
+    pub(crate) fn of(submissions: usize, parent: Option<Parent>, at: Instant) -> Self {
+        let marked = trace::mark(submissions, parent, at).map(Box::new);
+        Self { at, marked }
+    }
 }
 
 /// What a room is to be set to.
@@ -145,12 +166,14 @@ impl Inbox {
     }
 
     /// Puts in a member's commands, unless the room has enough on its way already; then the
-    /// member is woken when there is space again, and `commands` are left as they were.
+    /// member is woken when there is space again, and `commands` are left as they were. Only what is
+    /// taken has come.
     pub(crate) fn offer(
         &self,
         session: SessionId,
         mailbox: &Arc<Mailbox>,
         commands: &mut Vec<Command>,
+        came: impl FnOnce() -> Option<Came>,
     ) -> bool {
         if self.unsettled.load(Ordering::Acquire) >= INBOX_BYTES {
             self.turned_away.lock().push(Arc::clone(mailbox));
@@ -163,7 +186,11 @@ impl Inbox {
         self.unsettled.fetch_add(bytes, Ordering::AcqRel);
         observatory::inbox_bytes(bytes as f64);
         let commands = std::mem::take(commands);
-        self.push(Input::Commands { session, commands });
+        self.push(Input::Commands {
+            session,
+            commands,
+            came: came(),
+        });
         true
     }
 

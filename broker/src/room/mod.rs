@@ -6,6 +6,7 @@
 
 pub(crate) mod core;
 pub(crate) mod inbox;
+pub(crate) mod lives;
 mod measure;
 pub(crate) mod task;
 mod wave;
@@ -21,6 +22,7 @@ use crate::guest::{Guests, Tally};
 use crate::memory::Share;
 use crate::presence::Presence;
 use inbox::Inbox;
+use lives::Lives;
 
 /// The shared part of a loaded, or loading, room.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ pub(crate) struct Room {
     pub(crate) unsaved_records: AtomicU64,
     pub(crate) guests: Guests,
     pub(crate) tally: Tally,
+    pub(crate) lives: Lives,
 }
 
 impl Room {
@@ -56,6 +59,7 @@ impl Room {
             unsaved_records: AtomicU64::new(0),
             guests: Guests::default(),
             tally: Tally::new(Instant::now()),
+            lives: Lives::default(),
         }
     }
 

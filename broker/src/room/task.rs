@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use observatory::Limit;
+use observatory::trace::{self, Mark, Why};
 use protocol::dialect::{Command, Event, Refusal};
 use protocol::{CloseCode, Head, Record, Seq, SessionId, Timestamp};
 use replay::{FoldError, Folded, Span};
@@ -24,9 +25,11 @@ use tokio::time::Instant as TokioInstant;
 
 use super::core::{Answer, Core, Mail, Output};
 use super::inbox::{Edited, Input, RoomError};
+use super::lives::Journey;
 use super::wave::{Members, Wave};
 use super::{Room, State};
 use crate::broker::Shared;
+use crate::committer::{Commit, Committed};
 use crate::feed::Update;
 use crate::limits::{
     CATCH_UP_BYTES, HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX,
@@ -192,7 +195,7 @@ fn refuse(inputs: impl IntoIterator<Item = Input>, code: CloseCode, error: &Room
             Input::Commands { .. }
             | Input::CatchUp(_)
             | Input::Leave { .. }
-            | Input::Committed(_)
+            | Input::Committed(..)
             | Input::Rule(_)
             | Input::End(..) => {}
         }
@@ -259,17 +262,27 @@ impl Task {
                 self.members.insert(session, mailbox);
                 self.core.join(session, role, user, allowance);
             }
-            Input::Commands { session, commands } => self.commands(session, commands).await,
+            Input::Commands {
+                session,
+                commands,
+                came,
+            } => {
+                if let Some(came) = came {
+                    self.core.came(came);
+                }
+                self.commands(session, commands).await;
+            }
             Input::CatchUp(session) => {
                 self.encoding(|core| core.catch_up(session));
             }
             Input::Leave { session, clean } => self.leave(session, clean),
-            Input::Committed(result) => {
+            Input::Committed(result, commit) => {
                 if let Err(error) = &result {
                     observatory::room_poisoned();
                     tracing::error!(room = %self.room.name, seq = %self.core.durable(), %error,
                         "what came after this could not be stored; the room ends");
                 }
+                self.follow(&result, commit);
                 self.core.committed(result);
             }
             Input::ReadState(reply) => {
@@ -390,6 +403,51 @@ impl Task {
         (through >= durable).then_some((records, through))
     }
 
+    /// Follows those updates of the oldest run that are traced, which is known by now; before anyone can
+    /// be told of them.
+    fn follow(&mut self, result: &Committed, commit: Commit) {
+        let now = self.core.now().max(commit.ended);
+        let Some(run) = self.core.oldest_lives() else {
+            return;
+        };
+        for (journey, mark) in run.told(now, result.is_err()) {
+            let mark = self.with_parent(mark, journey.session);
+            let mut trace = journey.committed(&self.room.name, mark, commit);
+            match result {
+                Ok(_) => {
+                    let members = self.members.keys().copied();
+                    self.room.lives.begin(&journey, trace, members);
+                }
+                Err(error) => {
+                    trace.fail(error.to_string());
+                    trace::tell(trace);
+                }
+            }
+        }
+    }
+
+    fn tell_of_refusal(&self, mut journey: Journey, mark: Option<Box<Mark>>, refusal: &Refusal) {
+        let now = Instant::now();
+        let mark = match mark {
+            Some(mark) => *mark,
+            None if trace::is_on() && trace::may_tell(now) => {
+                let why = Why::Failed;
+                self.with_parent(Mark { why, parent: None }, journey.session)
+            }
+            None => return,
+        };
+        journey.checked = Some(now);
+        let mut trace = journey.trace(&self.room.name, mark);
+        trace.fail(refusal.to_string());
+        trace::tell(trace);
+    }
+
+    /// What turned out to be worth telling is part of its session's work too.
+    fn with_parent(&self, mark: Mark, session: SessionId) -> Mark {
+        let parent = mark.parent.or_else(|| self.room.guests.parent(session));
+        Mark { parent, ..mark }
+    }
+
     /// Does what may encode the document; a large one where it holds up no other room.
     fn encoding(&mut self, work: impl FnOnce(&mut Core)) {
         if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES {
@@ -433,9 +491,9 @@ impl Task {
                         &self.shared.committer
                     };
                     room.appending.fetch_add(1, Ordering::AcqRel);
-                    committer.submit(room.name.clone(), run, move |result| {
+                    committer.submit(room.name.clone(), run, move |result, commit| {
                         room.appending.fetch_sub(1, Ordering::AcqRel);
-                        room.inbox.push(Input::Committed(result));
+                        room.inbox.push(Input::Committed(result, commit));
                     });
                 }
                 Output::Publish(durable, updates) => {
@@ -462,8 +520,12 @@ impl Task {
                     }
                 }
                 Output::Answer(request, answer) => self.answer(request, answer),
-                Output::Checked(new) => observatory::checked(new, now.elapsed()),
-                Output::Refused(session, op, refusal) => {
+                Output::Checked(new) => {
+                    let at = Instant::now();
+                    observatory::checked(new, at - now);
+                    self.core.note_checked(at);
+                }
+                Output::Refused(journey, mark, refusal) => {
                     observatory::refused(refusal.name());
                     match &refusal {
                         Refusal::TooLarge { .. } => observatory::limit_hit(Limit::DocumentSize),
@@ -473,8 +535,9 @@ impl Task {
                         }
                         _ => {}
                     }
-                    let op = op.map(tracing::field::display);
+                    let (session, op) = (journey.session, journey.op.map(tracing::field::display));
                     tracing::info!(room = %self.room.name, %session, op, %refusal, "a submission was refused");
+                    self.tell_of_refusal(*journey, mark, &refusal);
                 }
                 Output::Stale(records) => observatory::staleness(records),
                 Output::Settled(since) => observatory::acked(since.elapsed()),
@@ -493,6 +556,9 @@ impl Task {
             .store(self.members.len(), Ordering::Relaxed);
         if self.room.presence.expire(now) {
             self.wave.moved();
+        }
+        if self.room.lives.is_any() {
+            self.room.lives.expire(now);
         }
         if self
             .published
@@ -716,6 +782,7 @@ impl Task {
             self.wave.next_timeout(),
             self.published.map(|at| at + STATE_CACHE_TIME),
             self.room.presence.next_timeout(),
+            self.room.lives.next_timeout(),
             self.unsaved.next_timeout().filter(|_| {
                 self.snapshot_asked.is_none() && self.keeps_snapshots() && self.core.is_whole()
             }),

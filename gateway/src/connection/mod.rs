@@ -437,6 +437,9 @@ where
             let more_datagrams = S::DATAGRAMS && this.poll_datagrams(cx, now);
             let more_feed = this.take_feed();
             let drained = this.poll_write(cx, now).is_ready();
+            if drained && let Some(talk) = &mut this.talk {
+                talk.note_drained();
+            }
             if !this.out.is_empty() && !drained && this.out.stalled.is_none() {
                 this.out.stalled = Some(now);
             }
@@ -492,6 +495,7 @@ mod tests {
         let via = broker::Via {
             dialect: observatory::Dialect::Yjs,
             transport: observatory::Transport::WebSocket,
+            parent: None,
         };
         broker
             .join(&room, session, Role::Editor, None, via, None)

@@ -19,6 +19,7 @@ pub mod sockets;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub(crate) mod traced;
 pub mod usage;
 
 use axum::Router;
@@ -97,6 +98,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
             guard::identify,
         ))
         .layer(middleware::map_response(harden))
+        .layer(middleware::from_fn(traced::requests))
         .with_state(gateway)
 }
 

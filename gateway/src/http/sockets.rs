@@ -9,17 +9,20 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use broker::Via;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use observatory::Transport;
+use observatory::trace::Parent;
+use observatory::{Dialect, Transport};
 use protocol::CloseCode;
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span};
 
 use super::pages;
 use super::problem::Problem;
+use super::traced;
 use crate::Gateway;
 use crate::access::caller::{Caller, Refusal};
 use crate::connection::Connection;
@@ -72,13 +75,14 @@ pub(crate) async fn well(
     let Ok(bits) = getrandom::u64() else {
         return Problem::bad_request("no randomness".to_owned()).into_response();
     };
+    let parent = traced::parent_of(request.headers());
     if let Err(bad) = caller.grant() {
         return refuse::<Packed, Well>(gateway, request, Refusal::from(bad).into());
     }
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         let now = Instant::now();
-        let talk = Well::new(inner, caller, Transport::WebSocket, bits, now);
+        let talk = Well::new(inner, caller, Transport::WebSocket, parent, bits, now);
         let connection: Connection<Wire, Packed, Well> = Connection::new(socket, &early, talk, now);
         connection.map(|ended| ended.code)
     })
@@ -92,10 +96,11 @@ pub(crate) async fn upgrade(gateway: Gateway, caller: &Caller, request: Request<
     if let Err((code, reason)) = &joining {
         log_refusal(uri.path(), *code, reason);
     }
+    let parent = traced::parent_of(request.headers());
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         // The gateway is let go of once the session stands.
-        connect(&inner, socket, &early, joining).map(|ended| ended.code)
+        connect(&inner, socket, &early, joining, parent).map(|ended| ended.code)
     })
 }
 
@@ -171,9 +176,15 @@ fn connect(
     socket: Wire,
     early: &Bytes,
     joining: Result<Joining, Refused>,
+    parent: Option<Parent>,
 ) -> Instrumented<Connection<Wire, Frames, Yjs>> {
     let now = Instant::now();
-    match joining.and_then(|joining| joining.join(gateway, Transport::WebSocket, now)) {
+    let via = Via {
+        dialect: Dialect::Yjs,
+        transport: Transport::WebSocket,
+        parent,
+    };
+    match joining.and_then(|joining| joining.join(gateway, via, now)) {
         Ok((yjs, span)) => Connection::new(socket, early, yjs, now).instrument(span),
         Err((code, reason)) => {
             Connection::refused(socket, code, &reason, now).instrument(Span::none())

@@ -58,6 +58,9 @@ pub trait Talk<F: Framing>: Unpin {
     /// Something was written to the client.
     fn note_sent(&mut self, now: Instant);
 
+    /// Everything that has been put into the queue is with the transport.
+    fn note_drained(&mut self);
+
     /// When [`handle_timeout`](Talk::handle_timeout) wants to be called, if nothing happens before.
     fn poll_timeout(&self) -> Option<Instant>;
 

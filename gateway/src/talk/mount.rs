@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use broker::{RoomError, Via};
-use observatory::{Dialect, Transport};
 use protocol::{CloseCode, Role, RoomName, SessionId};
 use tracing::Span;
 
@@ -99,11 +98,11 @@ pub(crate) fn random() -> Result<u64, Refused> {
 }
 
 impl Joining {
-    /// Joins the room. The span is the session's.
+    /// Joins the room like this. The span is the session's.
     pub(crate) fn join(
         self,
         gateway: &Gateway,
-        transport: Transport,
+        via: Via,
         now: Instant,
     ) -> Result<(Yjs, Span), Refused> {
         let Self {
@@ -113,10 +112,6 @@ impl Joining {
         } = self;
         let role = admission.role;
         let user = admission.ticket.as_ref().and_then(Ticket::user);
-        let via = Via {
-            dialect: Dialect::Yjs,
-            transport,
-        };
         let allowance = admission.allowance.clone();
         let joined = gateway
             .broker()

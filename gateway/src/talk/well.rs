@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use broker::{Member, Update, Via, Wire};
 use bytes::Bytes;
+use observatory::trace::Parent;
 use observatory::{Dialect, Transport};
 use protocol::dialect::well::{self, Action, Output, Terms};
 use protocol::dialect::{Command, Event, Message, PresenceEntry};
@@ -53,6 +54,8 @@ pub struct Well {
     /// Rooms that the client has asked for, while it is found out whether it may.
     asked: Vec<Asked>,
     transport: Transport,
+    /// Whose work the client's is part of: of its Hello, or of its request.
+    parent: Option<Parent>,
     connection: u64,
     output: Output,
     /// The room whose turn is next.
@@ -107,6 +110,7 @@ impl Well {
         gateway: Gateway,
         caller: Caller,
         transport: Transport,
+        parent: Option<Parent>,
         connection: u64,
         now: Instant,
     ) -> Self {
@@ -127,6 +131,7 @@ impl Well {
             spaces: BTreeMap::new(),
             asked: Vec::new(),
             transport,
+            parent,
             connection,
             output: Output::default(),
             turn: 0,
@@ -206,6 +211,8 @@ impl Well {
                         break;
                     }
                 }
+                // One that is none is as if it had not been said.
+                Action::Trace(said) => self.parent = Parent::parse(&said).or(self.parent),
                 Action::Leave { number, clean } => {
                     self.asked.retain(|asked| asked.number != number);
                     if let Some(room) = self.rooms.remove(&number)
@@ -372,6 +379,7 @@ impl Well {
         let via = Via {
             dialect: Dialect::Well,
             transport: self.transport,
+            parent: self.parent,
         };
         let allowance = admission.allowance.clone();
         let broker = self.gateway.broker();
@@ -495,6 +503,12 @@ impl<F: Framing> Talk<F> for Well {
     }
 
     fn note_sent(&mut self, _now: Instant) {}
+
+    fn note_drained(&mut self) {
+        for room in self.rooms.values() {
+            room.member.note_written();
+        }
+    }
 
     fn poll_timeout(&self) -> Option<Instant> {
         let slow = self.spaces.values().filter_map(|(meter, _)| meter.until());

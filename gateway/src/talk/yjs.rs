@@ -126,6 +126,10 @@ impl<F: Framing> Talk<F> for Yjs {
         self.session.note_sent(now);
     }
 
+    fn note_drained(&mut self) {
+        self.member.note_written();
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         let dialect = self.session.poll_timeout();
         dialect.into_iter().chain(self.meter.until()).min()

@@ -9,7 +9,9 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use axum::http::Uri;
-use observatory::Transport;
+use broker::Via;
+use observatory::trace::Parent;
+use observatory::{Dialect, Transport};
 use protocol::CloseCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
@@ -21,6 +23,7 @@ use crate::Gateway;
 use crate::access::caller;
 use crate::access::origin::Origin;
 use crate::connection::{Connection, Ended};
+use crate::http::traced;
 use crate::limits::{ACCEPT_TIME, CLOSE_REST, CLOSE_TIME};
 use crate::server::Place;
 use crate::stream::Lengths;
@@ -38,9 +41,9 @@ pub(super) async fn carry(
     let accepted = timeout(ACCEPT_TIME, accept(&gateway, incoming)).await;
     drop(handshake);
     match accepted {
-        Ok(Ok((session, mounted))) => {
+        Ok(Ok((session, mounted, parent))) => {
             observatory::connection_opened(Transport::WebTransport);
-            let ended = talk(gateway, &session, mounted).await;
+            let ended = talk(gateway, &session, mounted, parent).await;
             let code = ended.code;
             close(&session, ended).await;
             observatory::connection_closed(Transport::WebTransport, code);
@@ -52,10 +55,10 @@ pub(super) async fn carry(
     drop(place);
 }
 
-async fn accept(
-    gateway: &Gateway,
-    incoming: quinn::Incoming,
-) -> Result<(Session, Result<Mount, Refused>), ServerError> {
+/// The session, what is spoken on it, and whose work it is part of.
+type Accepted = (Session, Result<Mount, Refused>, Option<Parent>);
+
+async fn accept(gateway: &Gateway, incoming: quinn::Incoming) -> Result<Accepted, ServerError> {
     let connection = incoming.accept()?.await?;
     let request = Request::accept(connection).await?;
     let query = request.url.query().unwrap_or_default();
@@ -70,11 +73,17 @@ async fn accept(
         tracing::info!(path, code, reason, "a WebTransport session was refused");
     }
     // A page learns why only from a session that was let in.
-    Ok((request.ok().await?, mounted))
+    let parent = traced::parent_of(&request.headers);
+    Ok((request.ok().await?, mounted, parent))
 }
 
 /// Waits for the client's stream and carries the dialect of its address on it.
-async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refused>) -> Ended {
+async fn talk(
+    gateway: Gateway,
+    session: &Session,
+    mounted: Result<Mount, Refused>,
+    parent: Option<Parent>,
+) -> Ended {
     let mounted = match mounted {
         Ok(mounted) => mounted,
         Err((code, reason)) => return ended(code, reason),
@@ -100,7 +109,12 @@ async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refuse
     let now = Instant::now();
     match mounted {
         Mount::Yjs(joining) => {
-            let joined = joining.join(&gateway, Transport::WebTransport, now);
+            let via = Via {
+                dialect: Dialect::Yjs,
+                transport: Transport::WebTransport,
+                parent,
+            };
+            let joined = joining.join(&gateway, via, now);
             // The gateway is let go of once the session stands.
             drop(gateway);
             match joined {
@@ -117,7 +131,14 @@ async fn talk(gateway: Gateway, session: &Session, mounted: Result<Mount, Refuse
         }
         Mount::Well(caller) => match mount::random() {
             Ok(number) => {
-                let well = Well::new(gateway, caller, Transport::WebTransport, number, now);
+                let well = Well::new(
+                    gateway,
+                    caller,
+                    Transport::WebTransport,
+                    parent,
+                    number,
+                    now,
+                );
                 let connection = Connection::<_, Lengths, _>::new(stream, &[], well, now);
                 tokio::select! {
                     ended = connection => ended,

@@ -91,6 +91,8 @@ pub enum Action {
     /// The client's token. If it is not believed, [`Session::end`]; what waits to be sent then is not
     /// for this client.
     Authenticate(String),
+    /// Whose work the client's is part of, as it says: W3C Trace Context's `traceparent`.
+    Trace(String),
     /// Replace the connection that has this key, and be the one that has it.
     Resume([u8; 16]),
     /// A Ping was answered after so long.
@@ -262,6 +264,9 @@ impl Session {
         }
         if !hello.token.is_empty() {
             out.actions.push(Action::Authenticate(hello.token.clone()));
+        }
+        if !hello.traceparent.is_empty() {
+            out.actions.push(Action::Trace(hello.traceparent.clone()));
         }
         match <[u8; 16]>::try_from(&hello.resume_key[..]) {
             Ok(key) => out.actions.push(Action::Resume(key)),

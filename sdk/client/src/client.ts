@@ -29,6 +29,11 @@ export interface ClientOptions {
   /** The token to show, if there is one. */
   readonly token?: string;
   /**
+   * Whose work this is part of, as W3C Trace Context's `traceparent`: the server's traces of what this client
+   * writes are then under that span, and told if it is sampled.
+   */
+  readonly traceparent?: string;
+  /**
    * Whether WebTransport is tried before WebSocket: it is, where the platform has it, unless this is
    * `"websocket"`.
    */
@@ -162,6 +167,7 @@ export class Client extends Emitter<ClientEvents> {
         token: this.#options.token ?? "",
         clientName: this.#options.name ?? "@thewell/client",
         resumeKey: this.#resumeKey,
+        traceparent: this.#options.traceparent ?? "",
       },
     };
     let transport: Transport | undefined;

@@ -74,6 +74,23 @@ describe("once", () => {
   }
 });
 
+it("Hello says whose work this is part of, again after a break", async () => {
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const said = (fake: Fake): (string | undefined)[] =>
+    fake.lines.flatMap((line) => line.said.map((it) => (it.case === "hello" ? it.value.traceparent : undefined))).filter((it) => it !== undefined);
+  const fake = new Fake();
+  const client = new Client({ url: "ws://nowhere/well", connect: fake.connect, traceparent });
+  clients.push(client);
+  await until("it is greeted", () => said(fake).length === 1);
+  fake.line.break();
+  await until("it comes back", () => said(fake).length === 2);
+  expect(said(fake)).toEqual([traceparent, traceparent]);
+  const other = new Fake();
+  connect(other);
+  await until("it is greeted", () => said(other).length === 1);
+  expect(said(other)).toEqual([""]);
+});
+
 it("own records are not told of, also when the ack came before what lies between", async () => {
   const fake = new Fake();
   const room = await connect(fake).join({ room: "doc/a" });

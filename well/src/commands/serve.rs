@@ -72,6 +72,7 @@ async fn serve(
         durability = log.durability(),
         "starting"
     );
+    let traces = config.trace.start(background)?;
     let observer = Arc::new(Observer);
     let kept = stores::open(&config, Arc::clone(&log), observer, background).await?;
     let tls = open_tls(&config)?;
@@ -185,6 +186,9 @@ async fn serve(
     if !late.is_empty() {
         let rooms: Vec<&str> = late.iter().map(protocol::RoomName::as_str).collect();
         bail!("these rooms did not end in time: {}", rooms.join(", "));
+    }
+    if let Some(traces) = traces {
+        traces.stop().await;
     }
     logs.tell_left_out();
     tracing::info!("stopped");

@@ -937,3 +937,58 @@ fn whatever_happens_what_was_acked_is_in_the_log_once_and_in_order() {
         }
     }
 }
+
+#[test]
+fn marked_updates_are_known_by_their_places_and_a_run_by_its_first() {
+    use observatory::trace::{Mark, Marked, Parent, Why};
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    bench.core.join(A, Role::Editor, None);
+    bench.core.join(B, Role::Viewer, None);
+    let parent = Parent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let why = Why::Caller;
+    let mark = Mark { why, parent };
+    let now = bench.now;
+    let came = |first, count| inbox::Came {
+        at: now,
+        marked: Some(Box::new(Marked {
+            first,
+            step: 1,
+            count,
+            mark,
+        })),
+    };
+    bench.core.came(came(1, 2));
+    for payload in [b"one", b"two", b"six", b"ten"] {
+        bench.submit(A, payload);
+    }
+    bench.core.advance();
+    let checked = now + Duration::from_millis(3);
+    bench.core.note_checked(checked);
+    let run = bench.core.oldest_lives().unwrap();
+    let first = run.first;
+    assert_eq!(
+        (first.session, first.number, first.seq),
+        (A, 1, Some(Seq::new(1)))
+    );
+    let told = run.told(checked, false);
+    let places: Vec<_> = told.iter().map(|(it, _)| (it.number, it.seq)).collect();
+    assert_eq!(places, [(2, Some(Seq::new(2))), (3, Some(Seq::new(3)))]);
+    assert!(
+        told.iter()
+            .all(|(it, by)| *by == mark && it.checked == Some(checked))
+    );
+    // A refusal says whether it is traced.
+    while bench.core.poll().is_some() {}
+    bench.core.came(came(0, 1));
+    for _ in 0..2 {
+        bench.submit(B, b"not by a viewer");
+    }
+    bench.core.advance();
+    let mut refused = Vec::new();
+    while let Some(output) = bench.core.poll() {
+        if let Output::Refused(journey, mark, _) = output {
+            refused.push((journey.session, journey.seq, mark.map(|it| *it)));
+        }
+    }
+    assert_eq!(refused, [(B, None, Some(mark)), (B, None, None)]);
+}

@@ -132,6 +132,23 @@ fn join(room: &str) -> Client {
 }
 
 #[test]
+fn what_a_client_is_part_of_is_passed_on_if_it_says_so() {
+    let said = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for traceparent in [said, "whatever", ""] {
+        let mut bench = Bench::greeting();
+        bench.say(Client::Hello(wire::Hello {
+            versions: vec![1],
+            traceparent: traceparent.to_owned(),
+            ..Default::default()
+        }));
+        assert_eq!(bench.close, None, "it is no reason to refuse anybody");
+        let passed = [Action::Trace(traceparent.to_owned())];
+        let expected: &[Action] = if traceparent.is_empty() { &[] } else { &passed };
+        assert_eq!(bench.actions, expected);
+    }
+}
+
+#[test]
 fn hello_is_answered_with_what_the_server_takes() {
     let mut bench = Bench::greeting();
     bench.say(Client::Hello(wire::Hello {
