@@ -70,7 +70,10 @@ pub(crate) fn install(filter: &str, format: LogFormat) -> anyhow::Result<Logs> {
             .boxed(),
     };
     let lines = lines.with_filter(levels);
-    tracing_subscriber::registry().with(lines).try_init()?;
+    let subscriber = tracing_subscriber::registry().with(lines);
+    #[cfg(feature = "console")]
+    let subscriber = subscriber.with(console_subscriber::spawn());
+    subscriber.try_init()?;
     let levels = handle;
     Ok(Logs { levels, storms })
 }
