@@ -397,9 +397,10 @@ struct File {
     log: Option<String>,
     /// How logs look.
     log_format: Option<LogFormat>,
-    /// Bounds of the whole server.
+    /// Where traces go, and which.
     #[serde(default)]
     trace: FileTracing,
+    /// Bounds of the whole server.
     #[serde(default)]
     limits: FileLimits,
     /// Keep snapshots beside the log.
@@ -434,10 +435,15 @@ struct File {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FileTracing {
+    /// The base URL of an OTLP collector (http/protobuf); nothing is traced without one.
     endpoint: Option<String>,
+    /// How many of all updates are traced, from 0 (none) to 1 (each).
     sample: Option<f64>,
+    /// An update that takes longer is traced in any case.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
     slow: Option<Duration>,
+    /// How many are traced a second at most, of those that callers ask for and of the others.
     per_second: Option<u32>,
 }
 
@@ -459,7 +465,7 @@ impl FileTracing {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FileLimits {
     /// Rooms in memory; past it the longest idle one makes way.

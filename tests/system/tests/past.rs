@@ -990,7 +990,7 @@ async fn records_that_are_in_neither_log_nor_archive_are_found() {
     fs::create_dir(&empty).expect("a folder");
     let said = well(&["verify", "--data", text(&empty)]).fails();
     assert!(said.contains("holds no log"), "{said}");
-    assert_eq!(files(&empty), [PathBuf::new(); 0], "nothing was made in it");
+    assert!(files(&empty).is_empty(), "something was made in it");
 }
 
 /// A store that is not there yet: nobody listens on its port.

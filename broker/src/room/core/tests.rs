@@ -942,8 +942,8 @@ fn whatever_happens_what_was_acked_is_in_the_log_once_and_in_order() {
 fn marked_updates_are_known_by_their_places_and_a_run_by_its_first() {
     use observatory::trace::{Mark, Marked, Parent, Why};
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.join(A, Role::Editor, None);
-    bench.core.join(B, Role::Viewer, None);
+    bench.core.join(A, Role::Editor, None, None);
+    bench.core.join(B, Role::Viewer, None, None);
     let parent = Parent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let why = Why::Caller;
     let mark = Mark { why, parent };
