@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn who_is_in_a_denied_network_is_not_admitted() {
         let deny = "# data centres\n203.0.113.0/24\n203.0.112.0/24 ; beside it\n\n198.51.100.7\n\
-                    2001:db8::/32\n203.0.113.128/25\n";
+                    2001:db8::/32\n203.0.113.32/30\n";
         let networks = open(None, deny).unwrap();
         assert_eq!(networks.deny.0.len(), 3, "what touches is one");
         for (address, admits) in [
