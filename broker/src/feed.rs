@@ -50,8 +50,8 @@ pub struct Update {
 /// The updates of one commit.
 #[derive(Debug)]
 struct Published {
-    before: Seq,
-    last: Seq,
+    before: Head,
+    last: Head,
     bytes: usize,
     at: Instant,
     updates: Vec<Update>,
@@ -86,13 +86,13 @@ pub struct Feed {
 struct Ring {
     batches: VecDeque<Arc<Published>>,
     bytes: usize,
-    head: Seq,
+    head: Head,
 }
 
 impl Feed {
     /// A feed that begins after `head`.
     #[must_use]
-    pub const fn new(head: Seq) -> Self {
+    pub const fn new(head: Head) -> Self {
         Self {
             ring: Mutex::new(Ring {
                 batches: VecDeque::new(),
@@ -103,7 +103,7 @@ impl Feed {
     }
 
     /// Moves an empty feed to where its room's log ends.
-    pub(crate) fn start_at(&self, head: Seq) {
+    pub(crate) fn start_at(&self, head: Head) {
         let mut ring = self.ring.lock();
         debug_assert!(ring.batches.is_empty(), "a feed is moved before it is used");
         ring.head = head;
@@ -119,16 +119,16 @@ impl Feed {
     /// The last published Seq.
     #[must_use]
     pub fn head(&self) -> Seq {
-        self.ring.lock().head
+        self.ring.lock().head.seq
     }
 
     /// Makes a durable commit visible. `updates` may be fewer than its records: room events are
     /// not for the wire.
     pub fn publish(&self, head: &Durable<Head>, updates: Vec<Update>) {
-        let last = head.get().seq;
+        let last = *head.get();
         let bytes = updates.iter().map(|update| update.payload.len()).sum();
         let mut ring = self.ring.lock();
-        assert!(last > ring.head, "a feed only moves forward");
+        assert!(last.seq > ring.head.seq, "a feed only moves forward");
         let batch = Published {
             before: ring.head,
             last,
@@ -148,12 +148,25 @@ impl Feed {
         ring.hold(held);
     }
 
-    /// How many bytes of updates lie after `cursor`; `None` if it has fallen off the ring.
+    /// When the server took the record at `cursor`, if everything after that can be taken from here
+    /// and nothing before it comes along: a commit ended there.
     #[must_use]
-    pub fn bytes_after(&self, cursor: Seq) -> Option<usize> {
+    pub fn time_at(&self, cursor: Seq) -> Option<Timestamp> {
         let ring = self.ring.lock();
-        let batches = ring.after(cursor)?;
-        Some(batches.map(|batch| batch.bytes).sum())
+        let next = ring.after(cursor)?.next();
+        let end = next.map_or(ring.head, |batch| batch.before);
+        (end.seq == cursor).then_some(end.at)
+    }
+
+    /// When the server took the record at `cursor`, if a commit that is held ends there with an event
+    /// of the room.
+    #[must_use]
+    pub fn event_at(&self, cursor: Seq) -> Option<Timestamp> {
+        let ring = self.ring.lock();
+        let at = ring.batches.partition_point(|it| it.last.seq < cursor);
+        let batch = ring.batches.get(at)?;
+        let update = batch.updates.last().map(|update| update.seq);
+        (batch.last.seq == cursor && update != Some(cursor)).then_some(batch.last.at)
     }
 
     /// Appends to `out` the frames after `cursor` that `reader` did not send itself, as far as the
@@ -172,7 +185,7 @@ impl Feed {
             // One batch at a time: encoding happens outside the lock.
             let (batch, is_last) = {
                 let ring = self.ring.lock();
-                if cursor >= ring.head.min(until) {
+                if cursor >= ring.head.seq.min(until) {
                     return Taken::All(cursor);
                 }
                 let Some(mut batches) = ring.after(cursor) else {
@@ -184,10 +197,10 @@ impl Feed {
                 (Arc::clone(batch), batches.next().is_none())
             };
             taken += batch.frames_for(wire, reader, out);
-            if (batch.last.get() ^ reader.get()).is_multiple_of(FANOUT_SAMPLE) {
+            if (batch.last.seq.get() ^ reader.get()).is_multiple_of(FANOUT_SAMPLE) {
                 observatory::fanned_out(batch.at.elapsed());
             }
-            cursor = batch.last;
+            cursor = batch.last.seq;
             if taken >= max_bytes && !is_last {
                 return Taken::Some(cursor);
             }
@@ -213,10 +226,12 @@ impl Ring {
     /// The batches that hold something after `cursor`, or `None` if it has fallen off.
     fn after(&self, cursor: Seq) -> Option<impl Iterator<Item = &Arc<Published>>> {
         let oldest = self.batches.front().map_or(self.head, |batch| batch.before);
-        if cursor < oldest {
+        if cursor < oldest.seq {
             return None;
         }
-        let from = self.batches.partition_point(|batch| batch.last <= cursor);
+        let from = self
+            .batches
+            .partition_point(|batch| batch.last.seq <= cursor);
         Some(self.batches.range(from..))
     }
 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use observatory::RoomWas;
 use parking_lot::Mutex;
 use protocol::dialect::{Command, Event};
-use protocol::{RoomName, Seq, SessionId};
+use protocol::{RoomName, Seq, SessionId, Timestamp};
 
 use crate::feed::{Taken, Wire};
 use crate::guest::Guest;
@@ -234,6 +234,12 @@ impl Member {
     #[must_use]
     pub const fn cursor(&self) -> Seq {
         self.cursor
+    }
+
+    /// When the server took the record at the cursor, if that is an event of the room.
+    #[must_use]
+    pub fn event_at_cursor(&self) -> Option<Timestamp> {
+        self.room.feed.event_at(self.cursor)
     }
 
     /// Appends to `out` what the room had committed when the waker was registered and that has not

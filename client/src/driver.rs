@@ -10,7 +10,7 @@ use protocol::dialect::well::{VERSION, wire};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::member::{Member, Standing, Window};
+use self::member::{Member, Since, Standing, Window};
 use crate::backoff::Backoff;
 use crate::limits::{CONNECT_TIME, MISSED_HEARTBEATS, REQUESTS};
 use crate::queue::Queue;
@@ -103,7 +103,7 @@ pub struct Join {
     kind: wire::DocumentKind,
     role: wire::Role,
     queue: Option<Box<dyn Queue>>,
-    since: Option<u64>,
+    since: Option<Since>,
     version: Option<Bytes>,
 }
 
@@ -144,8 +144,15 @@ impl Join {
 
     /// The application has every record up to this Seq.
     #[must_use]
-    pub const fn since(mut self, seq: u64) -> Self {
-        self.since = Some(seq);
+    pub const fn since(self, seq: u64) -> Self {
+        self.since_record(seq, 0)
+    }
+
+    /// The application has every record up to this one, which the server took `at`: if the log has
+    /// another there, what the application has is of another past, and a [`Event::Reset`] says so.
+    #[must_use]
+    pub const fn since_record(mut self, seq: u64, at: u64) -> Self {
+        self.since = Some(Since { seq, at });
         self
     }
 
@@ -528,9 +535,11 @@ impl Driver {
                     .find(|(_, room)| room.standing == asked);
                 match found {
                     Some((id, room)) => {
-                        let event = room.joined(joined);
+                        let events = room.joined(joined);
                         let id = *id;
-                        self.tell(id, event);
+                        for event in events {
+                            self.tell(id, event);
+                        }
                     }
                     // It was left while it was being joined.
                     None => say.push(encode(Say::Leave(wire::Leave {
@@ -565,12 +574,7 @@ impl Driver {
             }
             Heard::Reset(reset) => {
                 if let Some((id, room)) = self.number(reset.number) {
-                    room.since = Some(reset.head);
-                    room.own.clear();
-                    let event = Event::Reset {
-                        snapshot: reset.snapshot,
-                        head: reset.head,
-                    };
+                    let event = room.reset(reset);
                     self.tell(id, event);
                 }
             }

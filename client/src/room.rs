@@ -22,7 +22,8 @@ pub struct Room {
 pub enum Event {
     /// The client is a member, again if the connection had broken.
     Joined {
-        /// What brings its document up to `head`.
+        /// What brings its document up to `head`; of a log that began anew a [`Event::Reset`] does,
+        /// which follows at once.
         state: State,
         /// The end of the log it stands at now.
         head: u64,
@@ -33,12 +34,15 @@ pub enum Event {
     },
     /// Others have written this, in order.
     Records(Vec<Record>),
-    /// The client fell behind: its document is to be replaced by this one.
+    /// The application's document is to be replaced by this one.
     Reset {
         /// The document.
         snapshot: Bytes,
         /// The end of the log it stands at.
         head: u64,
+        /// The log began anew, or was restored to an earlier point: what the application has is of
+        /// another past, and the server may lack any of it. Otherwise the client only fell behind.
+        began_anew: bool,
     },
     /// An operation of this client is durable.
     Acked {

@@ -15,6 +15,9 @@ pub struct TextRoom {
     text: Text,
     /// Edits of a former run that are on their way, until there is a text to apply them to.
     waiting: Vec<Bytes>,
+    may_write: bool,
+    /// What the document has and the server has lost, until it is handed in.
+    lost: Option<Bytes>,
 }
 
 /// Why a text room does not do what it was asked.
@@ -49,6 +52,8 @@ impl TextRoom {
             room,
             text,
             waiting,
+            may_write: false,
+            lost: None,
         })
     }
 
@@ -93,18 +98,23 @@ impl TextRoom {
         Ok(self.room.set_presence(Some(state.into())).await?)
     }
 
-    /// Waits for the next event and lets the document follow it.
+    /// Waits for the next event and lets the document follow it. If the room's log began anew, what
+    /// the document has and the server lacks is handed in again, as one edit. Cancel-safe.
     ///
     /// # Errors
     /// [`TextError`] when the server sends what is no text.
     pub async fn next(&mut self) -> Result<Option<Event>, TextError> {
+        self.give_back().await?;
         let Some(event) = self.room.next().await else {
             return Ok(None);
         };
         match &event {
-            Event::Joined { state, .. } => {
+            Event::Joined {
+                state, may_write, ..
+            } => {
+                self.may_write = *may_write;
                 match state {
-                    State::Snapshot(snapshot) => self.replace_by(snapshot)?,
+                    State::Snapshot(snapshot) => drop(self.replace_by(snapshot, true)?),
                     State::Difference(update) => self.apply(update, None)?,
                     State::Records(records) => self.follow(records)?,
                 }
@@ -112,26 +122,49 @@ impl TextRoom {
                     self.apply(&update, None)?;
                 }
             }
-            Event::Reset { snapshot, .. } => self.replace_by(snapshot)?,
+            Event::Reset {
+                snapshot,
+                began_anew,
+                ..
+            } => {
+                // A viewer cannot give back what the server has lost.
+                let rest = self.replace_by(snapshot, self.may_write || !began_anew)?;
+                self.lost = rest.filter(|_| *began_anew);
+            }
             Event::Records(records) => self.follow(records)?,
             _ => {}
         }
         Ok(Some(event))
     }
 
-    /// Takes the server's document, and what is here beyond it: edits on their way stay.
-    fn replace_by(&mut self, snapshot: &Bytes) -> Result<(), TextError> {
+    /// Hands in what the server has lost.
+    async fn give_back(&mut self) -> Result<(), RoomError> {
+        if let Some(lost) = &self.lost {
+            drop(self.room.submit(lost.clone()).await?);
+            self.lost = None;
+        }
+        Ok(())
+    }
+
+    /// Takes the server's document, and if `keeps` what is here beyond it: edits on their way stay.
+    /// Gives what that is.
+    fn replace_by(&mut self, snapshot: &Bytes, keeps: bool) -> Result<Option<Bytes>, TextError> {
         let author = self.text.client();
         let mut theirs = if snapshot.is_empty() {
             Text::new(author)
         } else {
             Text::load(author, snapshot)?
         };
-        let rest = self.text.diff(&theirs.version());
+        let known = theirs.version();
+        if !keeps {
+            self.text = theirs;
+            return Ok(None);
+        }
+        let rest = self.text.diff(&known);
         let applied = theirs.apply(&rest, None);
         applied.map_err(|error| TextError::Apply(error.to_string()))?;
         self.text = theirs;
-        Ok(())
+        Ok((self.text.version() != known).then(|| rest.into()))
     }
 
     fn follow(&mut self, records: &[Record]) -> Result<(), TextError> {

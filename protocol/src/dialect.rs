@@ -36,7 +36,7 @@ pub enum Command {
         /// The client.
         client: ClientId,
         /// It has every record up to this one.
-        since: Option<Seq>,
+        since: Option<Since>,
         /// What its document has, as its kind encodes it.
         version: Option<Bytes>,
     },
@@ -46,6 +46,23 @@ pub enum Command {
     Presence(Vec<PresenceEntry>),
     /// Wants everyone's presence again.
     QueryPresence,
+}
+
+/// A record that a client has, and every one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    /// Its place.
+    pub seq: Seq,
+    /// Its time, if the client was told: no other log has a record of that place and time.
+    pub at: Option<Timestamp>,
+}
+
+impl Since {
+    /// Whether it may be the record that has this time in the log.
+    #[must_use]
+    pub fn is_at(self, at: Timestamp) -> bool {
+        self.at.is_none_or(|told| told == at)
+    }
 }
 
 /// An update on its way to the log.
@@ -85,6 +102,10 @@ pub enum Event {
     Entered {
         /// The end of the log that `content` brings the client to; updates follow from there.
         head: Seq,
+        /// When the server took the record there.
+        at: Timestamp,
+        /// What the client has is of another past than this log's, and `content` takes its place.
+        began_anew: bool,
         /// The last of the client's operations that is in the log; 0 for none.
         last_op: u64,
         /// What it lacks.
@@ -98,6 +119,8 @@ pub enum Event {
     State {
         /// The end of the log that it was folded from.
         seq: Seq,
+        /// When the server took the record there.
+        at: Timestamp,
         /// The difference, as its document kind encodes it (a Yjs update).
         payload: Bytes,
     },

@@ -188,6 +188,8 @@ impl Rooms {
                 session.handle_event(number, Event::Joined { version, role }, &mut out);
                 let entered = Event::Entered {
                     head: Seq::new(3),
+                    at: Timestamp::from_micros(30),
+                    began_anew: false,
                     last_op: 0,
                     content: Content::Snapshot(Bytes::from_static(b"document")),
                 };

@@ -132,6 +132,17 @@ pub(crate) enum Answer {
     NotStored(String),
 }
 
+/// What the log has for a client that enters.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    /// These records, which end at this Seq, of this time; they may be none, and the feed has more.
+    Records(Vec<Record>, (Seq, Timestamp)),
+    /// Too much, or the client did not say what it has: the document is the shorter way.
+    Document,
+    /// Another record where the client says that it has one, or none.
+    AnotherPast,
+}
+
 struct Session {
     role: Role,
     user: Option<UserId>,
@@ -417,26 +428,29 @@ impl Core {
         &self.clients
     }
 
-    /// The last durable record.
-    pub(crate) fn durable(&self) -> Seq {
-        self.durable.seq
+    /// The end of what is durable.
+    pub(crate) fn durable(&self) -> Head {
+        self.durable
     }
 
-    /// Answers a client that enters: with `missing` if the log or the feed has what comes after the
-    /// Seq beside it, else with what its document lacks.
+    /// Answers a client that enters: with the records it lacks if the log or the feed has them, else
+    /// with what its document lacks, or with all of it if that is of another past.
     pub(crate) fn enter(
         &mut self,
         session: SessionId,
         client: ClientId,
-        missing: Option<(Vec<Record>, Seq)>,
+        missing: Missing,
         version: Option<&Bytes>,
     ) {
         self.check();
-        let (head, content) = if let Some((records, through)) = missing {
-            (through, Content::Records(records))
-        } else if let Some(version) = version.filter(|it| !self.document.is_empty_version(it)) {
+        let began_anew = matches!(missing, Missing::AnotherPast);
+        let version = version.filter(|it| !began_anew && !self.document.is_empty_version(it));
+        let ((head, at), content) = if let Missing::Records(records, end) = missing {
+            (end, Content::Records(records))
+        } else if let Some(version) = version {
+            let Head { seq, at, .. } = self.applied();
             match self.document.diff(version) {
-                Ok(difference) => (self.applied().seq, Content::Difference(difference)),
+                Ok(difference) => ((seq, at), Content::Difference(difference)),
                 Err(error) => {
                     let reason = format!("the version is malformed: {error}");
                     let mail = closed(CloseCode::BadMessage, reason);
@@ -446,11 +460,13 @@ impl Core {
             }
         } else {
             let (head, snapshot) = self.encoded_state();
-            (head.seq, Content::Snapshot(snapshot))
+            ((head.seq, head.at), Content::Snapshot(snapshot))
         };
         let known = self.clients.get(client.get());
         let event = Event::Entered {
             head,
+            at,
+            began_anew,
             last_op: known.map_or(0, replay::Client::last),
             content,
         };
@@ -466,7 +482,7 @@ impl Core {
     pub(crate) fn catch_up(&mut self, session: SessionId) {
         self.check();
         let (head, payload) = self.encoded_state();
-        self.send_state(session, head.seq, payload);
+        self.send_state(session, head, payload);
     }
 
     /// Answers `request` with the whole document.
@@ -1024,14 +1040,11 @@ impl Core {
     fn sync(&mut self, session: SessionId, version: &Bytes) {
         if self.document.is_empty_version(version) {
             let (head, payload) = self.encoded_state();
-            self.send_state(session, head.seq, payload);
+            self.send_state(session, head, payload);
             return;
         }
         match self.document.diff(version) {
-            Ok(payload) => {
-                let seq = self.applied().seq;
-                self.send_state(session, seq, payload);
-            }
+            Ok(payload) => self.send_state(session, self.applied(), payload),
             Err(error) => {
                 let reason = format!("the state vector is malformed: {error}");
                 let mail = closed(CloseCode::BadMessage, reason);
@@ -1040,9 +1053,10 @@ impl Core {
         }
     }
 
-    fn send_state(&mut self, session: SessionId, seq: Seq, payload: Bytes) {
+    fn send_state(&mut self, session: SessionId, head: Head, payload: Bytes) {
+        let Head { seq, at, .. } = head;
         let mail = Mail {
-            event: Event::State { seq, payload },
+            event: Event::State { seq, at, payload },
             cursor: Some(seq),
         };
         self.mail_when_durable(session, seq, mail);

@@ -50,7 +50,7 @@ impl Room {
         Self {
             name,
             inbox: Inbox::default(),
-            feed: Feed::new(Seq::ZERO),
+            feed: Feed::new(Head::EMPTY),
             presence: Presence::default(),
             sessions: AtomicUsize::new(0),
             is_loaded: AtomicBool::new(false),

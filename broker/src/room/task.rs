@@ -15,15 +15,15 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use observatory::Limit;
 use observatory::trace::{self, Mark, Why};
-use protocol::dialect::{Command, Event, Refusal};
-use protocol::{CloseCode, Head, Record, Seq, SessionId, Timestamp};
+use protocol::dialect::{Command, Event, Refusal, Since};
+use protocol::{CloseCode, Head, Run, Seq, SessionId, Timestamp};
 use replay::{FoldError, Folded, Span};
 use storage::archive::Snapshot;
 use storage::{Batch, Entry};
 use tokio::sync::oneshot;
 use tokio::time::Instant as TokioInstant;
 
-use super::core::{Answer, Core, Mail, Output};
+use super::core::{Answer, Core, Mail, Missing, Output};
 use super::inbox::{Edited, Input, RoomError};
 use super::lives::Journey;
 use super::wave::{Members, Wave};
@@ -116,7 +116,7 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
     observatory::room_loaded(started.elapsed());
     tracing::debug!(room = %room.name, seq = %folded.head.seq, records = folded.records,
         took = ?started.elapsed(), "room loaded");
-    room.feed.start_at(folded.head.seq);
+    room.feed.start_at(folded.head);
     room.is_loaded.store(true, Ordering::Relaxed);
     let now = Instant::now();
     let rule = (shared.snapshots.rule_of)(room.name.space());
@@ -279,7 +279,7 @@ impl Task {
             Input::Committed(result, commit) => {
                 if let Err(error) = &result {
                     observatory::room_poisoned();
-                    tracing::error!(room = %self.room.name, seq = %self.core.durable(), %error,
+                    tracing::error!(room = %self.room.name, seq = %self.core.durable().seq, %error,
                         "what came after this could not be stored; the room ends");
                 }
                 self.follow(&result, commit);
@@ -361,7 +361,7 @@ impl Task {
                 } => {
                     let missing = match since {
                         Some(since) => self.missing_since(since).await,
-                        None => None,
+                        None => Missing::Document,
                     };
                     self.encoding(|core| core.enter(session, client, missing, version.as_ref()));
                 }
@@ -373,34 +373,51 @@ impl Task {
         }
     }
 
-    /// The records after `since`, and where they end; `None` if they are too many or gone, and the
-    /// document is the shorter way. What the feed still has is not read: it follows from there.
-    async fn missing_since(&mut self, since: Seq) -> Option<(Vec<Record>, Seq)> {
+    /// What the log has for a client that comes back. What the feed still has is not read: it follows
+    /// from there.
+    async fn missing_since(&mut self, since: Since) -> Missing {
         let durable = self.core.durable();
-        if since > durable {
-            return None;
+        if since.seq > durable.seq {
+            return Missing::AnotherPast;
         }
-        if since == durable || self.room.feed.bytes_after(since).is_some() {
-            return Some((Vec::new(), since));
+        let held = if since.seq == durable.seq {
+            Some(durable.at)
+        } else {
+            self.room.feed.time_at(since.seq)
+        };
+        match held {
+            Some(at) if since.is_at(at) => Missing::Records(Vec::new(), (since.seq, at)),
+            Some(_) => Missing::AnotherPast,
+            None => self.read_since(since, durable).await,
         }
+    }
+
+    /// What the log has up to `durable`, which is not all in the feed.
+    async fn read_since(&mut self, since: Since, durable: Head) -> Missing {
         let log = &self.shared.history.stores().log;
-        let runs = log
-            .read(&self.room.name, since, CATCH_UP_BYTES)
-            .await
-            .ok()?;
+        let runs = log.read(&self.room.name, since.seq, CATCH_UP_BYTES).await;
+        let Ok(runs) = runs else {
+            return Missing::Document;
+        };
+        let before = runs.first().map(Run::before);
+        if before.is_some_and(|it| it.seq == since.seq && !since.is_at(it.at)) {
+            return Missing::AnotherPast;
+        }
         let mut records = Vec::new();
-        let mut through = since;
-        for run in &runs {
-            for record in run.records() {
-                let record = record.ok()?;
-                through = record.seq;
-                if record.draft.kind == protocol::Kind::Update {
-                    records.push(record);
-                }
+        for record in runs.iter().flat_map(Run::records) {
+            let Ok(record) = record else {
+                return Missing::Document;
+            };
+            let (seq, at) = (record.seq, record.at);
+            if record.draft.kind == protocol::Kind::Update {
+                records.push(record);
+            }
+            // What has become durable meanwhile is in the feed.
+            if seq == durable.seq {
+                return Missing::Records(records, (seq, at));
             }
         }
-        // More may have become durable while it was read; the feed has that.
-        (through >= durable).then_some((records, through))
+        Missing::Document
     }
 
     /// Follows those updates of the oldest run that are traced, which is known by now; before anyone can
@@ -758,7 +775,7 @@ impl Task {
             Lifetime::Expiring => !self.shared.has_archive(),
             Lifetime::Ephemeral => true,
         };
-        deletes && self.core.durable() > Seq::ZERO
+        deletes && self.core.durable().seq > Seq::ZERO
     }
 
     /// Deletes the room because nobody is here. Whoever comes meanwhile finds it gone; of an ephemeral

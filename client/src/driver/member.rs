@@ -44,10 +44,10 @@ pub(super) struct Member {
     pub(super) sent: usize,
     pub(super) sent_bytes: usize,
     pub(super) last: u64,
-    /// The client has everything up to this Seq.
-    pub(super) since: Option<u64>,
-    /// Own records after that, each first Seq with the one after the last.
-    pub(super) own: BTreeMap<u64, u64>,
+    /// The client has everything up to this record.
+    pub(super) since: Option<Since>,
+    /// Own records after that, each first Seq with the last of them.
+    pub(super) own: BTreeMap<u64, Since>,
     pub(super) version: Option<Bytes>,
     pub(super) presence: Option<Bytes>,
     pub(super) presence_clock: u64,
@@ -72,6 +72,23 @@ pub(super) enum Standing {
     Away(Instant),
     Asked(u32),
     In(u32),
+}
+
+/// A record that the client has, and every one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Since {
+    pub(super) seq: u64,
+    /// Its time, by which the server knows whether its log still has it; 0 if that is not known.
+    pub(super) at: u64,
+}
+
+impl Since {
+    /// As far as `other`, if that is further or says more.
+    const fn reach(&mut self, other: Self) {
+        if other.seq > self.seq || (other.seq == self.seq && self.at == 0) {
+            *self = other;
+        }
+    }
 }
 
 impl Member {
@@ -130,7 +147,8 @@ impl Member {
             kind: self.kind.into(),
             role: self.role.into(),
             client: self.client.get(),
-            since: self.since,
+            since: self.since.map(|since| since.seq),
+            since_at: self.since.map_or(0, |since| since.at),
             version: self.version.clone(),
         }
     }
@@ -141,7 +159,7 @@ impl Member {
         }
         let operation = Operation {
             number: self.last + 1,
-            base: self.since.unwrap_or(0),
+            base: self.since.map_or(0, |since| since.seq),
             payload,
         };
         self.queue.push(&operation)?;
@@ -261,35 +279,77 @@ impl Member {
         }
     }
 
-    pub(super) fn joined(&mut self, joined: wire::Joined) -> Event {
+    /// Gives what to tell of it: of a log that began anew the document apart, as after a Reset.
+    pub(super) fn joined(&mut self, joined: wire::Joined) -> Vec<Event> {
         self.standing = Standing::In(joined.number);
         self.backoff.reset();
         self.last = self.last.max(joined.last_operation);
         let may_write = joined.role() != wire::Role::Viewer;
         // From here on the Seq says it better.
         self.version = None;
+        if joined.began_anew {
+            self.forget_past();
+        }
         let state = match joined.content {
             Some(wire::joined::Content::Records(list)) => State::Records(self.foreign(list.spans)),
             Some(wire::joined::Content::Difference(bytes)) => State::Difference(bytes),
             Some(wire::joined::Content::Snapshot(bytes)) => State::Snapshot(bytes),
             None => State::Snapshot(Bytes::new()),
         };
-        self.reach(joined.head);
-        Event::Joined {
+        let head = joined.head;
+        self.reach(Since {
+            seq: head,
+            at: joined.head_at,
+        });
+        let told = |state| Event::Joined {
             state,
-            head: joined.head,
+            head,
             may_write,
             session: joined.session,
+        };
+        match state {
+            State::Snapshot(snapshot) if joined.began_anew => {
+                let began_anew = true;
+                let reset = Event::Reset {
+                    snapshot,
+                    head,
+                    began_anew,
+                };
+                vec![told(State::Records(Vec::new())), reset]
+            }
+            state => vec![told(state)],
         }
+    }
+
+    /// The client fell behind.
+    pub(super) fn reset(&mut self, reset: wire::Reset) -> Event {
+        self.forget_past();
+        self.reach(Since {
+            seq: reset.head,
+            at: reset.head_at,
+        });
+        Event::Reset {
+            snapshot: reset.snapshot,
+            head: reset.head,
+            began_anew: false,
+        }
+    }
+
+    /// What the client had counts no more.
+    fn forget_past(&mut self) {
+        self.since = None;
+        self.own.clear();
     }
 
     pub(super) fn acked(&mut self, ack: &wire::Ack) -> Vec<Event> {
         for placed in &ack.placed {
-            let end = placed.seq + placed.count;
-            let held = self.own.entry(placed.seq).or_insert(end);
-            *held = end.max(*held);
+            let last = Since {
+                seq: placed.seq + placed.count.saturating_sub(1),
+                at: placed.at,
+            };
+            self.own.entry(placed.seq).or_default().reach(last);
         }
-        self.reach(0);
+        self.reach(Since::default());
         let mut events = Vec::new();
         while let Some(pending) = self.pending.front()
             && pending.operation.number <= ack.operation
@@ -366,15 +426,19 @@ impl Member {
     }
 
     pub(super) fn records(&mut self, records: wire::Records) -> Result<Option<Event>, String> {
-        if self.since.is_none_or(|since| records.after > since) {
+        if self.since.is_none_or(|since| records.after > since.seq) {
             return Err(format!(
                 "records after {} came, and there are none from {} on",
                 records.after,
-                self.since.unwrap_or(0)
+                self.since.map_or(0, |since| since.seq)
             ));
         }
         let foreign = self.foreign(records.spans);
-        self.reach(records.through);
+        let last = foreign.last().filter(|it| it.seq == records.through);
+        self.reach(Since {
+            seq: records.through,
+            at: last.map_or(records.through_at, |record| record.at),
+        });
         Ok((!foreign.is_empty()).then_some(Event::Records(foreign)))
     }
 
@@ -389,8 +453,8 @@ impl Member {
                 }
                 let seq = span.seq + n as u64;
                 let own = self.own.range(..=seq).next_back();
-                let is_own = own.is_some_and(|(_, end)| seq < *end);
-                if is_own || self.since.is_some_and(|since| seq <= since) {
+                let is_own = own.is_some_and(|(_, last)| seq <= last.seq);
+                if is_own || self.since.is_some_and(|since| seq <= since.seq) {
                     continue;
                 }
                 records.push(Record {
@@ -406,14 +470,14 @@ impl Member {
         records
     }
 
-    /// The client has everything up to `seq`, and as far beyond as what follows is its own.
-    fn reach(&mut self, seq: u64) {
-        let mut since = self.since.map_or(seq, |since| since.max(seq));
-        while let Some((first, end)) = self.own.first_key_value().map(|(a, b)| (*a, *b))
-            && first <= since + 1
+    /// The client has everything up to `to`, and as far beyond as what follows is its own.
+    fn reach(&mut self, to: Since) {
+        let mut since = self.since.unwrap_or_default();
+        since.reach(to);
+        while let Some(first) = self.own.first_entry()
+            && *first.key() <= since.seq + 1
         {
-            self.own.remove(&first);
-            since = since.max(end - 1);
+            since.reach(first.remove());
         }
         if self.since.is_some() || matches!(self.standing, Standing::In(_)) {
             self.since = Some(since);

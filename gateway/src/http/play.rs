@@ -423,9 +423,9 @@ impl Player {
         }
         self.tell(now, reset);
         if reset {
-            let seq = self.folded.head.seq;
+            let Head { seq, at, .. } = self.folded.head;
             let payload = self.folded.document.encode();
-            self.event(Event::State { seq, payload }, now);
+            self.event(Event::State { seq, at, payload }, now);
         }
     }
 
@@ -508,6 +508,7 @@ impl Player {
                 Command::Sync { version } => match self.folded.document.diff(&version) {
                     Ok(payload) => Event::State {
                         seq: self.folded.head.seq,
+                        at: self.folded.head.at,
                         payload,
                     },
                     Err(error) => Event::Closed {

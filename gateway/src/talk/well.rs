@@ -487,7 +487,8 @@ impl<F: Framing> Talk<F> for Well {
             if !spans.is_empty() {
                 let through = room.member.cursor();
                 let len = spans.iter().map(Bytes::len).sum();
-                let head = well::records_head(number, room.told, through, len);
+                let event_at = room.member.event_at_cursor();
+                let head = well::records_head(number, room.told, through, event_at, len);
                 out.push_shared(&head, spans.iter().cloned());
                 room.told = through;
                 spans.clear();

@@ -33,7 +33,7 @@ use self::read::{Incoming, Submit};
 use self::wire::RejectCode;
 use self::wire::server_message::Message as Server;
 use super::json::{self, NotJson};
-use super::{Command, Content, Event, Message, Placed, PresenceEntry, Refusal, Submission};
+use super::{Command, Content, Event, Message, Placed, PresenceEntry, Refusal, Since, Submission};
 use crate::close::{self, CloseCode};
 use crate::ids::{ClientId, OpId, RoomName, Seq, Site, Timestamp};
 use crate::limits::{
@@ -358,7 +358,10 @@ impl Session {
         });
         let enter = Command::Enter {
             client,
-            since: join.since.map(Seq::new),
+            since: join.since.map(|seq| Since {
+                seq: Seq::new(seq),
+                at: (join.since_at != 0).then(|| Timestamp::from_micros(join.since_at)),
+            }),
             version,
         };
         out.actions.push(Action::Command(number, enter));
@@ -470,11 +473,19 @@ impl Session {
             Event::Joined { role, .. } => slot.role = role,
             Event::Entered {
                 head,
+                at,
+                began_anew,
                 last_op,
                 content,
             } => {
                 slot.joined = true;
-                let joined = slot.as_joined(number, head, last_op);
+                let joined = wire::Joined {
+                    head: head.get(),
+                    head_at: at.micros(),
+                    began_anew,
+                    last_operation: last_op,
+                    ..slot.as_joined(number)
+                };
                 let missing = match content {
                     Content::Records(records) => Missing::Records(records),
                     Content::Difference(bytes) => Missing::Difference(bytes),
@@ -482,8 +493,8 @@ impl Session {
                 };
                 out.messages.push(frames::joined(&joined, missing));
             }
-            Event::State { seq, payload } => {
-                out.messages.push(frames::reset(number, seq, payload));
+            Event::State { seq, at, payload } => {
+                out.messages.push(frames::reset(number, seq, at, payload));
             }
             Event::Placed(placed) => slot.placed.push(placed),
             Event::Settled { count } => {
@@ -586,7 +597,8 @@ impl Session {
 }
 
 impl Slot {
-    fn as_joined(&self, number: u32, head: Seq, last_operation: u64) -> wire::Joined {
+    /// The membership, with nothing of the log yet.
+    fn as_joined(&self, number: u32) -> wire::Joined {
         let role = match self.role {
             Role::Observer | Role::Viewer => wire::Role::Viewer,
             Role::Editor => wire::Role::Editor,
@@ -598,9 +610,7 @@ impl Slot {
             kind: i32::from(self.kind),
             role: role.into(),
             session: self.session,
-            head: head.get(),
-            last_operation,
-            content: None,
+            ..wire::Joined::default()
         }
     }
 

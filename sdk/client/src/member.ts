@@ -39,6 +39,13 @@ interface Pending {
   readonly fresh: boolean;
 }
 
+/** A record that the client has, and every one before it. */
+interface Since {
+  readonly seq: number;
+  /** Its time, by which the server knows whether its log still has it; 0 if that is not known. */
+  readonly at: number;
+}
+
 /** Tells the application. */
 export type Tell = <K extends keyof RoomEvents>(name: K, event: RoomEvents[K]) => void;
 
@@ -62,10 +69,10 @@ export class Member {
   #last: number;
   /** Whether it was ever joined. */
   #known = false;
-  /** The client has everything up to this Seq. */
-  #since: number | undefined;
-  /** Own records after that: each first Seq and the one after the last, ascending. */
-  #own: { first: number; end: number }[] = [];
+  /** The client has everything up to this record. */
+  #since: Since | undefined;
+  /** Own records after that, ascending: each first Seq, and the last of them. */
+  #own: { readonly first: number; last: Since }[] = [];
   #version: Uint8Array | undefined;
   #presence: Uint8Array | undefined;
   // A replica that comes back with the clock it had is not heard by those who saw it leave; time
@@ -85,13 +92,13 @@ export class Member {
   ) {
     this.#pending = waiting.operations.map((operation) => ({ operation, settle: undefined, kept: true, fresh: false }));
     this.#last = waiting.last;
-    this.#since = options.since;
+    this.#since = options.since === undefined ? undefined : { seq: options.since, at: options.sinceAt ?? 0 };
     this.#version = options.version;
   }
 
   /** Everything up to it is here. */
   get since(): number {
-    return this.#since ?? 0;
+    return this.#since?.seq ?? 0;
   }
 
   /** How many operations wait for the server. */
@@ -148,7 +155,7 @@ export class Member {
         kind: KINDS[this.options.kind ?? "any"],
         role: ROLES[this.options.role ?? "editor"],
         client: BigInt(this.queue.client),
-        ...(this.#since === undefined ? {} : { since: BigInt(this.#since) }),
+        ...(this.#since === undefined ? {} : { since: BigInt(this.#since.seq), sinceAt: BigInt(this.#since.at) }),
         ...(this.#version === undefined ? {} : { version: this.#version }),
       },
     };
@@ -211,17 +218,22 @@ export class Member {
     this.#last = Math.max(this.#last, lastOperation);
     // From here on the Seq says it better.
     this.#version = undefined;
-    const { content } = joined;
+    const { content, beganAnew } = joined;
+    if (beganAnew) this.#forgetPast();
     let state: State;
     if (content.case === "records") state = { records: this.#foreign(content.value.spans) };
     else if (content.case === "difference") state = { difference: content.value };
     else state = { snapshot: content.value ?? new Uint8Array() };
     const head = numberOf(joined.head);
-    this.#reach(head);
+    this.#reach({ seq: head, at: numberOf(joined.headAt) });
     // Everyone who is here is told of anew.
     const gone = [...this.#others].filter(([, { state }]) => state !== undefined);
     this.#others.clear();
-    this.tell("joined", { state, head, mayWrite: joined.role !== Role.VIEWER, session: joined.session });
+    const told = { head, mayWrite: joined.role !== Role.VIEWER, session: joined.session };
+    if (beganAnew && state.snapshot !== undefined) {
+      this.tell("joined", { ...told, state: { records: [] } });
+      this.tell("reset", { snapshot: state.snapshot, head, beganAnew });
+    } else this.tell("joined", { ...told, state });
     if (gone.length > 0) this.tell("presence", gone.map(([site]) => ({ site, state: undefined })));
   }
 
@@ -233,8 +245,8 @@ export class Member {
       at: numberOf(it.at),
       stale: numberOf(it.stale),
     }));
-    for (const { seq, count } of placed) this.#hold(seq, seq + count);
-    this.#reach(0);
+    for (const { seq, count, at } of placed) this.#hold(seq, { seq: seq + Math.max(count, 1) - 1, at });
+    this.#reach({ seq: 0, at: 0 });
     const through = numberOf(ack.operation);
     const settled: (() => void)[] = [];
     while (this.#pending[0] !== undefined && this.#pending[0].operation.number <= through) {
@@ -276,19 +288,21 @@ export class Member {
    */
   records(records: Records): void {
     const after = numberOf(records.after);
-    if (this.#since === undefined || after > this.#since) {
+    if (this.#since === undefined || after > this.#since.seq) {
       throw new ClientError("malformed", `records after ${after} came, and there are none from ${this.since} on`);
     }
     const foreign = this.#foreign(records.spans);
-    this.#reach(numberOf(records.through));
+    const through = numberOf(records.through);
+    const last = foreign.at(-1);
+    this.#reach({ seq: through, at: last?.seq === through ? last.at : numberOf(records.throughAt) });
     if (foreign.length > 0) this.tell("records", foreign);
   }
 
   reset(reset: Reset): void {
     const head = numberOf(reset.head);
-    this.#since = head;
-    this.#own = [];
-    this.tell("reset", { snapshot: reset.snapshot, head });
+    this.#forgetPast();
+    this.#reach({ seq: head, at: numberOf(reset.headAt) });
+    this.tell("reset", { snapshot: reset.snapshot, head, beganAnew: false });
   }
 
   /** Who is here: the higher clock wins, with equal clocks the one that is gone. */
@@ -382,7 +396,7 @@ export class Member {
       for (const [n, payload] of span.payloads.entries()) {
         if (n > 0) at += span.later[n - 1] ?? 0;
         const seq = first + n;
-        if (seq <= (this.#since ?? -1) || this.#isOwn(seq)) continue;
+        if (seq <= (this.#since?.seq ?? -1) || this.#isOwn(seq)) continue;
         records.push({ seq, at, session: span.session, site: numberOf(span.site), user: span.user, payload });
       }
     }
@@ -390,29 +404,35 @@ export class Member {
   }
 
   #isOwn(seq: number): boolean {
-    return this.#own.some(({ first, end }) => seq >= first && seq < end);
+    return this.#own.some(({ first, last }) => seq >= first && seq <= last.seq);
   }
 
   /** These records are own ones. */
-  #hold(first: number, end: number): void {
+  #hold(first: number, last: Since): void {
     const at = this.#own.findIndex((own) => own.first >= first);
     const place = at < 0 ? this.#own.length : at;
     const there = this.#own[place];
-    if (there?.first === first) there.end = Math.max(there.end, end);
-    else this.#own.splice(place, 0, { first, end });
+    if (there?.first === first) there.last = further(there.last, last);
+    else this.#own.splice(place, 0, { first, last });
   }
 
-  /** The client has everything up to `seq`, and as far beyond as what follows is its own. */
-  #reach(seq: number): void {
-    let since = Math.max(this.since, seq);
+  /** The client has everything up to `to`, and as far beyond as what follows is its own. */
+  #reach(to: Since): void {
+    let since = further(this.#since ?? { seq: 0, at: 0 }, to);
     let used = 0;
-    for (const { first, end } of this.#own) {
-      if (first > since + 1) break;
-      since = Math.max(since, end - 1);
+    for (const { first, last } of this.#own) {
+      if (first > since.seq + 1) break;
+      since = further(since, last);
       used += 1;
     }
     this.#own.splice(0, used);
-    if (this.#since !== undefined || seq > 0 || this.standing.at === "in") this.#since = since;
+    if (this.#since !== undefined || to.seq > 0 || this.standing.at === "in") this.#since = since;
+  }
+
+  /** What the client had counts no more. */
+  #forgetPast(): void {
+    this.#since = undefined;
+    this.#own = [];
   }
 
   #nextClock(): void {
@@ -429,6 +449,11 @@ export class Member {
       gone -= 1;
     }
   }
+}
+
+/** The one that is further, or says more. */
+function further(a: Since, b: Since): Since {
+  return b.seq > a.seq || (b.seq === a.seq && a.at === 0) ? b : a;
 }
 
 /** What JSON says; what is none says nothing. */

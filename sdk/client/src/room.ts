@@ -18,6 +18,8 @@ export interface JoinOptions {
   readonly queue?: Queue;
   /** The application has every record up to this Seq. */
   readonly since?: number;
+  /** When the server took that record: if the log has another there, the event `reset` says so. */
+  readonly sinceAt?: number;
   /**
    * What the application's document has, in its kind's encoding: used if the records after `since`
    * are too many or gone. Only for the first time that the room is joined.
@@ -76,12 +78,19 @@ export interface PresenceChange {
 
 /** What happens in a room. */
 export interface RoomEvents {
-  /** The client is a member, again if the connection had broken. `state` brings its document up to `head`. */
+  /**
+   * The client is a member, again if the connection had broken. `state` brings its document up to
+   * `head`; of a log that began anew `reset` does, which follows at once.
+   */
   joined: { readonly state: State; readonly head: number; readonly mayWrite: boolean; readonly session: bigint };
   /** Others have written this, in order. */
   records: readonly Record[];
-  /** The client fell behind: its document is to be replaced by this one. */
-  reset: { readonly snapshot: Uint8Array; readonly head: number };
+  /**
+   * The application's document is to be replaced by this one: the client fell behind, or the log
+   * `beganAnew` or was restored to an earlier point. Then what the application has is of another past,
+   * and the server may lack any of it.
+   */
+  reset: { readonly snapshot: Uint8Array; readonly head: number; readonly beganAnew: boolean };
   /** An operation of this client is durable. */
   acked: Acked & { readonly operation: number; readonly payload: Uint8Array };
   /** An operation of this client was refused for good. */

@@ -116,6 +116,35 @@ it("own records are not told of, also when the ack came before what lies between
   expect(heard).toEqual(["foreign"]);
 });
 
+describe("a log that began anew", () => {
+  it.each([2, 4, 9])("is followed when it has %i records, by who had 4", async (length) => {
+    const fake = new Fake();
+    const room = await connect(fake).join({ room: "blob/a" });
+    const seen = follow(room);
+    const resets: boolean[] = [];
+    room.on("reset", ({ beganAnew }) => resets.push(beganAnew));
+    await until("it is joined", () => room.isJoined);
+    fake.write("foreign");
+    for (let n = 0; n < 3; n += 1) await room.submit(bytes(`own ${n}`)).acked;
+    await until("it has all", () => room.seq === 4);
+    const { line } = fake;
+    fake.beginAnew();
+    line.members.clear();
+    for (let n = 0; n < length; n += 1) fake.write(`anew ${n}`);
+    line.break();
+    await until("it is back", () => room.isJoined && fake.line !== line && room.seq === length);
+    expect(resets).toEqual([true]);
+    fake.write("next");
+    await until("it hears the next", () => room.seq === length + 1);
+    expect([...seen.log.values()]).toEqual(fake.log.map(({ payload }) => payload));
+    expect(seen.said.filter((it) => it.startsWith("twice"))).toEqual([]);
+    // The same log after another break is no other past.
+    fake.line.break();
+    await until("it is back again", () => room.isJoined && fake.lines.length === 3);
+    expect(resets).toEqual([true]);
+  });
+});
+
 describe("the window", () => {
   it("bounds what is on its way, in operations and in bytes", async () => {
     const fake = new Fake();

@@ -63,6 +63,7 @@ export class Fake {
   cutAt = -1;
   passed = 0;
   heartbeatMs = 15_000;
+  private era = 1_000;
   window = { windowOperations: 4, windowBytes: 1_000 };
   /** Takes a message before the server does; true keeps it from it. */
   script: (line: Line, said: Said) => boolean = () => false;
@@ -120,14 +121,15 @@ export class Fake {
       case "hello":
         return line.tell(this.refuse ?? { case: "welcome", value: { version: 1, session: 7n, heartbeatMs: this.heartbeatMs, limits: this.window, durability: "memory" } });
       case "join": {
-        const { request, client, since } = said.value;
+        const { request, client, since, sinceAt } = said.value;
         line.number = this.lines.length * 10 + line.members.size;
         line.members.set(line.number, { client: Number(client), cursor: this.log.length });
         const own = this.log.filter((entry) => entry.client === Number(client));
         const lastOperation = BigInt(own.at(-1)?.operation ?? 0);
         const head = BigInt(this.log.length);
-        const joined = { request, number: line.number, kind: DocumentKind.OPAQUE, role: Role.EDITOR, session: 5n, head, lastOperation };
-        if (since === undefined) return line.tell({ case: "joined", value: { ...joined, content: { case: "snapshot", value: bytes(this.log.map(({ payload }) => payload).join("|")) } } });
+        const beganAnew = since !== undefined && (since > head || (sinceAt !== 0n && since > 0n && sinceAt !== this.at(Number(since))));
+        const joined = { request, number: line.number, kind: DocumentKind.OPAQUE, role: Role.EDITOR, session: 5n, head, lastOperation, beganAnew, headAt: this.at(this.log.length) };
+        if (since === undefined || beganAnew) return line.tell({ case: "joined", value: { ...joined, content: { case: "snapshot", value: bytes(this.log.map(({ payload }) => payload).join("|")) } } });
         const spans = this.spans(Number(since), this.log.length);
         return line.tell({ case: "joined", value: { ...joined, content: { case: "records", value: { spans } } } });
       }
@@ -141,7 +143,7 @@ export class Fake {
           const there = this.log.findIndex((entry) => entry.client === client && entry.operation === op);
           if (there < 0) this.log.push({ client, operation: op, payload: text(payload) });
           const seq = there < 0 ? this.log.length : there + 1;
-          placed.push({ operation: BigInt(op), seq: BigInt(seq), count: 1n, at: there < 0 ? 1_000n : 0n, stale: BigInt(Math.max(0, seq - 1 - Number(base))) });
+          placed.push({ operation: BigInt(op), seq: BigInt(seq), count: 1n, at: there < 0 ? this.at(seq) : 0n, stale: BigInt(Math.max(0, seq - 1 - Number(base))) });
         }
         line.tell({ case: "ack", value: { number, operation: operation + BigInt(payloads.length - 1), placed } });
         return this.publish();
@@ -166,9 +168,20 @@ export class Fake {
     }
   }
 
+  /** When a record was taken; 0 of none. */
+  at(seq: number): bigint {
+    return seq === 0 ? 0n : BigInt(this.era + seq);
+  }
+
+  /** The log is lost, and begins anew at another time. */
+  beginAnew(): void {
+    this.log.length = 0;
+    this.era += 1_000_000;
+  }
+
   /** Own records are among them when a client has joined: it is for the client to know them. */
   spans(after: number, through: number) {
-    return this.log.slice(after, through).map(({ client, payload }, n) => ({ client, seq: BigInt(after + n + 1), at: 1_000n, session: 1n, payloads: [bytes(payload)] }));
+    return this.log.slice(after, through).map(({ client, payload }, n) => ({ client, seq: BigInt(after + n + 1), at: this.at(after + n + 1), session: 1n, payloads: [bytes(payload)] }));
   }
 }
 

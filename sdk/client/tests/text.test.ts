@@ -12,7 +12,7 @@ beforeAll(() => init());
 /** Keeps a text as the real server does, and hands it to who joins. */
 class TextServer {
   readonly fake = new Fake();
-  readonly text = new Text(1n);
+  text = new Text(1n);
   /** What came, each once, as the log has it. */
   readonly log: { readonly client: bigint; readonly operation: bigint; readonly payload: Uint8Array }[] = [];
   /** The client of each member, by line and number. */
@@ -29,11 +29,12 @@ class TextServer {
     this.#members.set(line, members);
     if (said.case === "join") {
       const { request, client, since } = said.value;
+      const beganAnew = since !== undefined && since > BigInt(this.log.length);
       this.#numbers += 1;
       members.set(this.#numbers, client);
-      const joined = { request, number: this.#numbers, kind: DocumentKind.TEXT, role: Role.EDITOR, session: 5n, head: BigInt(this.log.length) };
+      const joined = { request, number: this.#numbers, kind: DocumentKind.TEXT, role: Role.EDITOR, session: 5n, head: BigInt(this.log.length), beganAnew };
       const content =
-        since === undefined
+        since === undefined || beganAnew
           ? ({ case: "snapshot", value: this.log.length === 0 ? new Uint8Array() : this.text.snapshot() } as const)
           : ({ case: "records", value: { spans: this.#spans(Number(since)) } } as const);
       line.tell({ case: "joined", value: { ...joined, content } });
@@ -66,6 +67,14 @@ class TextServer {
       return true;
     }
     return false;
+  }
+
+  /** Everything is lost, and nobody is here. */
+  beginAnew(): void {
+    this.text = new Text(1n);
+    this.log.length = 0;
+    this.#members.clear();
+    for (const line of this.fake.lines) line.break();
   }
 
   #spans(after: number) {
@@ -112,6 +121,17 @@ describe("a text room", () => {
     expect(new Set(operations).size).toBe(operations.length);
     expect(operations.length).toBe(120);
     for (const client of clients) client.close();
+  });
+
+  it("gives back what a log that began anew has lost", async () => {
+    const server = new TextServer();
+    const room = await TextRoom.join(connect(server), { room: "text/a" });
+    await room.insert(0, "hello world").acked;
+    server.beginAnew();
+    await until("the server has it again", () => server.text.toString() === "hello world");
+    await room.insert(5, "!").acked;
+    expect([room.toString(), server.text.toString()]).toEqual(["hello! world", "hello! world"]);
+    room.room.leave();
   });
 
   it("undo takes back own edits only, and the editor follows", async () => {

@@ -16,16 +16,20 @@ use system_tests::command::{well, well_with_input};
 use system_tests::server::Server;
 use system_tests::udp::{Link, Weather};
 use system_tests::{http, seed, setting, until, within};
-use well_client::{Client, Event, Join, Options, Room, TextRoom, Ticket};
+use well_client::{Client, Event, Join, Options, Room, State, TextRoom, Ticket};
 use yrs::{Doc, ReadTxn, Text, Transact};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that has opaque rooms too. The file has to outlive its starts.
 fn server() -> (Server, tempfile::NamedTempFile) {
+    server_on("sled")
+}
+
+fn server_on(store: &'static str) -> (Server, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
     std::fs::write(&file, "[spaces.blob]\nkind = 'opaque'\n").expect("it can be written");
-    let mut server = Server::new("sled");
+    let mut server = Server::new(store);
     server.set_arguments(["--config".as_ref(), file.path()]);
     server.start_again();
     (server, file)
@@ -438,6 +442,133 @@ async fn a_killed_servers_quic_clients_are_back_without_waiting_for_silence() {
         });
         assert!(back.await, "it was the former connection that broke");
     }
+}
+
+/// What an application has of an opaque room that it follows.
+async fn payloads(room: &mut Room, count: usize) -> (Vec<Bytes>, bool) {
+    let (mut log, mut began_anew) = (Vec::new(), false);
+    while log.len() < count {
+        match within(PATIENCE, "an event", room.next())
+            .await
+            .expect("it goes on")
+        {
+            Event::Joined {
+                state: State::Records(records),
+                ..
+            }
+            | Event::Records(records) => log.extend(records.into_iter().map(|it| it.payload)),
+            Event::Reset {
+                snapshot,
+                began_anew: anew,
+                ..
+            } => {
+                began_anew |= anew;
+                log = snapshot
+                    .chunk_by(|_, b| *b >= 32)
+                    .map(|it| Bytes::copy_from_slice(&it[1..]))
+                    .collect();
+            }
+            _ => {}
+        }
+    }
+    (log, began_anew)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_another_past_than_the_log_is_told_so_and_follows_it() {
+    let (mut server, _file) = server_on("memory");
+    let address = server.address();
+    let mut here = over_websocket(address)
+        .join(Join::new("blob/anew"))
+        .await
+        .unwrap();
+    joined(&mut here).await;
+    let write = async |name: &'static str, count: usize| {
+        let writer = over_websocket(address);
+        let mut room = writer.join(Join::new("blob/anew")).await.unwrap();
+        joined(&mut room).await;
+        let mut last = None;
+        for n in 0..count {
+            let ticket = room.submit(format!("{name}{n}").into()).await.unwrap();
+            last = Some(within(PATIENCE, "an ack", ticket.acked()).await.unwrap());
+        }
+        last.and_then(|it| Some((it.seq?, it.at))).expect("a place")
+    };
+    let was = write("was", 4).await;
+    assert_eq!(payloads(&mut here, 4).await.0[3], "was3");
+    tokio::task::block_in_place(|| {
+        server.kill();
+        server.start_again();
+    });
+    let is = write("is", 4).await;
+    write("more", 2).await;
+    let expected = ["is0", "is1", "is2", "is3", "more0", "more1"];
+
+    // Who was here, whether it came back before the log was as long as it had been or after.
+    assert_eq!(
+        payloads(&mut here, 6).await,
+        (expected.map(Bytes::from).into(), true)
+    );
+    // Who comes with a record of the other past, with one of this, and with one that is nowhere.
+    let client = over_websocket(address);
+    let enter = async |join: Join| client.join(join).await.unwrap();
+    let mut other = enter(Join::new("blob/anew").since_record(was.0, was.1)).await;
+    assert_eq!(
+        payloads(&mut other, 6).await,
+        (expected.map(Bytes::from).into(), true)
+    );
+    let mut this = enter(Join::new("blob/anew").since_record(is.0, is.1)).await;
+    let rest = expected[4..].iter().map(|it| Bytes::from(*it)).collect();
+    assert_eq!(payloads(&mut this, 2).await, (rest, false));
+    let mut nowhere = enter(Join::new("blob/anew").since(100)).await;
+    assert_eq!(
+        payloads(&mut nowhere, 6).await,
+        (expected.map(Bytes::from).into(), true)
+    );
+    write("next", 1).await;
+    for room in [&mut here, &mut other, &mut this, &mut nowhere] {
+        assert_eq!(payloads(room, 1).await, (vec![Bytes::from("next0")], false));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_whose_log_began_anew_has_again_what_its_writers_have() {
+    let (mut server, _file) = server_on("memory");
+    let address = server.address();
+    let clients = [over_websocket(address), over_websocket(address)];
+    let mut a = TextRoom::join(&clients[0], Join::new("text/anew"))
+        .await
+        .unwrap();
+    let mut b = TextRoom::join(&clients[1], Join::new("text/anew"))
+        .await
+        .unwrap();
+    shows(&mut a, "").await;
+    let ticket = a.replace(0, 0, "hello world").await.unwrap();
+    within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
+    shows(&mut b, "hello world").await;
+    tokio::task::block_in_place(|| {
+        server.kill();
+        server.start_again();
+    });
+    // Edits at what only this side has: one is on its way when the other past is heard of.
+    let ticket = b.replace(5, 0, "!").await.unwrap();
+    drop(ticket);
+    within(PATIENCE, "the text", async {
+        while text_of(address, "anew").await != "hello! world" {
+            let short = Duration::from_millis(50);
+            drop(tokio::time::timeout(short, a.next()).await);
+            drop(tokio::time::timeout(short, b.next()).await);
+        }
+    })
+    .await;
+    shows(&mut a, "hello! world").await;
+    shows(&mut b, "hello! world").await;
+    let ticket = a.replace(12, 0, "?").await.unwrap();
+    within(PATIENCE, "the edit", async {
+        tokio::join!(ticket.acked(), shows(&mut b, "hello! world?")).0
+    })
+    .await
+    .unwrap();
 }
 
 /// QUIC gives a connection up after 30 s of silence.

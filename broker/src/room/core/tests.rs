@@ -264,7 +264,7 @@ fn a_client_hears_where_its_operations_are_and_again_after_a_restart() {
 
     let mut again = Bench::on(log, DocumentKind::Opaque);
     again.core.join(A, Role::Editor, None, None);
-    again.core.enter(A, CLIENT, None, None);
+    again.core.enter(A, CLIENT, Missing::Document, None);
     let entered = again.mails_of(A).find_map(|event| match event {
         Event::Entered { head, last_op, .. } => Some((head.get(), *last_op)),
         _ => None,

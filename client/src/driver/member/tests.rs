@@ -64,3 +64,105 @@ fn of_how_many_replicas_clocks_are_kept_is_bounded() {
     );
     assert!(member.replicas.len() <= PRESENCE_REPLICAS);
 }
+
+fn joined(head: u64, head_at: u64, began_anew: bool) -> wire::Joined {
+    wire::Joined {
+        number: 1,
+        head,
+        head_at,
+        began_anew,
+        content: Some(wire::joined::Content::Snapshot(Bytes::from_static(b"all"))),
+        ..wire::Joined::default()
+    }
+}
+
+fn span(seq: u64, at: u64, later: &[u32]) -> wire::Span {
+    wire::Span {
+        seq,
+        at,
+        payloads: vec![Bytes::from_static(b"x"); later.len() + 1],
+        later: later.to_vec(),
+        ..wire::Span::default()
+    }
+}
+
+#[test]
+fn the_time_of_the_last_record_is_said_with_its_seq() {
+    let mut member = member();
+    let said = |member: &Member| {
+        let join = member.join(9);
+        (join.since, join.since_at)
+    };
+    assert_eq!(said(&member), (None, 0));
+    member.joined(joined(5, 50, false));
+    assert_eq!(said(&member), (Some(5), 50));
+    let records = |after, through, through_at, spans| wire::Records {
+        number: 1,
+        after,
+        through,
+        spans,
+        through_at,
+    };
+    let others = vec![span(6, 60, &[3])];
+    member.records(records(5, 7, 0, others)).unwrap();
+    assert_eq!(said(&member), (Some(7), 63));
+    // The last one is an event of the room.
+    member
+        .records(records(7, 9, 90, vec![span(8, 80, &[])]))
+        .unwrap();
+    assert_eq!(said(&member), (Some(9), 90));
+    // Its own, of which it hears before what came in between.
+    let placed = wire::Placed {
+        operation: 1,
+        seq: 11,
+        count: 2,
+        at: 110,
+        stale: 0,
+    };
+    let ack = wire::Ack {
+        number: 1,
+        operation: 2,
+        placed: vec![placed],
+    };
+    member.acked(&ack);
+    assert_eq!(said(&member), (Some(9), 90));
+    member
+        .records(records(9, 12, 0, vec![span(10, 100, &[])]))
+        .unwrap();
+    assert_eq!(said(&member), (Some(12), 110));
+    member.reset(wire::Reset {
+        number: 1,
+        head: 20,
+        snapshot: Bytes::new(),
+        head_at: 200,
+    });
+    assert_eq!(said(&member), (Some(20), 200));
+}
+
+#[test]
+fn what_a_log_that_began_anew_has_is_news_however_far_the_client_was() {
+    let mut member = member();
+    member.joined(joined(20, 200, false));
+    member.away(Instant::now());
+    let told = member.joined(joined(2, 900, true));
+    let [
+        Event::Joined { state, .. },
+        Event::Reset {
+            head, began_anew, ..
+        },
+    ] = &told[..]
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!(*state, State::Records(Vec::new()));
+    assert_eq!((*head, *began_anew), (2, true));
+    let records = wire::Records {
+        number: 1,
+        after: 2,
+        through: 3,
+        spans: vec![span(3, 903, &[])],
+        through_at: 0,
+    };
+    let heard = member.records(records).unwrap();
+    assert!(matches!(heard, Some(Event::Records(it)) if it[0].seq == 3));
+}

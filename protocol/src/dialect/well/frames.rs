@@ -53,11 +53,12 @@ pub(super) fn joined(joined: &wire::Joined, missing: Missing) -> Message {
 }
 
 /// The document, for a member that fell behind.
-pub(super) fn reset(number: u32, head: Seq, snapshot: Bytes) -> Message {
+pub(super) fn reset(number: u32, head: Seq, at: Timestamp, snapshot: Bytes) -> Message {
     let reset = wire::Reset {
         number,
         head: head.get(),
         snapshot: Bytes::new(),
+        head_at: at.micros(),
     };
     with_tail(RESET, &reset.encode_to_vec(), RESET_SNAPSHOT, snapshot)
 }
@@ -83,14 +84,22 @@ fn put_head(message: u32, inner: usize, out: &mut Vec<u8>) {
     encode_varint(inner as u64, out);
 }
 
-/// What stands before `len` bytes of [`put_span`]s to make them a Records message for one session.
+/// What stands before `len` bytes of [`put_span`]s to make them a Records message for one session;
+/// with the time of the record `through` if that is an event of the room.
 #[must_use]
-pub fn records_head(number: u32, after: Seq, through: Seq, len: usize) -> Bytes {
+pub fn records_head(
+    number: u32,
+    after: Seq,
+    through: Seq,
+    event_at: Option<Timestamp>,
+    len: usize,
+) -> Bytes {
     let fields = wire::Records {
         number,
         after: after.get(),
         through: through.get(),
         spans: Vec::new(),
+        through_at: event_at.map_or(0, Timestamp::micros),
     };
     let inner = fields.encoded_len() + len;
     let mut out = Vec::with_capacity(40);
@@ -119,7 +128,8 @@ where
     let later = if first == last {
         Vec::new()
     } else {
-        // Times do not go back; a gap of over an hour within one commit is cut to fit.
+        // Times do not go back; a gap of over an hour within one commit, which lasts as long as a
+        // disk takes, is cut to fit.
         let pairs = times.clone().zip(times.skip(1));
         pairs
             .map(|(a, b)| u32::try_from(b.micros().saturating_sub(a.micros())).unwrap_or(u32::MAX))
@@ -154,8 +164,10 @@ where
 /// Records in order as the fields of a `SpanList`; events of the room among them are left out.
 fn span_list(records: &[Record]) -> Bytes {
     let mut out = Vec::new();
-    let follows =
-        |a: &Record, b: &Record| a.seq.next() == b.seq && a.draft.author == b.draft.author;
+    let follows = |a: &Record, b: &Record| {
+        let pause = b.at.micros().saturating_sub(a.at.micros());
+        a.seq.next() == b.seq && a.draft.author == b.draft.author && u32::try_from(pause).is_ok()
+    };
     for span in records.chunk_by(follows) {
         let parts = span.iter().map(|it| (it.at, &*it.draft.payload));
         put_span_as(

@@ -60,6 +60,8 @@ impl Bench {
         });
         bench.event(Event::Entered {
             head: Seq::new(5),
+            at: Timestamp::from_micros(50),
+            began_anew: false,
             last_op: 3,
             content: Content::Snapshot(Bytes::from_static(b"document")),
         });
@@ -219,7 +221,10 @@ fn a_join_asks_for_the_room_and_what_is_missing() {
                 1,
                 Command::Enter {
                     client,
-                    since: Some(Seq::new(4)),
+                    since: Some(Since {
+                        seq: Seq::new(4),
+                        at: None,
+                    }),
                     version: Some(Bytes::from_static(b"v"))
                 }
             ),
@@ -245,6 +250,8 @@ fn a_join_asks_for_the_room_and_what_is_missing() {
     };
     bench.event(Event::Entered {
         head: Seq::new(9),
+        at: Timestamp::from_micros(90),
+        began_anew: false,
         last_op: 3,
         content: Content::Records(vec![
             record(5, 1, b"a"),

@@ -146,6 +146,10 @@ pub struct Join {
     /// many or gone.
     #[prost(bytes = "bytes", optional, tag = "7")]
     pub version: ::core::option::Option<::prost::bytes::Bytes>,
+    /// The time of the record `since`, by which a log that began anew is known from the one that the
+    /// client was in; 0 if the client was not told.
+    #[prost(uint64, tag = "8")]
+    pub since_at: u64,
 }
 /// The answer to Join. A Presence with everyone who is here follows at once, if there is anyone.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -168,6 +172,14 @@ pub struct Joined {
     /// The number of the last of the client's operations that is in the log; 0 for none.
     #[prost(uint64, tag = "7")]
     pub last_operation: u64,
+    /// The log has no record `since`, or another one: it began anew, or was restored to an earlier point.
+    /// What the client has is of another past; `content` is the whole document and takes its place, and
+    /// the client has everything up to `head`, however far it was before.
+    #[prost(bool, tag = "11")]
+    pub began_anew: bool,
+    /// The time of the record `head`, microseconds since the Unix epoch; 0 if there is none.
+    #[prost(uint64, tag = "12")]
+    pub head_at: u64,
     #[prost(oneof = "joined::Content", tags = "8, 9, 10")]
     pub content: ::core::option::Option<joined::Content>,
 }
@@ -281,8 +293,13 @@ pub struct Records {
     pub after: u64,
     #[prost(uint64, tag = "3")]
     pub through: u64,
+    /// The first may begin at or before `after`: what a client has it skips.
     #[prost(message, repeated, tag = "4")]
     pub spans: ::prost::alloc::vec::Vec<Span>,
+    /// The time of the record `through` if that is an event of the room; 0 if it is one of `spans` or of
+    /// the client's own, whose times are told there.
+    #[prost(uint64, tag = "5")]
+    pub through_at: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpanList {
@@ -324,6 +341,9 @@ pub struct Reset {
     pub head: u64,
     #[prost(bytes = "bytes", tag = "3")]
     pub snapshot: ::prost::bytes::Bytes,
+    /// The time of the record `head`.
+    #[prost(uint64, tag = "4")]
+    pub head_at: u64,
 }
 /// Who is here and where: the latest value of each replica. The higher clock wins; with equal clocks,
 /// the one that is gone.

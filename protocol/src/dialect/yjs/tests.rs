@@ -137,6 +137,7 @@ fn the_server_sends_its_own_step_1_first() {
 fn a_state_before_the_room_has_joined_is_a_bug() {
     let state = Event::State {
         seq: Seq::FIRST,
+        at: crate::Timestamp::default(),
         payload: Bytes::from_static(EMPTY_UPDATE),
     };
     Client::joining().event(state);
@@ -148,6 +149,7 @@ fn step_1_is_answered_with_step_2_around_the_shared_state() {
     let state = Bytes::from(vec![9; 300]);
     let out = client.event(Event::State {
         seq: Seq::FIRST,
+        at: crate::Timestamp::default(),
         payload: state.clone(),
     });
     assert_eq!(out.messages[0].head[..], [0, 1, 0xac, 0x02]);
@@ -156,6 +158,7 @@ fn step_1_is_answered_with_step_2_around_the_shared_state() {
 
     let out = client.event(Event::State {
         seq: Seq::FIRST,
+        at: crate::Timestamp::default(),
         payload: Bytes::from_static(EMPTY_UPDATE),
     });
     assert_eq!(messages(&out), [[0, 1, 2, 0, 0]]);
@@ -314,6 +317,7 @@ fn keep_alive_goes_out_after_15_s_of_silence_and_only_then() {
     client.now += 10 * SECOND;
     client.event(Event::State {
         seq: Seq::FIRST,
+        at: crate::Timestamp::default(),
         payload: Bytes::from_static(EMPTY_UPDATE),
     });
     let at = client.now + KEEP_ALIVE;

@@ -6,7 +6,7 @@
  * its document does not.
  */
 
-import { Text, type Change, type TakenBack } from "@thewell/text";
+import { Text, type Change, type TakenBack, type Version } from "@thewell/text";
 import type { Client } from "../client.js";
 import { Emitter } from "../emitter.js";
 import { randomClient } from "../queue.js";
@@ -52,6 +52,7 @@ export class TextRoom extends Emitter<TextRoomEvents> {
   #editedMs = -Infinity;
   /** Whether the server's text has come. */
   #loaded = false;
+  #mayWrite = false;
 
   private constructor(
     /** The room beneath: acks, memberships, presence. */
@@ -60,8 +61,14 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     readonly text: Text,
   ) {
     super();
-    room.on("joined", ({ state }) => this.#join(state));
-    room.on("reset", ({ snapshot }) => this.#take([this.#ofSnapshot(snapshot)]));
+    room.on("joined", ({ state, mayWrite }) => {
+      this.#mayWrite = mayWrite;
+      this.#join(state);
+    });
+    room.on("reset", ({ snapshot, beganAnew }) => {
+      if (beganAnew && this.#mayWrite) this.#giveBack(snapshot);
+      this.#take([this.#ofSnapshot(snapshot)]);
+    });
     room.on("records", (records) => this.#take(records.map(({ payload }) => payload)));
     room.on("presence", () => this.emit("cursors", undefined));
   }
@@ -182,6 +189,15 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     } finally {
       theirs.free();
     }
+  }
+
+  /** Hands in again, as one edit, what is here and a log that began anew lacks. */
+  #giveBack(snapshot: Uint8Array): void {
+    const theirs = snapshot.length === 0 ? undefined : Text.load(this.text.client, snapshot);
+    const known: Version = theirs?.version() ?? new Map();
+    theirs?.free();
+    const lacks = [...this.text.version()].some(([client, ticks]) => ticks > (known.get(client) ?? 0));
+    if (lacks) this.room.submit(this.text.diff(known));
   }
 
   #take(updates: readonly Uint8Array[]): void {
