@@ -517,10 +517,7 @@ impl Session {
                 }
             }
             Event::Closed { code, reason } => {
-                self.rooms.remove(&number);
-                let clean = false;
-                out.actions.push(Action::Leave { number, clean });
-                left(number, 0, code, &reason, retry_after(code), out);
+                self.expel(number, code, &reason, out);
                 if code == CloseCode::Restart {
                     self.end(code, &reason, retry_after(code), out);
                 }
@@ -541,10 +538,15 @@ impl Session {
         retry_after_ms: u32,
         out: &mut Output,
     ) {
-        if self.rooms.remove(&number).is_some() {
+        if let Some(slot) = self.rooms.remove(&number) {
             let clean = false;
             out.actions.push(Action::Leave { number, clean });
-            left(number, 0, code, reason, retry_after_ms, out);
+            // The client knows a room that was not joined by its request alone.
+            let (number, request) = match slot.joined {
+                true => (number, 0),
+                false => (0, slot.request),
+            };
+            left(number, request, code, reason, retry_after_ms, out);
         }
     }
 

@@ -625,3 +625,19 @@ proptest! {
         prop_assert!(payloads <= len);
     }
 }
+
+#[test]
+fn a_join_that_the_room_does_not_take_is_answered_under_its_request() {
+    let mut bench = Bench::open();
+    bench.say(join("doc/a"));
+    bench.session.accept_join(1, 77, 1);
+    bench.said.clear();
+    bench.event(Event::Closed {
+        code: CloseCode::BadMessage,
+        reason: "the version is malformed".to_owned(),
+    });
+    let [Server::Left(left)] = &bench.said[..] else {
+        panic!("{:?}", bench.said);
+    };
+    assert_eq!((left.number, left.request, left.code), (0, 9, 4400));
+}
