@@ -3,9 +3,10 @@
 //! An entry is accepted if its clock is newer, or equal with no state while one is there (the
 //! y-protocols rule): clients repeat every remote entry they receive, so anything else is dropped
 //! here or traffic grows with the square of the members. A replica belongs to the session that
-//! announced it first for as long as that session lives; what another session claims for it
-//! meanwhile is kept, and taken when the owner leaves, so that a client that comes back on a new
-//! connection while the old one hangs is not lost. A session that may not write takes nothing of one
+//! announced it first for as long as that session lives; the newest that another session claims for it
+//! meanwhile is kept, also that it has gone, and taken when the owner leaves or says it gone, if it is
+//! newer than what the owner has said: so a client that comes back on a new connection while the old
+//! one hangs is not lost. A session that may not write takes nothing of one
 //! that may: a client comes back as what it was, and a viewer cannot move a writer's cursor. Once a
 //! replica is said gone, its id is free.
 //!
@@ -120,7 +121,7 @@ impl Presence {
         for site in owned {
             let claim = inner.entries.get_mut(&site).and_then(|held| {
                 held.owner = None;
-                held.claim.take()
+                held.newer_claim(&held.entry.clone())
             });
             if let Some((by, entry)) = claim {
                 inner.set(site, Some(by), entry);
@@ -231,6 +232,20 @@ impl Presence {
     }
 }
 
+impl Held {
+    /// Takes what another session claims, if it is newer than `entry`.
+    fn newer_claim(&mut self, entry: &PresenceEntry) -> Option<(Speaker, PresenceEntry)> {
+        let claim = self.claim.take();
+        claim.filter(|(_, claim)| is_newer(claim, entry))
+    }
+}
+
+/// The higher clock is newer, and with equal clocks the one that is gone.
+const fn is_newer(entry: &PresenceEntry, than: &PresenceEntry) -> bool {
+    entry.clock > than.clock
+        || (entry.clock == than.clock && entry.state.is_none() && than.state.is_some())
+}
+
 impl Inner {
     fn owns_enough(&self, session: SessionId) -> bool {
         let mine = |held: &&Held| held.owner == Some(session);
@@ -256,11 +271,7 @@ impl Inner {
         if theirs && held.writes && !by.writes {
             return false;
         }
-        let newer = entry.clock > held.entry.clock
-            || (entry.clock == held.entry.clock
-                && entry.state.is_none()
-                && held.entry.state.is_some());
-        if !newer {
+        if !is_newer(&entry, &held.entry) {
             // Back on a new connection with the clock it had, within the grace: there is nothing to tell.
             let same = entry.clock == held.entry.clock && entry.state.is_some();
             if same && held.gone_at.is_some() {
@@ -277,21 +288,27 @@ impl Inner {
             return false;
         }
         match held.owner {
-            Some(owner) if owner != session => {
-                let newest = held
-                    .claim
-                    .as_ref()
-                    .is_none_or(|(_, claim)| entry.clock > claim.clock);
-                if newest && entry.state.is_some() {
+            Some(owner) if owner != session && held.entry.state.is_some() => {
+                // That somebody has gone is news to whom a claim says the opposite.
+                let newest = match &held.claim {
+                    Some((_, claim)) => is_newer(&entry, claim),
+                    None => entry.state.is_some(),
+                };
+                if newest {
                     held.claim = Some((by, entry));
                 }
                 false
             }
-            Some(_) => {
+            Some(owner) if owner == session => {
+                let claim = match entry.state {
+                    None => held.newer_claim(&entry),
+                    Some(_) => None,
+                };
+                let (by, entry) = claim.unwrap_or((by, entry));
                 self.set(site, Some(by), entry);
                 true
             }
-            None => {
+            _ => {
                 // Its owner has vanished or left: whoever knows something newer is its owner now.
                 if entry.state.is_none() || self.owns_enough(session) {
                     return false;
@@ -441,11 +458,38 @@ mod tests {
             presence.update(B, Role::Editor, vec![entry(7, 9, Some("b"))]),
             0
         );
-        assert_eq!(presence.update(B, Role::Editor, vec![entry(7, 9, None)]), 0);
+        assert_eq!(presence.update(B, Role::Editor, vec![entry(7, 8, None)]), 0);
         assert_eq!(since(&presence, 0).as_deref(), Some("7@1=a;"));
         // The owner hangs and is found dead: the claim is taken at once.
         assert!(presence.leave(A, false, Instant::now()));
         assert_eq!(since(&presence, 0).as_deref(), Some("7@9=b;"));
+    }
+
+    #[test]
+    fn of_one_replica_on_two_connections_the_newest_word_counts() {
+        let presence = Presence::default();
+        let now = Instant::now();
+        let say =
+            |by, clock, state| presence.update(by, Role::Editor, vec![entry(7, clock, state)]);
+        say(A, 1, Some("a"));
+        say(B, 10, Some("b"));
+        say(B, 11, None);
+        say(B, 10, Some("late"));
+        assert!(presence.leave(A, false, now));
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@11=null;"));
+        // Who is gone is nobody's: the next word, of whomever, counts at once.
+        assert_eq!(say(A, 12, Some("back")), 1);
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@12=back;"));
+        // What the owner has said since is newer than a claim.
+        say(B, 13, Some("b"));
+        say(A, 14, Some("a"));
+        presence.leave(A, true, now);
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@15=null;"));
+        // The owner says it gone while another has said something newer.
+        say(A, 16, Some("a"));
+        say(B, 18, Some("b"));
+        assert_eq!(say(A, 17, None), 1);
+        assert_eq!(since(&presence, 0).as_deref(), Some("7@18=b;"));
     }
 
     #[test]
