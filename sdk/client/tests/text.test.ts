@@ -210,6 +210,24 @@ describe("a text room", () => {
   });
 });
 
+it("a cursor stays at its character over a break, also where others have written before it", async () => {
+  const server = new TextServer();
+  const clients = [connect(server), connect(server)];
+  const [one, two] = (await Promise.all(clients.map((client) => TextRoom.join(client, { room: "text/a" })))) as [TextRoom, TextRoom];
+  await one.insert(0, "ab").acked;
+  one.setCursor(ada, { anchor: 1, head: 1 });
+  await until("two has it", () => two.cursors().length === 1 && two.length === 2);
+  // In UTF-16 the old index lies within a character now.
+  await two.insert(0, "👍").acked;
+  await until("one has it", () => one.length === 4);
+  let heard = 0;
+  two.on("cursors", () => (heard += 1));
+  server.fake.lines[0]?.break();
+  await until("two hears of it again", () => heard > 0 && one.room.isJoined);
+  expect(two.cursors()[0]?.selection).toEqual({ anchor: 3, head: 3 });
+  for (const client of clients) client.close();
+});
+
 describe("anchors", () => {
   it("are the bytes that the server reads", () => {
     for (const [anchor, hex] of [

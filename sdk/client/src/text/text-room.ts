@@ -47,8 +47,6 @@ export interface TextRoomEvents {
 
 /** A text that many edit at once. */
 export class TextRoom extends Emitter<TextRoomEvents> {
-  #user: User | undefined;
-  #selection: { readonly anchor: number; readonly head: number } | undefined;
   #editedMs = -Infinity;
   /** Whether the server's text has come. */
   #loaded = false;
@@ -139,8 +137,6 @@ export class TextRoom extends Emitter<TextRoomEvents> {
 
   /** Says who is here, and where; the positions move with the text. */
   setCursor(user: User, selection: { readonly anchor: number; readonly head: number } | undefined): void {
-    this.#user = user;
-    this.#selection = selection;
     const hex = (at: number): string | undefined => hexOfAnchor(this.text.anchor(Math.min(at, this.text.length), "left"));
     const cursor = selection === undefined ? undefined : { anchor: hex(selection.anchor), head: hex(selection.head) };
     this.room.setPresence({ user, ...(cursor === undefined ? {} : { cursor }) });
@@ -177,7 +173,6 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     const waiting = this.#loaded ? [] : this.room.waitingPayloads();
     this.#loaded = true;
     this.#take([...updates, ...waiting]);
-    if (this.#user !== undefined) this.setCursor(this.#user, this.#selection);
   }
 
   /** What the server's text has and this one lacks: edits on their way stay, and so does undo. */
