@@ -89,13 +89,19 @@ export class Client extends Emitter<ClientEvents> {
   #roundTripMs: number | undefined;
   #ended: { readonly code: number; readonly reason: string } | undefined;
 
-  /** Begins to connect. */
+  /**
+   * Begins to connect. Why it does not succeed is told by the event `disconnected`.
+   *
+   * @throws {@link ClientError} `unusable` if it never can
+   */
   constructor(options: ClientOptions) {
     super();
     this.#options = options;
-    this.#first = options.connect === undefined && options.transport !== "websocket" ? WebTransportFirst.where(options.url) : undefined;
-    const socket = overWebSocket(options.url, options.WebSocket);
-    this.#connect = options.connect ?? this.#first?.or(socket) ?? socket;
+    if (options.connect === undefined) {
+      const socket = overWebSocket(options.url, options.WebSocket);
+      this.#first = options.transport === "websocket" ? undefined : WebTransportFirst.where(options.url);
+      this.#connect = this.#first?.or(socket) ?? socket;
+    } else this.#connect = options.connect;
     if (typeof addEventListener === "function") {
       addEventListener("offline", this.#offline);
       addEventListener("online", this.#online);

@@ -43,12 +43,17 @@ export interface Socket {
 /** A class of WebSockets: the browser's, Node's (from 22 on), or that of the package `ws`. */
 export type SocketClass = new (url: string) => Socket;
 
-/** How to connect to `ws://host:port/well`, or `wss://…`. */
+/**
+ * How to connect to `ws://host:port/well`, or `wss://…`.
+ *
+ * @throws {@link ClientError} `unusable`
+ */
 export function overWebSocket(url: string, given?: SocketClass): Connect {
+  const Class = given ?? (globalThis as { WebSocket?: SocketClass }).WebSocket;
+  if (Class === undefined) throw new ClientError("unusable", "there is no WebSocket here: give `WebSocket` of the package ws in the options");
+  if (!/^wss?:\/\/[^/]/i.test(url)) throw new ClientError("unusable", `${JSON.stringify(url)} is no address to connect to: ws://host:port/well and wss://… are`);
   return (receiver, signal) =>
     new Promise((resolve, reject) => {
-      const Class = given ?? (globalThis as { WebSocket?: SocketClass }).WebSocket;
-      if (Class === undefined) throw new Error("there is no WebSocket here: give `WebSocket` of the package ws in the options");
       const socket = new Class(url);
       socket.binaryType = "arraybuffer";
       let opened = false;

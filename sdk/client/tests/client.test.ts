@@ -116,6 +116,25 @@ it("own records are not told of, also when the ack came before what lies between
   expect(heard).toEqual(["foreign"]);
 });
 
+it("refuses at once what can never work, and says why it is not connected", async () => {
+  class Refused {
+    onclose: ((event: { code: number; reason: string }) => void) | undefined;
+    constructor() {
+      setTimeout(() => this.onclose?.({ code: 1006, reason: "refused" }), 0);
+    }
+  }
+  const WebSocket = Refused as never;
+  for (const url of ["http://127.0.0.1/well", "127.0.0.1:4000", "ws://"]) {
+    expect(() => new Client({ url, WebSocket })).toThrow(expect.objectContaining({ code: "unusable" }));
+  }
+  const client = new Client({ url: "ws://127.0.0.1/well", WebSocket });
+  clients.push(client);
+  const reasons: string[] = [];
+  client.on("disconnected", ({ reason }) => reasons.push(reason));
+  await until("it says why", () => reasons.length > 0);
+  expect(reasons[0]).toMatch(/1006: refused/);
+});
+
 describe("a log that began anew", () => {
   it.each([2, 4, 9])("is followed when it has %i records, by who had 4", async (length) => {
     const fake = new Fake();
