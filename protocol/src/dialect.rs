@@ -169,7 +169,7 @@ pub struct Placed {
     pub count: u64,
     /// When the server took them; `None` if they had been in the log before.
     pub at: Option<Timestamp>,
-    /// How many records the most outdated of them had not seen of those before it.
+    /// How many records stand between its base and it, for the most outdated of them.
     pub stale: u64,
 }
 

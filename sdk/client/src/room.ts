@@ -58,7 +58,7 @@ export interface Acked {
   readonly seq: number | undefined;
   /** When the server took it, microseconds since the Unix epoch; 0 if it was there before. */
   readonly at: number;
-  /** How many records its client had not seen of those before it. */
+  /** How many records stand between the last that its client had seen and it, own ones on their way among them. */
   readonly stale: number;
 }
 

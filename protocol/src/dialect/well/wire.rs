@@ -264,7 +264,8 @@ pub struct Placed {
     /// When the server took them, microseconds since the Unix epoch; 0 if they were there before.
     #[prost(uint64, tag = "4")]
     pub at: u64,
-    /// How many records the most outdated of them had not seen of those before it.
+    /// How many records stand between Submit's `base` and it, for the most outdated of them; the client's
+    /// own that were on their way are among those.
     #[prost(uint64, tag = "5")]
     pub stale: u64,
 }

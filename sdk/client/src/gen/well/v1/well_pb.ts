@@ -677,7 +677,8 @@ export type Placed = Message<"well.v1.Placed"> & {
   at: bigint;
 
   /**
-   * How many records the most outdated of them had not seen of those before it.
+   * How many records stand between Submit's `base` and it, for the most outdated of them; the client's
+   * own that were on their way are among those.
    *
    * @generated from field: uint64 stale = 5;
    */
