@@ -2,7 +2,7 @@
 
 mod member;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use self::member::{Member, Since, Standing, Window};
 use crate::backoff::Backoff;
 use crate::limits::{CONNECT_TIME, MISSED_HEARTBEATS, REQUESTS};
 use crate::queue::Queue;
-use crate::room::{Event, Rejected, Room, RoomError, Ticket};
+use crate::room::{Event, Room, RoomError, Ticket};
 #[cfg(feature = "webtransport")]
 use crate::transport::certificates::Trust;
 use crate::transport::{Broken, Transport, Turn};
@@ -187,6 +187,10 @@ pub(crate) enum Request {
         room: u64,
         state: Option<Bytes>,
     },
+    /// The application knows that it lags.
+    CatchUp {
+        room: u64,
+    },
     Leave {
         room: u64,
     },
@@ -198,6 +202,7 @@ impl std::fmt::Debug for Request {
             Self::Join { .. } => "Join",
             Self::Submit { .. } => "Submit",
             Self::Presence { .. } => "Presence",
+            Self::CatchUp { .. } => "CatchUp",
             Self::Leave { .. } => "Leave",
         })
     }
@@ -215,9 +220,9 @@ impl Client {
             incoming,
             rooms: BTreeMap::new(),
             ids: 0,
-            backlog: VecDeque::new(),
             window: Window::default(),
             retry_after: Duration::ZERO,
+            was_connected: false,
         };
         tokio::spawn(driver.run());
         Self { requests }
@@ -227,7 +232,8 @@ impl Client {
     /// by [`Event::Joined`] when it has been joined.
     ///
     /// # Errors
-    /// [`RoomError::Queue`] if the queue cannot be read.
+    /// [`RoomError::Queue`] if the queue cannot be read, [`RoomError::Closed`] if there is no server
+    /// for this client.
     pub async fn join(&self, join: Join) -> Result<Room, RoomError> {
         let (reply, joined) = oneshot::channel();
         let requests = self.requests.clone();
@@ -257,11 +263,11 @@ struct Driver {
     incoming: mpsc::Receiver<Request>,
     rooms: BTreeMap<u64, Member>,
     ids: u64,
-    /// Events that the applications have had no space for.
-    backlog: VecDeque<(u64, Event)>,
     window: Window,
     /// What the server has asked for when it said goodbye.
     retry_after: Duration,
+    /// There was a server at this address.
+    was_connected: bool,
 }
 
 /// Why a connection is over.
@@ -269,7 +275,7 @@ enum End {
     /// Nobody wants it any more.
     Dropped,
     Broken(String),
-    /// The server does not want this client back.
+    /// The server does not want this client back, or (0) there is none at its address.
     ForGood(u32, String),
 }
 
@@ -292,12 +298,7 @@ impl Driver {
             };
             match end {
                 End::Dropped => return,
-                End::ForGood(code, reason) => {
-                    for (id, room) in std::mem::take(&mut self.rooms) {
-                        self.close(id, room, code, &reason);
-                    }
-                    return;
-                }
+                End::ForGood(code, reason) => return self.refuse_all(code, &reason).await,
                 End::Broken(reason) => {
                     tracing::debug!(reason, "the connection broke");
                     self.lost(&reason);
@@ -306,6 +307,20 @@ impl Driver {
                         return;
                     }
                 }
+            }
+        }
+    }
+
+    /// There will be no connection any more.
+    async fn refuse_all(mut self, code: u32, reason: &str) {
+        for room in std::mem::take(&mut self.rooms).into_values() {
+            room.close(code, reason);
+        }
+        while let Some(request) = self.incoming.recv().await {
+            if let Request::Join { reply, .. } = request {
+                let reason = reason.to_owned();
+                // Who asked may have gone.
+                drop(reply.send(Err(RoomError::Closed { code, reason })));
             }
         }
     }
@@ -320,11 +335,19 @@ impl Driver {
             traceparent: self.options.traceparent.clone(),
         }));
         let options = self.options.clone();
+        let was_connected = self.was_connected;
         let connecting = async move {
-            let mut transport = Transport::connect(&options).await?;
+            let connected = Transport::connect(&options).await;
+            let mut transport = connected.map_err(|broken| match broken {
+                // Where there was a server there may be one again.
+                broken if broken.is_for_good() && !was_connected => {
+                    End::ForGood(0, broken.to_string())
+                }
+                broken => End::from(broken),
+            })?;
             transport.push(&[hello]);
             loop {
-                let Turn::Message(message) = transport.turn(true).await? else {
+                let Turn::Message(message) = transport.turn().await? else {
                     continue;
                 };
                 match decode(message) {
@@ -351,6 +374,7 @@ impl Driver {
                 },
             }
         };
+        self.was_connected = true;
         let limits = welcome.limits.unwrap_or_default();
         self.window = Window {
             operations: limits.window_operations.max(1) as usize,
@@ -364,14 +388,12 @@ impl Driver {
     async fn wait(&mut self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         loop {
-            let blocked = self.blocked();
             tokio::select! {
                 () = sleep_until(until) => return true,
                 request = self.incoming.recv() => match request {
                     Some(request) => self.take(request, &mut Vec::new()),
                     None => return false,
                 },
-                () = space(blocked), if !self.backlog.is_empty() => self.pass(),
             }
         }
     }
@@ -390,11 +412,10 @@ impl Driver {
             transport.push(&say);
             say.clear();
             let quiet = heard.max(pinged) + heartbeat;
-            let blocked = self.blocked();
             let due = if has_space { self.next_due() } else { None };
             let again = due.map_or(quiet, |at| at.min(quiet));
             tokio::select! {
-                turn = transport.turn(self.backlog.is_empty()) => {
+                turn = transport.turn() => {
                     let message = match turn {
                         Ok(Turn::Message(message)) => message,
                         Ok(Turn::Space) => continue,
@@ -421,11 +442,6 @@ impl Driver {
                         return End::Dropped;
                     }
                 },
-                () = space(blocked), if !self.backlog.is_empty() => {
-                    self.pass();
-                    // It was not read meanwhile, so silence says nothing.
-                    heard = Instant::now();
-                }
                 () = sleep_until(again) => {
                     let silent = heard.elapsed();
                     if silent >= heartbeat * MISSED_HEARTBEATS {
@@ -490,6 +506,7 @@ impl Driver {
                         client,
                         requests,
                         events,
+                        lags: false,
                         waiting,
                     }
                 });
@@ -514,6 +531,11 @@ impl Driver {
                     room.presence_sent = false;
                 }
             }
+            Request::CatchUp { room } => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.catch_up(say);
+                }
+            }
             Request::Leave { room } => {
                 if let Some(room) = self.rooms.remove(&room)
                     && let Standing::In(number) = room.standing
@@ -534,13 +556,7 @@ impl Driver {
                     .iter_mut()
                     .find(|(_, room)| room.standing == asked);
                 match found {
-                    Some((id, room)) => {
-                        let events = room.joined(joined);
-                        let id = *id;
-                        for event in events {
-                            self.tell(id, event);
-                        }
-                    }
+                    Some((_, room)) => room.joined(joined, say),
                     // It was left while it was being joined.
                     None => say.push(encode(Say::Leave(wire::Leave {
                         number: joined.number,
@@ -549,40 +565,39 @@ impl Driver {
             }
             Heard::Left(left) => self.left(&left),
             Heard::Ack(ack) => {
-                if let Some((id, room)) = self.number(ack.number) {
+                if let Some(room) = self.number(ack.number) {
                     for event in room.acked(&ack) {
-                        self.backlog.push_back((id, event));
+                        room.tell(event);
                     }
-                    self.pass();
                 }
             }
             Heard::Reject(reject) => {
-                if let Some((id, room)) = self.number(reject.number)
+                if let Some(room) = self.number(reject.number)
                     && let Some(event) = room.rejected(reject)
                 {
-                    self.tell(id, event);
+                    room.tell(event);
                 }
             }
             Heard::Records(records) => {
-                if let Some((id, room)) = self.number(records.number) {
+                if let Some(room) = self.number(records.number) {
                     match room.records(records) {
-                        Ok(Some(event)) => self.tell(id, event),
+                        Ok(Some(event)) => room.tell(event),
                         Ok(None) => {}
                         Err(reason) => return Some(End::Broken(reason)),
                     }
                 }
             }
             Heard::Reset(reset) => {
-                if let Some((id, room)) = self.number(reset.number) {
+                if let Some(room) = self.number(reset.number) {
                     let event = room.reset(reset);
-                    self.tell(id, event);
+                    room.tell(event);
                 }
             }
             Heard::Presence(presence) => {
-                if let Some((id, room)) = self.number(presence.number) {
+                if let Some(room) = self.number(presence.number) {
                     let news = room.hear_presence(presence.entries);
                     if !news.is_empty() {
-                        self.tell(id, Event::Presence(news));
+                        room.tell(Event::Presence(news));
                     }
                 }
             }
@@ -609,11 +624,11 @@ impl Driver {
         None
     }
 
-    fn number(&mut self, number: u32) -> Option<(u64, &mut Member)> {
+    fn number(&mut self, number: u32) -> Option<&mut Member> {
         let standing = Standing::In(number);
-        let mut rooms = self.rooms.iter_mut();
-        let found = rooms.find(|(_, room)| room.standing == standing);
-        found.map(|(id, room)| (*id, room))
+        self.rooms
+            .values_mut()
+            .find(|room| room.standing == standing)
     }
 
     fn left(&mut self, left: &wire::Left) {
@@ -628,99 +643,27 @@ impl Driver {
         let Some((id, room)) = found else {
             return;
         };
-        let id = *id;
         let for_good = is_permanent(left.code) && !std::mem::take(&mut room.refused);
         if for_good {
+            let id = *id;
             if let Some(room) = self.rooms.remove(&id) {
-                self.close(id, room, left.code, &left.reason);
+                room.close(left.code, &left.reason);
             }
             return;
         }
         let retry_after = Duration::from_millis(u64::from(left.retry_after_ms));
         let pause = room.backoff.next(retry_after);
         room.away(Instant::now() + pause);
-        let reason = left.reason.clone();
-        self.tell(id, Event::Disconnected { reason });
+        room.tell_disconnected(&left.reason);
     }
 
     /// The connection is gone: every room is to be joined anew.
     fn lost(&mut self, reason: &str) {
         let now = Instant::now();
-        let mut told = Vec::new();
-        for (id, room) in &mut self.rooms {
-            if matches!(room.standing, Standing::In(_)) {
-                told.push(*id);
-            }
+        for room in self.rooms.values_mut() {
+            room.tell_disconnected(reason);
             room.away(now);
         }
-        for id in told {
-            let reason = reason.to_owned();
-            self.tell(id, Event::Disconnected { reason });
-        }
-    }
-
-    /// A room is over for good.
-    fn close(&mut self, id: u64, room: Member, code: u32, reason: &str) {
-        for pending in room.pending {
-            if let Some(ticket) = pending.ticket {
-                let reason = reason.to_owned();
-                drop(ticket.send(Err(Rejected { code: 0, reason })));
-            }
-        }
-        // What the application has not taken yet comes before the end, if there is space for both.
-        let backlog = std::mem::take(&mut self.backlog);
-        let (own, others) = backlog.into_iter().partition(|(of, _)| *of == id);
-        self.backlog = others;
-        let reason = reason.to_owned();
-        let own: VecDeque<_> = own;
-        for event in own
-            .into_iter()
-            .map(|(_, event)| event)
-            .chain([Event::Closed { code, reason }])
-        {
-            if room.events.try_send(event).is_err() {
-                break;
-            }
-        }
-    }
-
-    fn tell(&mut self, room: u64, event: Event) {
-        self.backlog.push_back((room, event));
-        self.pass();
-    }
-
-    /// The application whose turn it is to take an event.
-    fn blocked(&self) -> Option<mpsc::Sender<Event>> {
-        let (id, _) = self.backlog.front()?;
-        self.rooms.get(id).map(|room| room.events.clone())
-    }
-
-    /// Hands over events for as long as there is space.
-    fn pass(&mut self) {
-        while let Some((id, _)) = self.backlog.front() {
-            let Some(room) = self.rooms.get(id) else {
-                self.backlog.pop_front();
-                continue;
-            };
-            let Ok(permit) = room.events.try_reserve() else {
-                if room.events.is_closed() {
-                    self.backlog.pop_front();
-                    continue;
-                }
-                return;
-            };
-            if let Some((_, event)) = self.backlog.pop_front() {
-                permit.send(event);
-            }
-        }
-    }
-}
-
-/// Waits until the application of the oldest event has space for it, or is gone.
-async fn space(of: Option<mpsc::Sender<Event>>) {
-    if let Some(events) = of {
-        // Taken again by whoever hands the event over; nobody else sends to this application.
-        drop(events.reserve().await);
     }
 }
 

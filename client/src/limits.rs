@@ -11,8 +11,10 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// A server that has not been heard of for so many of its heartbeats is taken for gone.
 pub const MISSED_HEARTBEATS: u32 = 3;
-/// How many events may wait for the application; then the connection is not read.
+/// How many events may wait for the application; later ones are dropped.
 pub const EVENTS: usize = 256;
+/// How many more have space: that the application lags, and that the room is closed.
+pub const LAST_EVENTS: usize = 2;
 /// How many requests may wait for the connection's task.
 pub const REQUESTS: usize = 256;
 /// How many operations may wait in a queue; submitting one more is an error.

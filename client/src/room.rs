@@ -13,6 +13,8 @@ pub struct Room {
     pub(crate) client: ClientId,
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) events: mpsc::Receiver<Event>,
+    /// The application knows that it lags, and the driver does not know that yet.
+    pub(crate) lags: bool,
     /// What was in the queue when the room was joined.
     pub(crate) waiting: Vec<Bytes>,
 }
@@ -44,7 +46,8 @@ pub enum Event {
         /// another past, and the server may lack any of it. Otherwise the client only fell behind.
         began_anew: bool,
     },
-    /// An operation of this client is durable.
+    /// An operation of this client is durable whose [`Ticket`] has been dropped, or belongs to a former
+    /// run of the program.
     Acked {
         /// Its number.
         operation: u64,
@@ -58,17 +61,22 @@ pub enum Event {
         /// Why.
         rejected: Rejected,
     },
+    /// The application did not take its events for so long that later ones were dropped. When it asks
+    /// for the next, it is given a [`Event::Joined`] and a [`Event::Reset`] with the document as it is
+    /// by then.
+    Lagged,
     /// Who is here has changed: each replica's latest state as JSON, `None` if it has left.
     Presence(Vec<(u64, Option<Bytes>)>),
-    /// The connection broke, or the server asks to come back later; it is tried again. Operations
-    /// are kept.
+    /// The connection broke or could not be made, or the server asks to come back later; it is tried
+    /// again. Operations are kept. Until there is a [`Event::Joined`], the same reason is not told twice
+    /// in succession.
     Disconnected {
         /// Why.
         reason: String,
     },
     /// The membership has ended for good, and nothing more comes.
     Closed {
-        /// The close code, 4400 to 4499.
+        /// The close code, 4400 to 4499; 0 if there is no server at the client's address, and never was.
         code: u32,
         /// Why.
         reason: String,
@@ -110,7 +118,8 @@ pub struct Acked {
     pub seq: Option<u64>,
     /// When the server took it, microseconds since the Unix epoch; 0 if it was there before.
     pub at: u64,
-    /// How many records its client had not seen of those before it.
+    /// How many records stand between the last that its client had seen and it, own ones on their way
+    /// among them.
     pub stale: u64,
 }
 
@@ -127,9 +136,17 @@ pub struct Rejected {
 /// Why a room does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RoomError {
-    /// The client was dropped, or the server closed it for good.
+    /// The client was dropped, or the room closed.
     #[error("the client has ended")]
     Ended,
+    /// The server wants nothing of this client, or (0) there is none at its address.
+    #[error("the server cannot be used: {reason}")]
+    Closed {
+        /// The close code, 4400 to 4499, or 0.
+        code: u32,
+        /// Why.
+        reason: String,
+    },
     /// As many operations wait as may.
     #[error("{0} operations wait for the server, as many as may")]
     Full(usize),
@@ -154,6 +171,11 @@ impl Ticket {
         acked: oneshot::Receiver<Result<Acked, Rejected>>,
     ) -> Self {
         Self { number, acked }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_told(&mut self) -> bool {
+        self.acked.try_recv().is_ok()
     }
 
     /// The operation's number.
@@ -212,10 +234,19 @@ impl Room {
 
     /// The next event; `None` when the client has ended or the room was closed. Cancel-safe.
     ///
-    /// While an application takes none, the connection is read no further: other rooms on it wait
-    /// too, and a server that has too much for a client sends it a [`Event::Reset`] later.
+    /// A program that only writes need not ask: tickets tell what has become of operations. Of an
+    /// application that does not take its events [`EVENTS`](crate::limits::EVENTS) wait, then
+    /// [`Event::Lagged`].
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        if self.lags {
+            let room = self.id;
+            // That the driver has ended is known by the end of the events.
+            drop(self.ask(Request::CatchUp { room }).await);
+            self.lags = false;
+        }
+        let event = self.events.recv().await?;
+        self.lags = event == Event::Lagged;
+        Some(event)
     }
 
     async fn ask(&self, request: Request) -> Result<(), RoomError> {

@@ -15,7 +15,9 @@ use tokio::time::Instant;
 
 use super::Join;
 use crate::backoff::Backoff;
-use crate::limits::{EVENTS, PRESENCE_REPEAT, PRESENCE_REPLICAS, QUEUED_OPERATIONS, SUBMIT_BYTES};
+use crate::limits::{
+    EVENTS, LAST_EVENTS, PRESENCE_REPEAT, PRESENCE_REPLICAS, QUEUED_OPERATIONS, SUBMIT_BYTES,
+};
 use crate::queue::{MemoryQueue, Operation, Queue};
 use crate::room::{Acked, Event, Record, Rejected, RoomError, State, Ticket};
 use crate::transport::Transport;
@@ -36,6 +38,14 @@ pub(super) struct Member {
     pub(super) client: ClientId,
     pub(super) queue: Box<dyn Queue>,
     pub(super) events: mpsc::Sender<Event>,
+    /// The application has been told that it lags: nothing more is told until it has taken that.
+    pub(super) behind: bool,
+    /// It has, and waits for the document.
+    pub(super) catching_up: bool,
+    /// The log began anew, and the application was not told.
+    pub(super) began_anew: bool,
+    /// Why the application was told that the client is no member, since it was one.
+    pub(super) disconnected: Option<String>,
     pub(super) standing: Standing,
     pub(super) backoff: Backoff,
     /// What waits for its ack, oldest first.
@@ -102,7 +112,7 @@ impl Member {
             operation,
             ticket: None,
         });
-        let (events, taken) = mpsc::channel(EVENTS);
+        let (events, taken) = mpsc::channel(EVENTS + LAST_EVENTS);
         let room = Self {
             name: join.room,
             kind: join.kind,
@@ -110,6 +120,10 @@ impl Member {
             client: queue.client(),
             queue,
             events,
+            behind: false,
+            catching_up: false,
+            began_anew: false,
+            disconnected: None,
             standing: Standing::Away(Instant::now()),
             backoff: Backoff::default(),
             pending: waiting.collect(),
@@ -138,6 +152,59 @@ impl Member {
         self.presence_clock += 1;
         self.presence_repeat = None;
         self.replicas.clear();
+    }
+
+    /// Tells the application, or that it lags, if it has not taken what it was told before.
+    pub(super) fn tell(&mut self, event: Event) {
+        if self.behind {
+            return;
+        }
+        self.behind = self.events.capacity() <= LAST_EVENTS;
+        let event = if self.behind { Event::Lagged } else { event };
+        // Who has dropped the room is about to leave it.
+        drop(self.events.try_send(event));
+    }
+
+    /// Tells why the client is no member: each reason once.
+    pub(super) fn tell_disconnected(&mut self, reason: &str) {
+        if self.disconnected.as_deref() != Some(reason) {
+            self.disconnected = Some(reason.to_owned());
+            let reason = reason.to_owned();
+            self.tell(Event::Disconnected { reason });
+        }
+    }
+
+    /// The application knows that it lags, and waits for the document.
+    pub(super) fn catch_up(&mut self, say: &mut Vec<Bytes>) {
+        self.catching_up |= self.behind;
+        // While it is being joined, the answer is to what the application had before.
+        if self.behind && !matches!(self.standing, Standing::Asked(_)) {
+            self.join_anew(say);
+        }
+    }
+
+    /// Leaves, to be given the whole document with the next Join.
+    fn join_anew(&mut self, say: &mut Vec<Bytes>) {
+        if let Standing::In(number) = self.standing {
+            say.push(encode(Say::Leave(wire::Leave { number })));
+        }
+        self.behind = false;
+        self.version = None;
+        self.forget_past();
+        self.away(Instant::now());
+    }
+
+    /// Nothing more comes.
+    pub(super) fn close(self, code: u32, reason: &str) {
+        for pending in self.pending {
+            if let Some(ticket) = pending.ticket {
+                let reason = reason.to_owned();
+                drop(ticket.send(Err(Rejected { code: 0, reason })));
+            }
+        }
+        let reason = reason.to_owned();
+        // Whether anybody still listens makes no difference to what is over.
+        drop(self.events.try_send(Event::Closed { code, reason }));
     }
 
     pub(super) fn join(&self, request: u32) -> wire::Join {
@@ -279,11 +346,16 @@ impl Member {
         }
     }
 
-    /// Gives what to tell of it: of a log that began anew the document apart, as after a Reset.
-    pub(super) fn joined(&mut self, joined: wire::Joined) -> Vec<Event> {
+    /// Tells of it: where the document takes the place of what the application has, of that apart.
+    pub(super) fn joined(&mut self, joined: wire::Joined, say: &mut Vec<Bytes>) {
         self.standing = Standing::In(joined.number);
         self.backoff.reset();
+        self.disconnected = None;
         self.last = self.last.max(joined.last_operation);
+        self.began_anew |= joined.began_anew;
+        if self.behind && self.catching_up {
+            return self.join_anew(say);
+        }
         let may_write = joined.role() != wire::Role::Viewer;
         // From here on the Seq says it better.
         self.version = None;
@@ -301,23 +373,30 @@ impl Member {
             seq: head,
             at: joined.head_at,
         });
-        let told = |state| Event::Joined {
-            state,
-            head,
-            may_write,
-            session: joined.session,
-        };
-        match state {
-            State::Snapshot(snapshot) if joined.began_anew => {
-                let began_anew = true;
+        if self.behind {
+            return;
+        }
+        let began_anew = std::mem::take(&mut self.began_anew);
+        let catching_up = std::mem::take(&mut self.catching_up);
+        let (state, reset) = match state {
+            State::Snapshot(snapshot) if began_anew || catching_up => {
                 let reset = Event::Reset {
                     snapshot,
                     head,
                     began_anew,
                 };
-                vec![told(State::Records(Vec::new())), reset]
+                (State::Records(Vec::new()), Some(reset))
             }
-            state => vec![told(state)],
+            state => (state, None),
+        };
+        self.tell(Event::Joined {
+            state,
+            head,
+            may_write,
+            session: joined.session,
+        });
+        if let Some(reset) = reset {
+            self.tell(reset);
         }
     }
 
@@ -366,21 +445,18 @@ impl Member {
                 at: placed.map_or(0, |it| it.at),
                 stale: placed.map_or(0, |it| it.stale),
             };
-            if let Some(Pending {
-                ticket: Some(ticket),
-                ..
-            }) = self.pending.pop_front()
-            {
-                drop(ticket.send(Ok(acked)));
-            }
+            let ticket = self.pending.pop_front().and_then(|it| it.ticket);
+            let told = ticket.is_some_and(|ticket| ticket.send(Ok(acked)).is_ok());
             if self.sent > 0 {
                 self.sent -= 1;
                 self.sent_bytes -= len;
             }
-            events.push(Event::Acked {
-                operation: number,
-                acked,
-            });
+            if !told {
+                events.push(Event::Acked {
+                    operation: number,
+                    acked,
+                });
+            }
         }
         if let Err(error) = self.queue.acked(ack.operation) {
             // It is sent once more after a restart, and told where it is.

@@ -19,7 +19,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::{self, http};
 
 use crate::driver::Options;
 use crate::limits::UNSENT_BYTES;
@@ -56,8 +56,24 @@ pub(crate) enum Broken {
     Closed(String),
     #[error("the server sent something that is no message of the protocol: {0}")]
     Malformed(&'static str),
+    #[error("no server of the well protocol answers at {0:?}: it says {1}")]
+    NoWell(String, http::StatusCode),
     #[error("{0:?} is no address that this client can connect to: {1}")]
     Address(String, &'static str),
+}
+
+impl Broken {
+    /// Whether another try can be no better: a server that is restarted, or has too much to do, does
+    /// not say that it knows no such address.
+    pub(crate) fn is_for_good(&self) -> bool {
+        match self {
+            Self::Address(..) => true,
+            Self::NoWell(_, status) => {
+                !status.is_server_error() && !matches!(status.as_u16(), 408 | 425 | 429)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Transport {
@@ -116,9 +132,9 @@ impl Transport {
         }
     }
 
-    /// Sends what is to be sent, and gives the next message if `read`. Cancel-safe.
-    pub(crate) async fn turn(&mut self, read: bool) -> Result<Turn, Broken> {
-        poll_fn(|cx| self.poll_turn(cx, read)).await
+    /// Sends what is to be sent, and gives the next message. Cancel-safe.
+    pub(crate) async fn turn(&mut self) -> Result<Turn, Broken> {
+        poll_fn(|cx| self.poll_turn(cx)).await
     }
 
     /// Ends the connection; what was sent before arrives.
@@ -130,7 +146,7 @@ impl Transport {
         }
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<Turn, Broken>> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn, Broken>> {
         let was_full = !self.has_space();
         let written = match self {
             Self::WebSocket(socket) => socket.poll_write(cx),
@@ -142,9 +158,6 @@ impl Transport {
         }
         if was_full && self.has_space() {
             return Poll::Ready(Ok(Turn::Space));
-        }
-        if !read {
-            return Poll::Pending;
         }
         let message = match self {
             Self::WebSocket(socket) => socket.poll_message(cx),

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::Broken;
@@ -32,7 +32,11 @@ impl WebSocket {
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
         let connecting = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
-        let (socket, _) = Box::pin(connecting).await?;
+        let (socket, _) = Box::pin(connecting).await.map_err(|error| match error {
+            Error::Http(answer) => Broken::NoWell(url.to_owned(), answer.status()),
+            Error::Url(_) => Broken::Address(url.to_owned(), "it is no URL of a WebSocket"),
+            other => Broken::Socket(other),
+        })?;
         Ok(Self {
             socket,
             frames: VecDeque::new(),

@@ -1,8 +1,12 @@
 use super::*;
 
 fn member() -> Member {
-    let (member, _events) = Member::new(Join::new("doc/x")).unwrap();
-    member
+    listened_to().0
+}
+
+/// With what the application is told.
+fn listened_to() -> (Member, mpsc::Receiver<Event>) {
+    Member::new(Join::new("doc/x")).unwrap()
 }
 
 fn entry(site: u64, clock: u64, state: Option<&'static str>) -> wire::PresenceEntry {
@@ -94,7 +98,7 @@ fn the_time_of_the_last_record_is_said_with_its_seq() {
         (join.since, join.since_at)
     };
     assert_eq!(said(&member), (None, 0));
-    member.joined(joined(5, 50, false));
+    member.joined(joined(5, 50, false), &mut Vec::new());
     assert_eq!(said(&member), (Some(5), 50));
     let records = |after, through, through_at, spans| wire::Records {
         number: 1,
@@ -141,16 +145,18 @@ fn the_time_of_the_last_record_is_said_with_its_seq() {
 
 #[test]
 fn what_a_log_that_began_anew_has_is_news_however_far_the_client_was() {
-    let mut member = member();
-    member.joined(joined(20, 200, false));
+    let (mut member, mut events) = listened_to();
+    member.joined(joined(20, 200, false), &mut Vec::new());
+    events.try_recv().unwrap();
     member.away(Instant::now());
-    let told = member.joined(joined(2, 900, true));
+    member.joined(joined(2, 900, true), &mut Vec::new());
+    let told = [events.try_recv().unwrap(), events.try_recv().unwrap()];
     let [
         Event::Joined { state, .. },
         Event::Reset {
             head, began_anew, ..
         },
-    ] = &told[..]
+    ] = &told
     else {
         panic!("{told:?}");
     };
@@ -165,4 +171,120 @@ fn what_a_log_that_began_anew_has_is_news_however_far_the_client_was() {
     };
     let heard = member.records(records).unwrap();
     assert!(matches!(heard, Some(Event::Records(it)) if it[0].seq == 3));
+}
+
+#[test]
+fn who_takes_no_events_is_told_that_it_lags_and_then_given_the_document() {
+    let (mut member, mut events) = listened_to();
+    let mut say = Vec::new();
+    member.joined(joined(1, 1, false), &mut say);
+    for seq in 2..=EVENTS as u64 * 2 {
+        let records = wire::Records {
+            number: 1,
+            after: seq - 1,
+            through: seq,
+            spans: vec![span(seq, seq, &[])],
+            through_at: 0,
+        };
+        let event = member.records(records).unwrap().unwrap();
+        member.tell(event);
+    }
+    let told: Vec<Event> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+    assert_eq!(
+        (told.len(), told.last()),
+        (EVENTS + 1, Some(&Event::Lagged))
+    );
+    assert!(say.is_empty() && member.since.is_some());
+    member.catch_up(&mut say);
+    assert_eq!((say.len(), member.join(9).since), (1, None));
+    let head = EVENTS as u64 * 2;
+    member.joined(joined(head, head, false), &mut say);
+    let told: Vec<Event> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+    assert!(
+        matches!(
+            &told[..],
+            [
+                Event::Joined { .. },
+                Event::Reset {
+                    began_anew: false,
+                    ..
+                }
+            ]
+        ),
+        "{told:?}"
+    );
+    // The end is told also to who takes nothing.
+    for _ in 0..=EVENTS {
+        member.tell(Event::Presence(Vec::new()));
+    }
+    member.close(4404, "gone");
+    let last = std::iter::from_fn(|| events.try_recv().ok()).last();
+    assert!(matches!(last, Some(Event::Closed { code: 4404, .. })));
+}
+
+#[test]
+fn who_lags_while_the_room_is_joined_is_given_the_document_after_that() {
+    let (mut member, mut events) = listened_to();
+    let mut say = Vec::new();
+    member.joined(joined(5, 5, false), &mut say);
+    for _ in 0..=EVENTS {
+        member.tell(Event::Presence(Vec::new()));
+    }
+    member.standing = Standing::Asked(9);
+    member.catch_up(&mut say);
+    assert_eq!((member.standing, say.len()), (Standing::Asked(9), 0));
+    while events.try_recv().is_ok() {}
+    member.joined(joined(7, 7, true), &mut say);
+    assert!(matches!(member.standing, Standing::Away(_)) && events.try_recv().is_err());
+    assert_eq!((say.len(), member.join(9).since), (1, None));
+    // Nor does it miss that the log began anew meanwhile.
+    member.joined(joined(8, 8, false), &mut say);
+    let last = std::iter::from_fn(|| events.try_recv().ok()).last();
+    assert!(
+        matches!(
+            last,
+            Some(Event::Reset {
+                began_anew: true,
+                ..
+            })
+        ),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn an_ack_is_an_event_where_no_ticket_tells_it() {
+    let (mut member, _events) = listened_to();
+    member.joined(joined(0, 0, false), &mut Vec::new());
+    let mut kept = member.submit(Bytes::from_static(b"a")).unwrap();
+    drop(member.submit(Bytes::from_static(b"b")).unwrap());
+    let told = member.acked(&wire::Ack {
+        number: 1,
+        operation: 2,
+        placed: Vec::new(),
+    });
+    assert!(
+        matches!(told[..], [Event::Acked { operation: 2, .. }]),
+        "{told:?}"
+    );
+    assert!(kept.is_told());
+}
+
+#[test]
+fn each_reason_for_no_connection_is_told_once_until_there_is_one() {
+    let (mut member, mut events) = listened_to();
+    for reason in ["refused", "refused", "no answer", "no answer"] {
+        member.tell_disconnected(reason);
+        member.away(Instant::now());
+    }
+    member.joined(joined(0, 0, false), &mut Vec::new());
+    member.tell_disconnected("no answer");
+    let told = std::iter::from_fn(|| events.try_recv().ok());
+    let told: Vec<_> = told
+        .filter_map(|event| match event {
+            Event::Disconnected { reason } => Some(reason),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["refused", "no answer", "no answer"]);
 }
