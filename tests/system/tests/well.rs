@@ -6,14 +6,16 @@
 //! delay, 200, with `WEATHER_CUT_MS` of partition, 5,000; `SEED` repeats them.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use system_tests::command::{well, well_with_input};
-use system_tests::server::Server;
+use system_tests::server::{Server, binary};
 use system_tests::udp::{Link, Weather};
 use system_tests::{http, seed, setting, until, within};
 use well_client::{Client, Event, Join, Options, Room, State, TextRoom, Ticket};
@@ -532,6 +534,44 @@ async fn who_has_another_past_than_the_log_is_told_so_and_follows_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_logs_own_past_goes_on_from_any_record() {
+    let (mut server, _file) = server();
+    let address = server.address();
+    let writer = over_websocket(address);
+    let room = writer.join(Join::new("blob/goes-on")).await.unwrap();
+    // Some share a commit, and some a time.
+    let mut tickets = Vec::new();
+    for n in 0..12 {
+        let payload = format!("n{}", char::from(b'a' + n));
+        tickets.push(room.submit(payload.into()).await.unwrap());
+        if n % 4 == 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let mut known = Vec::new();
+    for ticket in tickets {
+        let acked = within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
+        known.push((acked.seq.expect("a place"), acked.at));
+    }
+    for restarts in [false, true] {
+        if restarts {
+            tokio::task::block_in_place(|| {
+                server.kill();
+                server.start_again();
+            });
+        }
+        for (n, (seq, at)) in known[..11].iter().enumerate() {
+            let client = over_websocket(address);
+            let join = Join::new("blob/goes-on").since_record(*seq, *at);
+            let mut room = client.join(join).await.unwrap();
+            let (log, began_anew) = payloads(&mut room, 11 - n).await;
+            let first = Bytes::from(format!("n{}", char::from(b'b' + n as u8)));
+            assert_eq!((log.len(), &log[0], began_anew), (11 - n, &first, false));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_text_whose_log_began_anew_has_again_what_its_writers_have() {
     let (mut server, _file) = server_on("memory");
     let address = server.address();
@@ -720,11 +760,141 @@ async fn the_command_line_speaks_webtransport_by_a_certificates_hash() {
         let send = ["send", "blob/line", "--patience", "3s"];
         let send = [&send, &to[..], &[&other]].concat();
         let said = well_with_input(&send, lines.path()).fails();
-        assert!(said.contains("has not become durable"), "{said}");
+        assert!(
+            said.contains("nothing has become durable within 3s: "),
+            "{said}"
+        );
+        assert!(said.contains("certificate"), "{said}");
         let wrong = well(&[&tail, &to[..], &["c2hvcnQ="]].concat());
         assert!(
             wrong.code == Some(2) && wrong.stderr.contains("32 bytes"),
             "{wrong}"
         );
     });
+}
+
+/// `well` with pipes for its input and output, ended with the test.
+struct Piped(Child);
+
+impl Piped {
+    fn run(arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(command.spawn().expect("it runs"))
+    }
+
+    /// The next line of what one of its pipes says.
+    async fn line<R: Read + Send + 'static>(&self, pipe: R) -> (String, R) {
+        let reading = tokio::task::spawn_blocking(move || {
+            // Byte by byte: what comes after the line stays in the pipe.
+            let (mut pipe, mut line, mut byte) = (pipe, Vec::new(), [0]);
+            while pipe.read(&mut byte).expect("it can be read") == 1 && byte != [b'\n'] {
+                line.push(byte[0]);
+            }
+            (String::from_utf8(line).expect("a line"), pipe)
+        });
+        within(PATIENCE, "a line", reading).await.expect("no panic")
+    }
+}
+
+impl Drop for Piped {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_line_by_line_is_acked_line_by_line() {
+    let (mut server, _file) = server();
+    let url = format!("ws://{}/well", server.address());
+    let mut send = Piped::run(&["send", "blob/slow", "--server", &url]);
+    let mut input = send.0.stdin.take().expect("a pipe");
+    let mut output = send.0.stdout.take().expect("a pipe");
+    let errors = send.0.stderr.take().expect("a pipe");
+    for seq in 1..=3 {
+        // The input stays open, and says nothing more before this is acked.
+        input.write_all(b"line\n").expect("it is read");
+        let (line, rest) = send.line(output).await;
+        assert_eq!(line, seq.to_string());
+        output = rest;
+    }
+    tokio::task::block_in_place(|| server.kill());
+    let (line, _errors) = send.line(errors).await;
+    assert!(line.ends_with("; trying again"), "{line}");
+    input.write_all(b"line\n").expect("it is read");
+    tokio::task::block_in_place(|| server.start_again());
+    assert_eq!(send.line(output).await.0, "4");
+    drop(input);
+    let ended = tokio::task::block_in_place(|| send.0.wait()).expect("it ends");
+    assert!(ended.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_there_is_no_connection_is_said() {
+    let (mut server, _file) = server();
+    let url = format!("ws://{}/well", server.address());
+    let lines = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(lines.path(), "one\n").expect("it can be written");
+    // What no server will ever answer is refused at once.
+    let wrong = [
+        (
+            url.replace("ws://", "http://"),
+            "ws://, wss:// and https:// are spoken",
+        ),
+        (
+            url.replace("/well", "/"),
+            "no server of the well protocol answers",
+        ),
+    ];
+    tokio::task::block_in_place(|| {
+        for (url, why) in &wrong {
+            let said = well(&["tail", "blob/x", "--server", url]).fails();
+            assert!(said.contains(why), "{said}");
+            let send = ["send", "blob/x", "--server", url];
+            let said = well_with_input(&send, lines.path()).fails();
+            assert!(said.contains(why), "{said}");
+        }
+        server.kill();
+    });
+    let mut tail = Piped::run(&["tail", "blob/x", "--server", &url]);
+    let errors = tail.0.stderr.take().expect("a pipe");
+    let (line, _errors) = tail.line(errors).await;
+    assert!(
+        line.contains("refused") && line.ends_with("; trying again"),
+        "{line}"
+    );
+    tokio::task::block_in_place(|| {
+        let send = ["send", "blob/x", "--server", &url, "--patience", "1s"];
+        let said = well_with_input(&send, lines.path()).fails();
+        let last = said.lines().last().unwrap_or_default();
+        assert!(
+            last.contains("within 1s: ") && last.contains("refused"),
+            "{said}"
+        );
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_writes_needs_no_events_and_has_the_document_when_it_asks() {
+    let (server, _file) = server();
+    let client = over_websocket(server.address());
+    let mut writer = client.join(Join::new("blob/writes")).await.unwrap();
+    let other = over_websocket(server.address());
+    let other = other.join(Join::new("blob/writes")).await.unwrap();
+    const MANY: usize = 400;
+    for _ in 0..MANY {
+        for room in [&writer, &other] {
+            let ticket = room.submit(Bytes::from_static(b"x")).await.unwrap();
+            within(PATIENCE, "an ack", ticket.acked()).await.unwrap();
+        }
+    }
+    let lagged = |event| matches!(event, Event::Lagged).then_some(());
+    event(&mut writer, "to lag", lagged).await;
+    let (log, _) = payloads(&mut writer, 2 * MANY).await;
+    assert_eq!(log.len(), 2 * MANY);
+    let ticket = other.submit(Bytes::from_static(b"y")).await.unwrap();
+    assert_eq!(payloads(&mut writer, 1).await.0, ["y"]);
+    drop(ticket);
 }

@@ -1,6 +1,5 @@
 //! `well tail` and `well send`: a room of a running server, read and written over the well protocol.
 
-use std::collections::VecDeque;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +9,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use clap::Args;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use protocol::Timestamp;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use well_client::{Client, Event, FileQueue, Join, Options, Record, Room, State, TextRoom, Ticket};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use well_client::{Acked, Client, Event, FileQueue, Join, Options, Record, Room, State, TextRoom};
 
 /// How many lines are on their way before more are read.
 const AHEAD: usize = 512;
@@ -96,32 +99,50 @@ pub(crate) async fn tail(args: TailArgs) -> anyhow::Result<()> {
         None => join,
     };
     let mut room = client.join(join).await?;
+    let mut trouble = Trouble::default();
+    // The last that has been written, or was not to be.
+    let mut told = args.since;
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut out = std::io::stdout().lock();
     while left > 0
         && let Some(event) = room.next().await
     {
+        trouble.heed(&event)?;
         let records = match event {
             Event::Joined {
                 state: State::Records(records),
                 ..
             }
             | Event::Records(records) => records,
-            Event::Joined { head, .. } if args.since.is_some_and(|since| since < head) => {
-                eprintln!(
-                    "well: the records up to {head} are too many to be sent again; `well log` has them"
+            Event::Joined { head, .. } if told.is_some_and(|told| told < head) => {
+                not_told(
+                    &args.room,
+                    &mut told,
+                    head,
+                    "are too many to be sent at once",
                 );
                 continue;
             }
+            Event::Joined { head, .. } => {
+                told = Some(head);
+                continue;
+            }
+            Event::Reset {
+                head,
+                began_anew: true,
+                ..
+            } => {
+                eprintln!("well: the room's log has begun anew");
+                told = None;
+                if head > 0 {
+                    not_told(&args.room, &mut told, head, "were there before");
+                }
+                continue;
+            }
             Event::Reset { head, .. } => {
-                eprintln!("well: the records up to {head} came too fast; `well log` has them");
+                not_told(&args.room, &mut told, head, "came too fast");
                 continue;
             }
-            Event::Disconnected { reason } => {
-                eprintln!("well: {reason}; trying again");
-                continue;
-            }
-            Event::Closed { code, reason } => bail!("the room was closed with {code}: {reason}"),
             _ => continue,
         };
         for record in records
@@ -129,11 +150,49 @@ pub(crate) async fn tail(args: TailArgs) -> anyhow::Result<()> {
             .take(usize::try_from(left).unwrap_or(usize::MAX))
         {
             writeln!(out, "{}", line(record)).context("the output could not be written")?;
+            told = Some(record.seq);
             left -= 1;
         }
         out.flush().context("the output could not be written")?;
     }
     Ok(())
+}
+
+/// Says which records are not written after the last that was, and where they are.
+fn not_told(room: &str, told: &mut Option<u64>, head: u64, why: &str) {
+    let from = told.replace(head).unwrap_or(0) + 1;
+    eprintln!(
+        "well: the records from {from} to {head} {why}; the server has them at \
+         GET /api/v1/rooms/{room}/records?from={from}&to={head}"
+    );
+}
+
+/// Why there is no connection: said once, and again with what fails for it.
+#[derive(Debug, Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    fn heed(&mut self, event: &Event) -> anyhow::Result<()> {
+        match event {
+            Event::Joined { .. } => self.0 = None,
+            Event::Disconnected { reason } => {
+                eprintln!("well: {reason}; trying again");
+                self.0 = Some(reason.clone());
+            }
+            Event::Closed { code: 0, reason } => bail!("{reason}"),
+            Event::Closed { code, reason } => bail!("the room was closed with {code}: {reason}"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What failed, and why if that is known.
+    fn failed(&self, what: String) -> anyhow::Error {
+        match &self.0 {
+            Some(reason) => anyhow::anyhow!("{what}: {reason}"),
+            None => anyhow::anyhow!(what),
+        }
+    }
 }
 
 fn line(record: &Record) -> serde_json::Value {
@@ -162,56 +221,36 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<()> {
         None => Join::new(&args.room),
     };
     let client = args.server.connect();
-    let mut target = if args.text {
-        let mut room = TextRoom::join(&client, join).await?;
-        // An end to append to is known once the text is here.
-        let joined = async {
-            loop {
-                match room.next().await? {
-                    Some(Event::Joined { .. }) => return Ok(()),
-                    Some(Event::Closed { code, reason }) => {
-                        bail!("the room was closed with {code}: {reason}")
-                    }
-                    Some(_) => {}
-                    None => bail!("the client has ended"),
-                }
-            }
-        };
-        let patience = tokio::time::timeout(args.patience, joined);
-        patience.await.context("the server does not answer")??;
-        Target::Text(Box::new(room))
-    } else {
-        Target::Room(client.join(join).await?)
+    let mut sending = Sending {
+        target: if args.text {
+            Target::Text(Box::new(TextRoom::join(&client, join).await?))
+        } else {
+            Target::Room(client.join(join).await?)
+        },
+        base64: args.base64,
+        on_their_way: FuturesOrdered::new(),
+        patience: args.patience,
+        trouble: Trouble::default(),
     };
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    let mut tickets = VecDeque::new();
-    let mut out = std::io::stdout().lock();
-    while let Some(line) = lines
-        .next_line()
-        .await
-        .context("the input could not be read")?
-    {
-        let ticket = match &mut target {
-            Target::Text(room) => {
-                let end = room.text().len(crdt::text::Measure::Chars);
-                room.replace(end, 0, &format!("{line}\n")).await?
+    if args.text {
+        // An end to append to is known once the text is here.
+        sending.joined().await?;
+    }
+    sending.run(input(), std::io::stdout().lock()).await
+}
+
+/// The lines of standard input. They are read on a thread of their own, which does not keep a process
+/// that has nothing to do with them any more.
+fn input() -> mpsc::Receiver<std::io::Result<String>> {
+    let (lines, read) = mpsc::channel(AHEAD);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            if lines.blocking_send(line).is_err() {
+                return;
             }
-            Target::Room(room) if args.base64 => {
-                let payload = STANDARD.decode(&line);
-                room.submit(payload.context("a line is no base64")?.into())
-                    .await?
-            }
-            Target::Room(room) => room.submit(Bytes::from(line)).await?,
-        };
-        tickets.push_back(ticket);
-        if tickets.len() >= AHEAD {
-            finish(&mut target, &mut tickets, args.patience, &mut out).await?;
         }
-    }
-    while !tickets.is_empty() {
-        finish(&mut target, &mut tickets, args.patience, &mut out).await?;
-    }
-    Ok(())
+    });
+    read
 }
 
 /// What is written to.
@@ -220,49 +259,108 @@ enum Target {
     Text(Box<TextRoom>),
 }
 
-impl Target {
-    async fn next(&mut self) -> anyhow::Result<Option<Event>> {
-        Ok(match self {
-            Self::Room(room) => room.next().await,
-            Self::Text(room) => room.next().await?,
-        })
+/// Lines on their way into a room.
+struct Sending {
+    target: Target,
+    base64: bool,
+    /// What becomes of each, in order.
+    on_their_way: FuturesOrdered<BoxFuture<'static, anyhow::Result<Acked>>>,
+    patience: Duration,
+    trouble: Trouble,
+}
+
+impl Sending {
+    /// Waits until the room has been joined.
+    async fn joined(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + self.patience;
+        loop {
+            match timeout_at(until, self.target.next()).await {
+                Ok(event) => {
+                    let event = event?;
+                    self.trouble.heed(&event)?;
+                    if matches!(event, Event::Joined { .. }) {
+                        return Ok(());
+                    }
+                }
+                Err(_) => {
+                    let patience = humantime::format_duration(self.patience);
+                    let what = format!("the room could not be joined within {patience}");
+                    return Err(self.trouble.failed(what));
+                }
+            }
+        }
+    }
+
+    /// Sends lines as they come, and says where each is as soon as it is durable.
+    async fn run(
+        &mut self,
+        mut lines: mpsc::Receiver<std::io::Result<String>>,
+        mut out: impl Write,
+    ) -> anyhow::Result<()> {
+        let mut at_end = false;
+        // Since when nothing has become durable that is to.
+        let mut since = Instant::now();
+        while !at_end || !self.on_their_way.is_empty() {
+            let waits = !self.on_their_way.is_empty();
+            tokio::select! {
+                line = lines.recv(), if !at_end && self.on_their_way.len() < AHEAD => match line {
+                    Some(line) => {
+                        self.submit(line.context("the input could not be read")?).await?;
+                        if !waits {
+                            since = Instant::now();
+                        }
+                    }
+                    None => at_end = true,
+                },
+                Some(acked) = self.on_their_way.next(), if waits => {
+                    match acked?.seq {
+                        Some(seq) => writeln!(out, "{seq}"),
+                        None => writeln!(out, "-"),
+                    }
+                    .context("the output could not be written")?;
+                    since = Instant::now();
+                }
+                event = self.target.next() => self.trouble.heed(&event?)?,
+                () = sleep_until(since + self.patience), if waits => {
+                    let patience = humantime::format_duration(self.patience);
+                    let what = format!("nothing has become durable within {patience}");
+                    return Err(self.trouble.failed(what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn submit(&mut self, line: String) -> anyhow::Result<()> {
+        let ticket = match &mut self.target {
+            Target::Text(room) => {
+                let end = room.text().len(crdt::text::Measure::Chars);
+                room.replace(end, 0, &format!("{line}\n")).await?
+            }
+            Target::Room(room) if self.base64 => {
+                let payload = STANDARD.decode(&line);
+                room.submit(payload.context("a line is no base64")?.into())
+                    .await?
+            }
+            Target::Room(room) => room.submit(Bytes::from(line)).await?,
+        };
+        let number = ticket.number();
+        let acked = async move {
+            let acked = ticket.acked().await;
+            acked.with_context(|| format!("operation {number}"))
+        };
+        self.on_their_way.push_back(acked.boxed());
+        Ok(())
     }
 }
 
-/// Waits for the oldest ticket, and says where the operation is.
-async fn finish(
-    target: &mut Target,
-    tickets: &mut VecDeque<Ticket>,
-    patience: Duration,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let Some(ticket) = tickets.pop_front() else {
-        return Ok(());
-    };
-    let number = ticket.number();
-    let waiting = ticket.acked();
-    let late = tokio::time::sleep(patience);
-    tokio::pin!(waiting, late);
-    let acked = loop {
-        tokio::select! {
-            acked = &mut waiting => break acked.with_context(|| format!("operation {number}"))?,
-            event = target.next() => match event? {
-                Some(Event::Disconnected { reason }) => eprintln!("well: {reason}; trying again"),
-                Some(Event::Closed { code, reason }) => {
-                    bail!("the room was closed with {code}: {reason}")
-                }
-                Some(_) => {}
-                None => bail!("the client has ended"),
-            },
-            () = &mut late => bail!(
-                "operation {number} has not become durable within {}",
-                humantime::format_duration(patience)
-            ),
-        }
-    };
-    match acked.seq {
-        Some(seq) => writeln!(out, "{seq}"),
-        None => writeln!(out, "-"),
+impl Target {
+    /// The next event. Cancel-safe.
+    async fn next(&mut self) -> anyhow::Result<Event> {
+        let event = match self {
+            Self::Room(room) => room.next().await,
+            Self::Text(room) => room.next().await?,
+        };
+        event.context("the client has ended")
     }
-    .context("the output could not be written")
 }
