@@ -210,22 +210,40 @@ describe("a text room", () => {
   });
 });
 
-it("a cursor stays at its character over a break, also where others have written before it", async () => {
+it("a cursor stays at its character over a break, whatever came before it meanwhile", async () => {
   const server = new TextServer();
   const clients = [connect(server), connect(server)];
   const [one, two] = (await Promise.all(clients.map((client) => TextRoom.join(client, { room: "text/a" })))) as [TextRoom, TextRoom];
-  await one.insert(0, "ab").acked;
+  await until("both are in", () => one.isLoaded && two.isLoaded);
+  one.insert(0, "ab");
   one.setCursor(ada, { anchor: 1, head: 1 });
-  await until("two has it", () => two.cursors().length === 1 && two.length === 2);
-  // In UTF-16 the old index lies within a character now.
-  await two.insert(0, "👍").acked;
+  await until("two has it", () => two.length === 2);
+  two.insert(0, "🌊");
   await until("one has it", () => one.length === 4);
-  let heard = 0;
-  two.on("cursors", () => (heard += 1));
-  server.fake.lines[0]?.break();
-  await until("two hears of it again", () => heard > 0 && one.room.isJoined);
+  const spoken = (): number => server.fake.lines.flatMap(({ said }) => said).filter((it) => it.case === "presence").length;
+  const before = spoken();
+  for (const line of server.fake.lines) line.break();
+  await until("the cursor is said again", () => spoken() > before && two.cursors().length === 1);
   expect(two.cursors()[0]?.selection).toEqual({ anchor: 3, head: 3 });
+  // An editor's cursor may stand inside a character.
+  one.setCursor(ada, { anchor: 1, head: 99 });
+  await until("it is heard", () => two.cursors()[0]?.selection?.head === 4);
+  expect(two.cursors()[0]?.selection).toEqual({ anchor: 0, head: 4 });
   for (const client of clients) client.close();
+});
+
+it("a room that sends what is no text is left, and that is told", async () => {
+  const server = new TextServer();
+  const client = connect(server);
+  const room = await TextRoom.join(client, { room: "text/a" });
+  await room.insert(0, "here").acked;
+  const failed = new Promise<{ error: Error }>((done) => room.once("failed", done));
+  const spans = [{ seq: 2n, session: 9n, payloads: [Uint8Array.of(1, 2, 3)] }];
+  server.fake.line.tell({ case: "records", value: { number: 1, after: 1n, through: 2n, spans } });
+  expect((await failed).error).toMatchObject({ code: "malformed" });
+  expect(room.toString()).toBe("here");
+  expect(() => room.insert(0, "x")).toThrow("left");
+  client.close();
 });
 
 describe("anchors", () => {

@@ -120,6 +120,7 @@ export class TextSession {
     room.on("unkept", () => this.show({ keepsEdits: false }));
     room.on("disconnected", ({ reason }) => this.offline(reason));
     room.on("closed", ({ code, reason }) => this.show({ connection: { at: "refused", code, reason } }));
+    text.on("failed", ({ error }) => this.show({ connection: { at: "refused", code: 0, reason: String(error) } }));
     this.look();
   }
 

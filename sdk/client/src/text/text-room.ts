@@ -6,7 +6,7 @@
  * its document does not.
  */
 
-import { Text, type Change, type TakenBack, type Version } from "@thewell/text";
+import { Text, TextError, type Anchor, type Change, type TakenBack, type Version } from "@thewell/text";
 import type { Client } from "../client.js";
 import { Emitter } from "../emitter.js";
 import { randomClient } from "../queue.js";
@@ -43,6 +43,11 @@ export interface TextRoomEvents {
   change: TextChange;
   /** Somebody came, moved or left: ask for `cursors`. */
   cursors: undefined;
+  /**
+   * The text cannot follow its room: what came is no text, or the engine has failed. The room has been
+   * left, and the text stays as it was.
+   */
+  failed: { readonly error: Error };
 }
 
 /** A text that many edit at once. */
@@ -61,13 +66,10 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     super();
     room.on("joined", ({ state, mayWrite }) => {
       this.#mayWrite = mayWrite;
-      this.#join(state);
+      this.#follow(() => this.#join(state));
     });
-    room.on("reset", ({ snapshot, beganAnew }) => {
-      if (beganAnew && this.#mayWrite) this.#giveBack(snapshot);
-      this.#take([this.#ofSnapshot(snapshot)]);
-    });
-    room.on("records", (records) => this.#take(records.map(({ payload }) => payload)));
+    room.on("reset", ({ snapshot, beganAnew }) => this.#follow(() => this.#replace(snapshot, beganAnew)));
+    room.on("records", (records) => this.#follow(() => this.#take(records.map(({ payload }) => payload))));
     room.on("presence", () => this.emit("cursors", undefined));
   }
 
@@ -135,10 +137,14 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     return this.#again(() => this.text.redo());
   }
 
-  /** Says who is here, and where; the positions move with the text. */
+  /**
+   * Says who is here, and where; the positions move with the text. One past its end is at its end, and
+   * one inside a character before that.
+   */
   setCursor(user: User, selection: { readonly anchor: number; readonly head: number } | undefined): void {
-    const hex = (at: number): string | undefined => hexOfAnchor(this.text.anchor(Math.min(at, this.text.length), "left"));
+    const hex = (at: number): string | undefined => hexOfAnchor(this.#anchorAt(Math.min(at, this.text.length)));
     const cursor = selection === undefined ? undefined : { anchor: hex(selection.anchor), head: hex(selection.head) };
+    // The room says it again after a break; what it says sticks to characters.
     this.room.setPresence({ user, ...(cursor === undefined ? {} : { cursor }) });
   }
 
@@ -160,6 +166,16 @@ export class TextRoom extends Emitter<TextRoomEvents> {
   leave(): void {
     this.room.leave();
     this.text.free();
+  }
+
+  /** Does what an event of the room asks for: who told of it can do nothing about what goes wrong. */
+  #follow(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.room.leave();
+      this.emit("failed", { error: error instanceof Error ? error : new Error(String(error)) });
+    }
   }
 
   #join(state: State): void {
@@ -184,6 +200,11 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     } finally {
       theirs.free();
     }
+  }
+
+  #replace(snapshot: Uint8Array, beganAnew: boolean): void {
+    if (beganAnew && this.#mayWrite) this.#giveBack(snapshot);
+    this.#take([this.#ofSnapshot(snapshot)]);
   }
 
   /** Hands in again, as one edit, what is here and a log that began anew lacks. */
@@ -211,6 +232,15 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     const ticket = this.room.submit(taken.update);
     if (taken.changes.length > 0) this.emit("change", { changes: taken.changes });
     return ticket;
+  }
+
+  #anchorAt(at: number): Anchor {
+    try {
+      return this.text.anchor(at, "left");
+    } catch (error) {
+      if (error instanceof TextError && error.code === "inside-character") return this.text.anchor(at - 1, "left");
+      throw error;
+    }
   }
 
   #positionOf(hex: unknown): number | undefined {
