@@ -224,6 +224,20 @@ export class Client extends Emitter<ClientEvents> {
     this.#attempt = undefined;
     this.#flush();
     this.#arm(now + this.#link.heartbeatMs);
+    this.#seekBetter(this.#link, now);
+  }
+
+  /** A connection that is not WebTransport, where there is some, looks for it now and then. */
+  #seekBetter(link: Link, now: number): void {
+    const first = this.#first;
+    if (first === undefined || link.transport.kind === "webtransport") return;
+    if (now < first.againMs) return this.#arm(first.againMs);
+    void first.works().then((works) => {
+      if (this.#link !== link) return;
+      if (!works) return this.#arm(first.againMs);
+      this.#broken("WebTransport works by now");
+      this.retry();
+    });
   }
 
   #message(bytes: Uint8Array): void {
@@ -438,6 +452,7 @@ export class Client extends Emitter<ClientEvents> {
       this.#say({ case: "ping", value: { sent: BigInt(Math.round(now * 1_000)) } });
     }
     this.#arm(Math.max(link.heardMs, link.pingedMs) + link.heartbeatMs);
+    this.#seekBetter(link, now);
     this.#fill();
   }
 

@@ -4,8 +4,10 @@
 export const CONNECT_MS = 10_000;
 /** How long WebTransport may take before a WebSocket is opened instead. */
 export const WEBTRANSPORT_MS = 1_500;
-/** After WebTransport failed, connections use WebSocket at once for so long. */
-export const WEBTRANSPORT_AGAIN_MS = 5 * 60_000;
+/** Where only WebSocket works, WebTransport is tried again after so long, then after twice that … */
+export const WEBTRANSPORT_AGAIN_FIRST_MS = 30_000;
+/** … and at last as seldom as this. */
+export const WEBTRANSPORT_AGAIN_MAX_MS = 5 * 60_000;
 /** The first pause after a break. */
 export const BACKOFF_FIRST_MS = 100;
 /** The longest pause after a break. */

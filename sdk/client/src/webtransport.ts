@@ -5,7 +5,7 @@
  */
 
 import { ClientError } from "./error.js";
-import { MAX_MESSAGE_BYTES, WEBTRANSPORT_AGAIN_MS, WEBTRANSPORT_MS } from "./limits.js";
+import { MAX_MESSAGE_BYTES, WEBTRANSPORT_AGAIN_FIRST_MS, WEBTRANSPORT_AGAIN_MAX_MS, WEBTRANSPORT_MS } from "./limits.js";
 import { within, type Connect, type Receiver, type Transport } from "./transport.js";
 import { frame } from "./wire.js";
 
@@ -17,34 +17,67 @@ interface Published {
 
 type Session = InstanceType<typeof WebTransport>;
 
-/** Tries WebTransport before something else, and remembers for a while that it failed. */
+/**
+ * Tries WebTransport before something else. Where only the other works that is remembered for a while,
+ * longer each time; where neither does, the server is away, which says nothing of WebTransport.
+ */
 export class WebTransportFirst {
   /** Why it is not used. */
   failed: string | undefined;
-  #notBeforeMs = 0;
+  /** When it is to be tried again, by `performance.now()`. */
+  againMs = 0;
+  #failures = 0;
 
-  private constructor(private readonly url: URL) {}
+  constructor(private readonly connect: Connect) {}
 
   /** For the server of a WebSocket's address; undefined where the platform has no WebTransport. */
   static where(url: string): WebTransportFirst | undefined {
-    return typeof WebTransport === "undefined" ? undefined : new WebTransportFirst(new URL(url));
+    if (typeof WebTransport === "undefined") return undefined;
+    const server = new URL(url);
+    return new WebTransportFirst((receiver, signal) => open(server, receiver, signal));
   }
 
   /** WebTransport, or else this. */
   or(other: Connect): Connect {
     return async (receiver, signal) => {
-      if (performance.now() < this.#notBeforeMs) return other(receiver, signal);
+      if (performance.now() < this.againMs) return other(receiver, signal);
       try {
-        const transport = await within(WEBTRANSPORT_MS, signal, (attempt) => open(this.url, receiver, attempt));
-        this.failed = undefined;
-        return transport;
+        return await this.#try(receiver, signal);
       } catch (error) {
         if (signal.aborted) throw error;
-        this.failed = `WebTransport: ${error instanceof Error ? error.message : String(error)}`;
-        this.#notBeforeMs = performance.now() + WEBTRANSPORT_AGAIN_MS;
-        return other(receiver, signal);
+        const transport = await other(receiver, signal);
+        this.#missing(error);
+        return transport;
       }
     };
+  }
+
+  /** Whether it works by now, for who is connected otherwise. */
+  async works(): Promise<boolean> {
+    this.againMs = Infinity;
+    const nobody: Receiver = { message: () => undefined, broken: () => undefined };
+    try {
+      const transport = await this.#try(nobody, new AbortController().signal);
+      transport.close();
+      return true;
+    } catch (error) {
+      this.#missing(error);
+      return false;
+    }
+  }
+
+  async #try(receiver: Receiver, signal: AbortSignal): Promise<Transport> {
+    const transport = await within(WEBTRANSPORT_MS, signal, (attempt) => this.connect(receiver, attempt));
+    this.failed = undefined;
+    this.againMs = 0;
+    this.#failures = 0;
+    return transport;
+  }
+
+  #missing(error: unknown): void {
+    this.failed = `WebTransport: ${error instanceof Error ? error.message : String(error)}`;
+    this.againMs = performance.now() + Math.min(WEBTRANSPORT_AGAIN_FIRST_MS * 2 ** this.#failures, WEBTRANSPORT_AGAIN_MAX_MS);
+    this.#failures = Math.min(this.#failures + 1, 16);
   }
 }
 
