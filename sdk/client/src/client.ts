@@ -406,6 +406,10 @@ export class Client extends Emitter<ClientEvents> {
       if (standing.at === "away") {
         if (standing.untilMs <= now) say.push(member.join(id));
         else this.#arm(standing.untilMs);
+      } else if (standing.at === "in" && member.isToLeave) {
+        say.push({ case: "leave", value: { number: standing.number } });
+        member.away(0);
+        say.push(member.join(id));
       } else if (standing.at === "in") {
         say.push(...member.submits(standing.number, link.window));
         const due = member.presenceDue(now);

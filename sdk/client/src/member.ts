@@ -12,7 +12,7 @@ import { ClientError } from "./error.js";
 import { DocumentKind, RejectCode, Role, type Ack, type Joined, type Records, type Reject, type Reset, type Span } from "./gen/well/v1/well_pb.js";
 import { GONE_REMEMBERED, MAX_PRESENCE_CLOCK, QUEUED_OPERATIONS, SUBMIT_BYTES } from "./limits.js";
 import type { Operation, Queue, Waiting } from "./queue.js";
-import type { Acked, JoinOptions, PresenceChange, Record, RoomEvents, Rejected, State } from "./room.js";
+import type { Acked, JoinOptions, PresenceChange, Record, RoomEvents, State } from "./room.js";
 import { numberOf, type Say } from "./wire.js";
 
 /** How much may be on its way in one room. */
@@ -74,6 +74,8 @@ export class Member {
   /** Own records after that, ascending: each first Seq, and the last of them. */
   #own: { readonly first: number; last: Since }[] = [];
   #version: Uint8Array | undefined;
+  /** The whole document is wanted, whatever the client has. */
+  #wantsWhole = false;
   #presence: Uint8Array | undefined;
   // A replica that comes back with the clock it had is not heard by those who saw it leave; time
   // goes on also where a queue's client begins anew.
@@ -144,9 +146,20 @@ export class Member {
     this.#nextClock();
   }
 
+  /** Wants the whole document: nothing more is sent in this membership. */
+  wantWhole(): void {
+    this.#wantsWhole = true;
+  }
+
+  /** Whether the membership is to be left for that: what was sent has been dealt with, and the server does not end it. */
+  get isToLeave(): boolean {
+    return this.#wantsWhole && !this.refused && this.#sent === 0;
+  }
+
   /** Asks for the room. */
   join(request: number): Say {
     this.standing = { at: "asked", request };
+    if (this.#wantsWhole) this.#forgetPast();
     return {
       case: "join",
       value: {
@@ -164,6 +177,7 @@ export class Member {
   /** What waits, as far as the window goes. */
   submits(number: number, window: Window): Say[] {
     const say: Say[] = [];
+    if (this.#wantsWhole) return say;
     for (;;) {
       const first = this.#pending[this.#sent];
       if (first === undefined) break;
@@ -218,6 +232,7 @@ export class Member {
     this.#last = Math.max(this.#last, lastOperation);
     // From here on the Seq says it better.
     this.#version = undefined;
+    this.#wantsWhole = false;
     const { content, beganAnew } = joined;
     if (beganAnew) this.#forgetPast();
     let state: State;
@@ -274,11 +289,13 @@ export class Member {
     const number = numberOf(reject.operation);
     const at = this.#pending.findIndex(({ operation }) => operation.number === number);
     if (at < 0) return;
-    const { operation, settle } = this.#drop(at);
-    this.#note(this.queue.rejected(number));
-    const rejected: Rejected = { operation: number, code, reason: reject.message, payload: operation.payload };
-    settle?.refused(new ClientError("rejected", `the operation was not taken: ${reject.message}`));
-    this.tell("rejected", rejected);
+    this.#refuse(at, code, reject.message);
+  }
+
+  /** Lets go of the operations that are `doomed`, which is asked of each, oldest first. */
+  withdraw(doomed: (payload: Uint8Array) => boolean, reason: string): void {
+    const numbers = this.#pending.filter(({ operation }) => doomed(operation.payload)).map(({ operation }) => operation.number);
+    for (const number of numbers) this.#refuse(this.#pending.findIndex(({ operation }) => operation.number === number), RejectCode.UNSPECIFIED, reason);
   }
 
   /**
@@ -377,6 +394,14 @@ export class Member {
     noted?.catch((error: unknown) => this.tell("unkept", { reason: String(error) }));
   }
 
+  #refuse(at: number, code: RejectCode, reason: string): void {
+    const { operation, settle } = this.#drop(at);
+    const { number, payload } = operation;
+    this.#note(this.queue.rejected(number));
+    settle?.refused(new ClientError("rejected", `the operation was not taken: ${reason}`));
+    this.tell("rejected", { operation: number, code, reason, payload });
+  }
+
   #drop(at: number): Pending {
     const [dropped] = this.#pending.splice(at, 1);
     if (dropped === undefined) throw new RangeError(`nothing waits at ${at}`);
@@ -433,6 +458,7 @@ export class Member {
   #forgetPast(): void {
     this.#since = undefined;
     this.#own = [];
+    this.#version = undefined;
   }
 
   #nextClock(): void {

@@ -62,7 +62,7 @@ export interface Acked {
   readonly stale: number;
 }
 
-/** An operation was refused for good. */
+/** An operation was refused for good; `code` is UNSPECIFIED if this client let go of it. */
 export interface Rejected {
   readonly operation: number;
   readonly code: RejectCode;
@@ -198,6 +198,23 @@ export class Room extends Emitter<RoomEvents> {
     if (member === undefined) return;
     member.setPresence(state === undefined ? undefined : new TextEncoder().encode(JSON.stringify(state)));
     this.said();
+  }
+
+  /**
+   * Asks for the whole document, because the application's has become useless: `joined` brings it.
+   * Nothing is sent before.
+   */
+  refresh(): void {
+    this.member()?.wantWhole();
+    this.said();
+  }
+
+  /**
+   * Lets go of the operations that wait and are `doomed`, which is asked of each, oldest first: the
+   * server can take them never. `rejected` tells of each, with `RejectCode.UNSPECIFIED`.
+   */
+  withdraw(doomed: (payload: Uint8Array) => boolean, reason: string): void {
+    this.member()?.withdraw(doomed, reason);
   }
 
   /** Leaves. What waits stays in the queue. */

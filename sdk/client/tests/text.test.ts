@@ -2,9 +2,9 @@
 
 import { init, Text } from "@thewell/text";
 import { beforeAll, describe, expect, it } from "vitest";
-import { DocumentKind, Role } from "../src/gen/well/v1/well_pb.js";
+import { DocumentKind, RejectCode, Role, type PresenceEntry } from "../src/gen/well/v1/well_pb.js";
 import { Client, MemoryQueue, type Waiting } from "../src/index.js";
-import { anchorOfHex, hexOfAnchor, TextRoom } from "../src/text/index.js";
+import { anchorOfHex, difference, hexOfAnchor, TextRoom, type Lost } from "../src/text/index.js";
 import { Fake, until, type Line, type Said } from "./fake.js";
 
 beforeAll(() => init());
@@ -18,6 +18,11 @@ class TextServer {
   /** The client of each member, by line and number. */
   readonly #members = new Map<Line, Map<number, bigint>>();
   #numbers = 0;
+  /** The latest presence of each replica. */
+  readonly #here = new Map<bigint, PresenceEntry>();
+  /** How large an update may be. */
+  limit = Infinity;
+  readOnly = false;
 
   constructor() {
     this.fake.window = { windowOperations: 16, windowBytes: 100_000 };
@@ -38,22 +43,45 @@ class TextServer {
           ? ({ case: "snapshot", value: this.log.length === 0 ? new Uint8Array() : this.text.snapshot() } as const)
           : ({ case: "records", value: { spans: this.#spans(Number(since)) } } as const);
       line.tell({ case: "joined", value: { ...joined, content } });
+      line.tell({ case: "presence", value: { number: this.#numbers, entries: [...this.#here.values()] } });
+      return true;
+    }
+    if (said.case === "leave") {
+      members.delete(said.value.number);
       return true;
     }
     if (said.case === "submit") {
       const { number, operation, payloads } = said.value;
-      const client = members.get(number) ?? 0n;
+      const client = members.get(number);
+      // Its member has left.
+      if (client === undefined) return true;
       const before = this.log.length;
-      const placed = payloads.map((payload, n) => {
+      const placed = [];
+      let refusal: { readonly operation: bigint; readonly code: RejectCode } | undefined;
+      for (const [n, payload] of payloads.entries()) {
         const op = operation + BigInt(n);
         let seq = this.log.findIndex((it) => it.client === client && it.operation === op) + 1;
         if (seq === 0) {
+          if (this.readOnly) {
+            line.tell({ case: "reject", value: { number, operation: op, code: RejectCode.READ_ONLY, message: "a viewer" } });
+            continue;
+          }
+          const code = payload.length > this.limit ? RejectCode.TOO_LARGE : this.#applies(payload) ? undefined : RejectCode.MALFORMED;
+          if (code !== undefined) {
+            refusal = { operation: op, code };
+            break;
+          }
           seq = this.log.push({ client, operation: op, payload });
-          if (this.text.apply(payload).state === "waiting") throw new Error("an operation builds on what is not there");
         }
-        return { operation: op, seq: BigInt(seq), count: 1n };
-      });
-      line.tell({ case: "ack", value: { number, operation: operation + BigInt(payloads.length - 1), placed } });
+        placed.push({ operation: op, seq: BigInt(seq), count: 1n });
+      }
+      const last = placed.at(-1)?.operation;
+      if (last !== undefined) line.tell({ case: "ack", value: { number, operation: last, placed } });
+      if (refusal !== undefined) {
+        members.delete(number);
+        line.tell({ case: "reject", value: { number, ...refusal, message: "no good" } });
+        line.tell({ case: "left", value: { number, code: 4400, reason: "no good" } });
+      }
       for (const [other, theirs] of this.#members) {
         for (const [number, client] of theirs) {
           const spans = this.#spans(before).filter((it) => it.client !== client);
@@ -63,6 +91,7 @@ class TextServer {
       return true;
     }
     if (said.case === "presence") {
+      for (const entry of said.value.entries) this.#here.set(entry.site, entry);
       for (const [other, theirs] of this.#members) for (const number of theirs.keys()) other.tell({ case: "presence", value: { number, entries: said.value.entries } });
       return true;
     }
@@ -75,6 +104,17 @@ class TextServer {
     this.log.length = 0;
     this.#members.clear();
     for (const line of this.fake.lines) line.break();
+  }
+
+  #applies(payload: Uint8Array): boolean {
+    let state;
+    try {
+      ({ state } = this.text.apply(payload));
+    } catch {
+      return false;
+    }
+    if (state === "waiting") throw new Error("an operation builds on what is not there");
+    return true;
   }
 
   #spans(after: number) {
@@ -220,16 +260,106 @@ it("a cursor stays at its character over a break, whatever came before it meanwh
   await until("two has it", () => two.length === 2);
   two.insert(0, "🌊");
   await until("one has it", () => one.length === 4);
-  const spoken = (): number => server.fake.lines.flatMap(({ said }) => said).filter((it) => it.case === "presence").length;
-  const before = spoken();
   for (const line of server.fake.lines) line.break();
-  await until("the cursor is said again", () => spoken() > before && two.cursors().length === 1);
+  const said = (): boolean => server.fake.lines.slice(2).some((line) => line.said.some((it) => it.case === "presence"));
+  await until("the cursor is said again", () => said() && server.fake.lines.length === 4 && one.room.isJoined && two.room.isJoined && two.cursors().length === 1);
   expect(two.cursors()[0]?.selection).toEqual({ anchor: 3, head: 3 });
   // An editor's cursor may stand inside a character.
   one.setCursor(ada, { anchor: 1, head: 99 });
   await until("it is heard", () => two.cursors()[0]?.selection?.head === 4);
   expect(two.cursors()[0]?.selection).toEqual({ anchor: 0, head: 4 });
   for (const client of clients) client.close();
+});
+
+/** What is told of lost edits. */
+function lossesOf(room: TextRoom): Lost[] {
+  const losses: Lost[] = [];
+  room.on("lost", (lost) => losses.push(lost));
+  return losses;
+}
+
+describe("an edit that is refused", () => {
+  it("is gone with what builds on it, and the room goes on", async () => {
+    const server = new TextServer();
+    server.limit = 300;
+    const clients = [connect(server), connect(server)];
+    const [one, two] = (await Promise.all(clients.map((client) => TextRoom.join(client, { room: "text/a" })))) as [TextRoom, TextRoom];
+    const [view, losses] = [editor(one), lossesOf(one)];
+    await one.insert(0, "before after").acked;
+    view.text = "before after";
+    await until("two has it", () => two.length === 12);
+    const large = "🌊".repeat(200);
+    const kept = one.insert(0, "kept ").acked;
+    const refused = expect(one.insert(12, large).acked).rejects.toMatchObject({ code: "rejected", message: expect.stringContaining("no good") as unknown });
+    const doomed = expect(one.insert(12 + large.length, "too ").acked).rejects.toThrow("builds on");
+    view.text = one.toString();
+    one.setCursor(ada, { anchor: 3, head: 20 });
+    two.insert(0, "> ");
+    await Promise.all([kept, refused, doomed]);
+    await until("it is told", () => losses.length === 1);
+    expect(losses[0]?.reason).toBe("no good");
+    expect(losses[0]?.operations.map(({ code }) => code)).toEqual([RejectCode.TOO_LARGE, RejectCode.UNSPECIFIED]);
+    expect(losses[0]?.inserted).toBe(`${large}too `);
+    for (let n = 0; n < 3; n += 1) {
+      await one.insert(one.length, `${n}`).acked;
+      view.text += String(n);
+    }
+    await until("all have it", () => [one.toString(), two.toString(), view.text].every((it) => it === server.text.toString()));
+    expect(server.text.toString()).toMatch(/^(> kept |kept > )before after012$/);
+    // What it stood in is gone.
+    expect(two.cursors()[0]?.selection).toEqual({ anchor: one.toString().indexOf("kept") + 3, head: one.toString().indexOf("before") + 7 });
+    expect([one.room.waiting, losses.length, server.fake.lines.length]).toEqual([0, 1, 2]);
+    for (const client of clients) client.close();
+  });
+
+  it("by a server that only lets one read is gone, too", async () => {
+    const server = new TextServer();
+    const client = connect(server);
+    const room = await TextRoom.join(client, { room: "text/a" });
+    const losses = lossesOf(room);
+    await room.insert(0, "theirs").acked;
+    server.readOnly = true;
+    const tickets = ["a", "b", "c"].map((it) => room.insert(0, it).acked);
+    for (const ticket of tickets) await expect(ticket).rejects.toThrow("a viewer");
+    await until("the text is the server's", () => room.toString() === "theirs");
+    expect(losses.map(({ inserted }) => inserted)).toEqual(["abc"]);
+    server.readOnly = false;
+    await room.insert(6, "!").acked;
+    expect([room.toString(), server.text.toString()]).toEqual(["theirs!", "theirs!"]);
+    client.close();
+  });
+
+  it("of which an earlier page left spoiled bytes does not keep the others", async () => {
+    class Kept extends MemoryQueue {
+      override load(): Waiting {
+        const before = new Text(5n);
+        return { operations: [Uint8Array.of(1, 2, 3), before.insert(0, "kept")].map((payload, n) => ({ number: n + 1, base: 0, payload })), last: 2 };
+      }
+    }
+    const server = new TextServer();
+    const client = connect(server);
+    const room = await TextRoom.join(client, { room: "text/a", queue: new Kept(77) });
+    await until("all is said", () => room.isLoaded && room.room.waiting === 0);
+    expect([room.toString(), server.text.toString()]).toEqual(["kept", "kept"]);
+    client.close();
+  });
+});
+
+it("difference makes one text of the other, and cuts no character", () => {
+  let state = 11;
+  const random = (below: number): number => (state = (state * 48_271) % 2_147_483_647) % below;
+  const words = (): string => Array.from({ length: random(9) }, () => ["a", "b", "\n", "🌊", "🌋", "漢"][random(6)]).join("");
+  for (let round = 0; round < 20_000; round += 1) {
+    const [before, after] = [words(), words()];
+    const change = difference(before, after);
+    if (change === undefined) {
+      expect(before).toBe(after);
+      continue;
+    }
+    const { at, deleted, inserted } = change;
+    expect(before.slice(0, at) + inserted + before.slice(at + deleted)).toBe(after);
+    for (const part of [before.slice(0, at), before.slice(at, at + deleted), inserted]) expect(part).not.toMatch(/\p{Cs}/u);
+  }
 });
 
 it("a room that sends what is no text is left, and that is told", async () => {

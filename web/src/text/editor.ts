@@ -10,8 +10,7 @@
 import { defaultKeymap } from "@codemirror/commands";
 import { Annotation, ChangeSet, Compartment, EditorState, Text, Transaction, type Extension } from "@codemirror/state";
 import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers, placeholder, type ViewUpdate } from "@codemirror/view";
-import type { TextRoom, User } from "@thewell/client/text";
-import { difference } from "./difference";
+import { difference, type TextRoom, type User } from "@thewell/client/text";
 import { othersInText, showOthers } from "./others";
 
 /** Where the cursor is, lines and columns from 1, and how much is selected. */

@@ -5,4 +5,5 @@
  */
 
 export { anchorOfHex, hexOfAnchor } from "./anchor.js";
-export { TextRoom, type Cursor, type TextChange, type TextRoomEvents, type User } from "./text-room.js";
+export { difference } from "./difference.js";
+export { TextRoom, type Cursor, type Lost, type TextChange, type TextRoomEvents, type User } from "./text-room.js";

@@ -6,12 +6,13 @@
  * its document does not.
  */
 
-import { Text, TextError, type Anchor, type Change, type TakenBack, type Version } from "@thewell/text";
+import { Text, TextError, type Anchor, type Applied, type Change, type TakenBack, type Version } from "@thewell/text";
 import type { Client } from "../client.js";
 import { Emitter } from "../emitter.js";
 import { randomClient } from "../queue.js";
-import type { JoinOptions, Room, State, Ticket } from "../room.js";
+import type { JoinOptions, Rejected, Room, State, Ticket } from "../room.js";
 import { anchorOfHex, hexOfAnchor } from "./anchor.js";
+import { difference } from "./difference.js";
 
 /** Edits with a shorter pause between them are taken back together. */
 const UNDO_PAUSE_MS = 500;
@@ -38,11 +39,26 @@ export interface TextChange {
   readonly changes: readonly Change[];
 }
 
+/** Edits of this client that the server will never have. */
+export interface Lost {
+  /** Why the first of them was refused. */
+  readonly reason: string;
+  /** What was refused, and what builds on it, oldest first. */
+  readonly operations: readonly Rejected[];
+  /** What they had inserted, end to end: to be shown, or written anew. */
+  readonly inserted: string;
+}
+
 /** What happens in a text room, beside what happens in its room. */
 export interface TextRoomEvents {
   change: TextChange;
   /** Somebody came, moved or left: ask for `cursors`. */
   cursors: undefined;
+  /**
+   * Edits were refused, and are not in the text any more, which is the server's and what still waits.
+   * A `change` has told what that changed. What was done before cannot be undone any more.
+   */
+  lost: Lost;
   /**
    * The text cannot follow its room: what came is no text, or the engine has failed. The room has been
    * left, and the text stays as it was.
@@ -56,12 +72,15 @@ export class TextRoom extends Emitter<TextRoomEvents> {
   /** Whether the server's text has come. */
   #loaded = false;
   #mayWrite = false;
+  #text = newText();
+  #cursor: Said | undefined;
+  /** What was refused since the text was last right. */
+  #refused: Rejected[] = [];
+  #rebuilding = false;
 
   private constructor(
     /** The room beneath: acks, memberships, presence. */
     readonly room: Room,
-    /** The text; to be changed by this object only. */
-    readonly text: Text,
   ) {
     super();
     room.on("joined", ({ state, mayWrite }) => {
@@ -71,6 +90,10 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     room.on("reset", ({ snapshot, beganAnew }) => this.#follow(() => this.#replace(snapshot, beganAnew)));
     room.on("records", (records) => this.#follow(() => this.#take(records.map(({ payload }) => payload))));
     room.on("presence", () => this.emit("cursors", undefined));
+    room.on("rejected", (rejected) => {
+      this.#refused.push(rejected);
+      if (!this.#rebuilding) room.refresh();
+    });
   }
 
   /**
@@ -81,7 +104,12 @@ export class TextRoom extends Emitter<TextRoomEvents> {
    */
   static async join(client: Client, options: Omit<JoinOptions, "kind" | "since" | "version">): Promise<TextRoom> {
     const room = await client.join({ ...options, kind: "text" });
-    return new TextRoom(room, new Text(BigInt(randomClient())));
+    return new TextRoom(room);
+  }
+
+  /** The text, to be changed by this object only. After `lost` it is another: ask for it each time. */
+  get text(): Text {
+    return this.#text;
   }
 
   /** Whether the server's text has come; what is written before merges with it. */
@@ -142,10 +170,11 @@ export class TextRoom extends Emitter<TextRoomEvents> {
    * one inside a character before that.
    */
   setCursor(user: User, selection: { readonly anchor: number; readonly head: number } | undefined): void {
-    const hex = (at: number): string | undefined => hexOfAnchor(this.#anchorAt(Math.min(at, this.text.length)));
-    const cursor = selection === undefined ? undefined : { anchor: hex(selection.anchor), head: hex(selection.head) };
+    const anchor = (at: number): Anchor => this.#anchorAt(Math.min(at, this.text.length));
+    this.#cursor = { user, at: selection && { anchor: anchor(selection.anchor), head: anchor(selection.head) } };
+    const { at } = this.#cursor;
     // The room says it again after a break; what it says sticks to characters.
-    this.room.setPresence({ user, ...(cursor === undefined ? {} : { cursor }) });
+    this.room.setPresence({ user, ...(at && { cursor: { anchor: hexOfAnchor(at.anchor), head: hexOfAnchor(at.head) } }) });
   }
 
   /** Everyone else who is here. */
@@ -179,6 +208,7 @@ export class TextRoom extends Emitter<TextRoomEvents> {
   }
 
   #join(state: State): void {
+    if (this.#refused.length > 0 && state.snapshot !== undefined) return this.#rebuild(state.snapshot);
     const updates =
       state.snapshot !== undefined
         ? [this.#ofSnapshot(state.snapshot)]
@@ -188,7 +218,36 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     // What waits was written by an earlier life of this queue, if the text does not have it.
     const waiting = this.#loaded ? [] : this.room.waitingPayloads();
     this.#loaded = true;
-    this.#take([...updates, ...waiting]);
+    this.#take(updates);
+    this.#tell(waiting.flatMap((payload) => tryApply(this.text, payload)?.changes ?? []));
+  }
+
+  /**
+   * Takes the server's text, and of what waits all that does not build on something refused. Edits of
+   * one replica build on each other, so the new text is another one.
+   */
+  #rebuild(snapshot: Uint8Array): void {
+    const old = this.#text;
+    const probe = newText(snapshot);
+    this.#rebuilding = true;
+    this.room.withdraw((payload) => (tryApply(probe, payload)?.state ?? "waiting") === "waiting", "it builds on an edit that was refused");
+    this.#rebuilding = false;
+    const operations = this.#refused.splice(0);
+    const inserted = operations.flatMap(({ payload }) => tryApply(probe, payload)?.changes ?? []).map((change) => change.inserted).join("");
+    probe.free();
+
+    this.#text = newText(snapshot);
+    for (const payload of this.room.waitingPayloads()) tryApply(this.#text, payload);
+    // What others did is told as they did it; what is lost, as one change.
+    const { changes } = old.apply(this.#text.diff(old.version()));
+    const cut = difference(old.toString(), this.#text.toString());
+    const cursor = this.#cursor;
+    const moved = (anchor: Anchor): number => after(cut, old.positionOf(anchor) ?? 0);
+    if (cursor !== undefined) this.setCursor(cursor.user, cursor.at && { anchor: moved(cursor.at.anchor), head: moved(cursor.at.head) });
+    old.free();
+
+    this.#tell(cut === undefined ? changes : [...changes, cut]);
+    this.emit("lost", { reason: operations[0]?.reason ?? "", operations, inserted });
   }
 
   /** What the server's text has and this one lacks: edits on their way stay, and so does undo. */
@@ -217,7 +276,10 @@ export class TextRoom extends Emitter<TextRoomEvents> {
   }
 
   #take(updates: readonly Uint8Array[]): void {
-    const changes = updates.filter(({ length }) => length > 0).flatMap((update) => this.text.apply(update).changes);
+    this.#tell(updates.filter(({ length }) => length > 0).flatMap((update) => this.text.apply(update).changes));
+  }
+
+  #tell(changes: readonly Change[]): void {
     if (changes.length === 0) return;
     this.emit("change", { changes });
     // Where others are has moved, too.
@@ -247,6 +309,35 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     const anchor = anchorOfHex(hex);
     return anchor === undefined ? undefined : this.text.positionOf(anchor);
   }
+}
+
+/** What is said of where this client is. */
+interface Said {
+  readonly user: User;
+  readonly at: { readonly anchor: Anchor; readonly head: Anchor } | undefined;
+}
+
+/** A text of a replica of its own, from the server's. */
+function newText(snapshot: Uint8Array = new Uint8Array()): Text {
+  const client = BigInt(randomClient());
+  return snapshot.length === 0 ? new Text(client) : Text.load(client, snapshot);
+}
+
+/** Applies an operation of this client, whose bytes an earlier life may have spoiled; undefined if it cannot. */
+function tryApply(text: Text, payload: Uint8Array): Applied | undefined {
+  try {
+    return text.apply(payload);
+  } catch (error) {
+    if (error instanceof TextError && error.code !== "crashed") return undefined;
+    throw error;
+  }
+}
+
+/** Where a position is after a change. */
+function after(change: Change | undefined, at: number): number {
+  if (change === undefined || at <= change.at) return at;
+  const { inserted, deleted } = change;
+  return at < change.at + deleted ? change.at + inserted.length : at + inserted.length - deleted;
 }
 
 /** What may be read of something that came over the network. */
