@@ -146,6 +146,8 @@ it("what was written offline is kept over a reload, and comes back", async () =>
   await connection(second, "live");
   await connection(two.page, "live");
   assert.equal((await converge("offline", second, two.page)).text, "meanwhile before alone killed");
+  // A server that is away is no network without UDP.
+  for (const page of [second, two.page]) await page.locator("[data-testid=transport][data-transport=webtransport]").waitFor();
   assert.deepEqual([...one.mishaps, ...two.mishaps], []);
   await one.context.close();
   await two.context.close();
@@ -196,6 +198,32 @@ it("where UDP is blocked a WebSocket is there within two seconds, and the page s
   assert.equal((await converge("blocked", page)).text, "still");
   assert.deepEqual(mishaps, []);
   await context.close();
+});
+
+it("an edit that is refused is not in the text any more, and the page goes on, connected as before", async () => {
+  const strict = await Server.start({ config: '[spaces.text]\nkind = "text"\nmax_update = "1KB"\n' });
+  const { page, context, mishaps } = await person(browser);
+  await page.goto(`${strict.http}/text/strict`);
+  await page.locator("[data-testid=text-room][data-loaded=true]").waitFor({ timeout: 20_000 });
+  await content(page).click();
+  await page.keyboard.type("before");
+  await badge(page, "saved");
+  await page.keyboard.insertText("x".repeat(3_000));
+  await badge(page, "refused");
+  await until("the page shows what the server has", async () => {
+    const { room, shown } = await texts(page);
+    return room === "before" && shown === "before";
+  });
+  await connection(page, "live");
+  await page.locator("[data-testid=transport][data-transport=webtransport]").waitFor();
+  await page.keyboard.type(" after");
+  await badge(page, "saved");
+  const state = await strict.request("/api/v1/rooms/text/strict/state?format=text");
+  assert.equal(await state.text(), "before after");
+  assert.equal((await texts(page)).shown, "before after");
+  assert.deepEqual(mishaps, []);
+  await context.close();
+  await strict.remove();
 });
 
 it("a viewer reads along and writes nothing", async () => {

@@ -16,7 +16,7 @@ export interface TextView {
   readonly connection: Connection;
   /** *Saved* is said when the server has acked every edit as durable, and not before. */
   readonly ack: AckStatus;
-  /** Why the server refused an edit. */
+  /** Why the server refused the last edit, which is not in the text any more. */
   readonly refusal: string | null;
   readonly mayWrite: boolean;
   /** Whether the text has arrived. */
@@ -77,8 +77,9 @@ export class TextSession {
     return this.current.connection.at === "refused" ? "lost" : "page";
   }
 
-  /** An edit was made here. */
+  /** An edit was made here: what was refused before has been told for long enough. */
   edited(): void {
+    this.show({ refusal: null });
     this.look();
   }
 
@@ -131,7 +132,8 @@ export class TextSession {
   private offline(reason: string): void {
     if (this.current.connection.at === "refused") return;
     const [, code, words] = CLOSED_WITH.exec(reason) ?? [];
-    this.show({ connection: { at: "offline", why: whyOf(Number(code), words ?? "") }, transport: null });
+    // The connection may be fine, and only this room be left for a while.
+    this.show({ connection: { at: "offline", why: whyOf(Number(code), words ?? "") }, transport: this.client.transport ?? null });
     this.look();
   }
 
