@@ -265,7 +265,7 @@ function Trouble({ problem }: { problem: Problem | null }) {
   if (problem === null) return null;
   return (
     <p className={styles.trouble} role="alert" data-testid="share-problem">
-      <strong>{problem.title}</strong> {problem.detail}
+      <strong>{problem.title}:</strong> {problem.detail}
     </p>
   );
 }

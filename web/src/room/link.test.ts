@@ -1,6 +1,6 @@
 import { beforeEach, expect, it } from "vitest";
 import { adminToken, keepAdminToken } from "./admin-token";
-import { linkTo, pathOfRoom, readPasted, roomOfName, roomOfPath, takeTokenFromAddress } from "./link";
+import { linkTo, pathOfRoom, readLink, readPasted, roomOfName, roomOfPath, takeTokenFromAddress } from "./link";
 import { keptTokens } from "./tokens";
 
 const TOKEN = "aGVhZA.cGF5bG9hZA.c2ln";
@@ -23,6 +23,19 @@ it("links lead back to their room, and carry their token where no server sees it
   const link = new URL(linkTo({ space: "pit", name: "k3x9qa" }, "viewer", TOKEN));
   expect([link.pathname, link.search, link.hash]).toEqual(["/pit/k3x9qa", "?role=viewer", `#token=${TOKEN}`]);
   expect(readPasted(link.href)).toEqual({ token: TOKEN, room: { space: "pit", name: "k3x9qa" } });
+});
+
+it.each([
+  ["https://well.example/pit/K3X9QA?role=viewer", { room: { space: "pit", name: "k3x9qa" }, role: "viewer" }],
+  ["https://well.example/pit/k3x9qa", { room: { space: "pit", name: "k3x9qa" }, role: null }],
+  [" http://127.0.0.1:4000/text/a%2Fb?role=editor#token=x ", { room: { space: "text", name: "a/b" }, role: "editor" }],
+  ["https://well.example/replay/doc/x?seq=4", { room: { space: "doc", name: "x" }, role: null }],
+  ["https://well.example/", null],
+  ["k3x9qa", null],
+  ["pit/k3x9qa", null],
+  ["https://[", null],
+])("the link %j leads to %j", (text, link) => {
+  expect(readLink(text)).toEqual(link);
 });
 
 it("takes a token out of what is pasted", () => {

@@ -8,7 +8,7 @@
 
 import { keepAdminToken } from "./admin-token";
 import { replayOfPath } from "./replay-path";
-import { slugOfPath } from "./slug";
+import { type Role, roleOfQuery, slugOfPath } from "./slug";
 import { textOfPath, textPath } from "./text-path";
 import { keepToken, looksLikeToken } from "./tokens";
 
@@ -60,6 +60,21 @@ export function readPasted(text: string): { readonly token: string; readonly roo
     const url = new URL(pasted, location.origin);
     const token = tokenIn(url.hash) ?? tokenIn(url.search);
     return token === null ? null : { token, room: roomOfPath(url.pathname) };
+  } catch {
+    return null;
+  }
+}
+
+/** The room that a pasted link leads to, and the role that it asks for; null for what is no link to a room. */
+export function readLink(text: string): { readonly room: RoomName; readonly role: Role | null } | null {
+  if (!text.includes("://")) return null;
+  try {
+    const { pathname, search } = new URL(text.trim());
+    const room = roomOfPath(pathname);
+    if (room === null) return null;
+    // Nothing said is an editor too.
+    const role = roleOfQuery(search);
+    return { room, role: role === "editor" && !search.includes("role=") ? null : role };
   } catch {
     return null;
   }

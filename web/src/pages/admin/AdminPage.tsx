@@ -52,7 +52,7 @@ export default function AdminPage() {
       </header>
       {failed === null ? null : (
         <p role="alert" className={styles.problem} data-testid="admin-problem" data-code={failed.problem.code ?? undefined}>
-          <strong>{failed.problem.title}</strong> {failed.problem.detail}
+          <strong>{failed.problem.title}:</strong> {failed.problem.detail}
           {waitOfProblem(failed.problem) === null ? null : ` It may work again in ${waitText(waitOfProblem(failed.problem) ?? 0)}.`}
         </p>
       )}

@@ -10,7 +10,7 @@ import { usePageTitle } from "../../design/page-title";
 import { timeAgo, timeLeft } from "../../design/time-ago";
 import { useCountdown, waitText } from "../../design/countdown";
 import { unsentRooms } from "../../room/copies";
-import { pathOfRoom, readPasted, roomName, roomOfName, type RoomName } from "../../room/link";
+import { pathOfRoom, readLink, readPasted, roomName, roomOfName, type RoomName } from "../../room/link";
 import { forgetPit, recentPits, type RecentPit } from "../../room/recent-pits";
 import { asksForToken, kindOfProblem, waitOfProblem } from "../../room/refusal";
 import { replayPath } from "../../room/replay-path";
@@ -122,6 +122,8 @@ function JoinPit() {
   const [wrong, setWrong] = useState(false);
   /** The token of a pasted link, whose code is what the field shows. */
   const [token, setToken] = useState<string | null>(null);
+  /** The role that a pasted link asks for. */
+  const [role, setRole] = useState<Role>("creator");
   const field = useId();
   const hint = useId();
 
@@ -130,17 +132,19 @@ function JoinPit() {
     const code = parsePitCode(text);
     if (code === null) return setWrong(true);
     if (token !== null) keepToken(`pit/${code}`, token, Date.now());
-    go(pitPath(code, "creator"));
+    go(pitPath(code, role));
   }
 
   function change(value: string): void {
     setWrong(false);
     const pasted = readPasted(value);
-    if (pasted !== null && pasted.room !== null && pasted.room.space !== "pit") {
-      keepToken(roomName(pasted.room), pasted.token, Date.now());
-      return go(pathOfRoom(pasted.room));
+    const link = readLink(value);
+    if (link !== null && link.room.space !== "pit") {
+      if (pasted !== null) keepToken(roomName(link.room), pasted.token, Date.now());
+      return go(`${pathOfRoom(link.room)}${link.role === null ? "" : `?role=${link.role}`}`);
     }
     if (pasted !== null || value === "") setToken(pasted?.token ?? null);
+    if (link !== null || value === "") setRole(link?.role ?? "creator");
     // A pasted link becomes the code it carries.
     setText(value.includes("/") ? (parsePitCode(value) ?? value) : value);
   }

@@ -55,7 +55,7 @@ function Opened({ observatory, onToken }: { observatory: Observatory; onToken: (
   return (
     <>
       <p role="alert" className={styles.problem} data-testid="observatory-problem" data-code={problem.code ?? undefined}>
-        <strong>{problem.title}</strong> {problem.detail}
+        <strong>{problem.title}:</strong> {problem.detail}
       </p>
       <section className={styles.card}>
         <p>This Well is not open to everyone, and neither is its Observatory: it takes an observer&apos;s token, or an admin&apos;s, for all rooms. It is kept until this tab is closed. Make one with the key that the server&apos;s tokens are signed with; a server that was given none has its own in <code>auth.secret</code> in its data folder:</p>

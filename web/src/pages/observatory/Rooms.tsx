@@ -80,7 +80,7 @@ export function FailedLine({ failed, stale }: { failed: Failed | null; stale: bo
   if (failed === null) return null;
   return (
     <p role="alert" className={styles.problem}>
-      <strong>{failed.problem.title}</strong> {failed.problem.detail}
+      <strong>{failed.problem.title}:</strong> {failed.problem.detail}
       {stale && sinceMs !== null ? ` What you see is as of ${new Date(sinceMs).toLocaleTimeString("en-GB")}.` : ""}
     </p>
   );

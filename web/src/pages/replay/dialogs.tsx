@@ -204,7 +204,7 @@ function Trouble({ problem }: { problem: Problem | null }) {
   if (problem === null) return null;
   return (
     <p role="alert" className={styles.problem} data-testid="problem">
-      <strong>{problem.title}</strong> {problem.detail}
+      <strong>{problem.title}:</strong> {problem.detail}
     </p>
   );
 }
