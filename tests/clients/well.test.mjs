@@ -197,3 +197,44 @@ it("what the server refuses is told, and the connection goes on", async () => {
   await until("the viewer sees it", () => text.length >= 4);
   client.close();
 });
+
+it("a text outlives the log that began anew under it, with what was written meanwhile", async () => {
+  const forgetful = await Server.start({ store: "memory" });
+  const here = () => new Client({ url: `${forgetful.ws}/well`, WebSocket: /** @type {any} */ (WebSocket) });
+  const clients = [here(), here()];
+  const [one, two] = /** @type {[TextRoom, TextRoom]} */ (await Promise.all(clients.map((client) => TextRoom.join(client, { room: "text/anew" }))));
+  for (const text of [one, two]) text.room.on("rejected", ({ reason }) => assert.fail(reason));
+  await one.insert(0, "hello world").acked;
+  await until("two has it", () => two.toString() === "hello world");
+  await forgetful.kill();
+  await until("they are away", () => !one.room.isJoined && !two.room.isJoined);
+  const written = one.insert(5, "!");
+  await forgetful.start();
+  await written.acked;
+  await two.insert(0, "> ").acked;
+  await until("all have the same", () => one.toString() === two.toString());
+  const state = await forgetful.request("/api/v1/rooms/text/anew/state?format=text");
+  assert.equal(await state.text(), "> hello! world");
+  assert.equal(one.toString(), "> hello! world");
+  for (const client of clients) client.close();
+  await forgetful.remove();
+});
+
+it("an edit that is refused costs a text room that edit, and nothing else", async () => {
+  const strict = await Server.start({ config: '[spaces.text]\nkind = "text"\nmax_update = "1KB"\n' });
+  const client = new Client({ url: `${strict.ws}/well`, WebSocket: /** @type {any} */ (WebSocket) });
+  const text = await TextRoom.join(client, { room: "text/strict" });
+  /** @type {import("../../sdk/client/dist/text/index.js").Lost[]} */
+  const losses = [];
+  text.on("lost", (lost) => losses.push(lost));
+  await text.insert(0, "before ").acked;
+  const [large, behind] = [text.insert(0, "x".repeat(3_000)), text.insert(0, "z")];
+  await assert.rejects(large.acked, { code: "rejected" });
+  await assert.rejects(behind.acked, { code: "rejected" });
+  await text.insert(7, "after").acked;
+  const state = await strict.request("/api/v1/rooms/text/strict/state?format=text");
+  assert.deepEqual([await state.text(), text.toString()], ["before after", "before after"]);
+  assert.deepEqual(losses.map(({ inserted }) => inserted.length), [3_001]);
+  client.close();
+  await strict.remove();
+});

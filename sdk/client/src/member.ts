@@ -129,6 +129,25 @@ export class Member {
     return () => pending.operation.number;
   }
 
+  /**
+   * Takes an operation that goes before all that wait. They get new numbers: for documents that do not
+   * mind if the server has one of them already.
+   */
+  submitFirst(payload: Uint8Array, settle: Settle): () => number {
+    const later = this.#pending.splice(0);
+    const number = this.submit(payload, settle);
+    for (const pending of later) {
+      const before = pending.operation.number;
+      this.#last += 1;
+      pending.operation = { ...pending.operation, number: this.#last };
+      pending.kept = false;
+      this.#pending.push(pending);
+      this.#keep(pending);
+      this.#note(this.queue.rejected(before));
+    }
+    return number;
+  }
+
   /** Says where this client is; undefined to be gone. */
   setPresence(state: Uint8Array | undefined): void {
     this.#nextClock();

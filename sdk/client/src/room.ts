@@ -174,22 +174,17 @@ export class Room extends Emitter<RoomEvents> {
    * @throws {@link ClientError} `full`, `ended`
    */
   submit(payload: Uint8Array): Ticket {
-    const member = this.#writer();
-    let settle: Settle | undefined;
-    const acked = new Promise<Acked>((resolve, reject) => {
-      settle = { acked: resolve, refused: reject };
-    });
-    // Who does not look at the ticket hears of it by events.
-    acked.catch(() => undefined);
-    if (settle === undefined) throw new TypeError("a promise runs its executor at once");
-    const number = member.submit(payload, settle);
-    this.said();
-    return {
-      get number() {
-        return number();
-      },
-      acked,
-    };
+    return this.#hand((member, settle) => member.submit(payload, settle));
+  }
+
+  /**
+   * Hands in an operation that goes before all that wait, because they build on it. Only for documents
+   * in which the same update may come twice, as the CRDTs' may: what waits gets new numbers.
+   *
+   * @throws {@link ClientError} `ended`
+   */
+  submitFirst(payload: Uint8Array): Ticket {
+    return this.#hand((member, settle) => member.submitFirst(payload, settle));
   }
 
   /** Says where this client is: anything that JSON holds; undefined to be gone. The last word counts. */
@@ -220,6 +215,25 @@ export class Room extends Emitter<RoomEvents> {
   /** Leaves. What waits stays in the queue. */
   leave(): void {
     this.quit();
+  }
+
+  #hand(submit: (member: Member, settle: Settle) => () => number): Ticket {
+    const member = this.#writer();
+    let settle: Settle | undefined;
+    const acked = new Promise<Acked>((resolve, reject) => {
+      settle = { acked: resolve, refused: reject };
+    });
+    // Who does not look at the ticket hears of it by events.
+    acked.catch(() => undefined);
+    if (settle === undefined) throw new TypeError("a promise runs its executor at once");
+    const number = submit(member, settle);
+    this.said();
+    return {
+      get number() {
+        return number();
+      },
+      acked,
+    };
   }
 
   #writer(): Member {

@@ -412,6 +412,19 @@ describe("the queue", () => {
     expect(fake.log.map(({ operation, payload }) => [operation, payload])).toEqual([[4, "old 4"], [6, "old 6"], [7, "new"]]);
   });
 
+  it("what goes before all that waits gives them new numbers", async () => {
+    const fake = new Fake();
+    const queue = new Slow({ operations: [{ number: 4, base: 0, payload: bytes("old 4") }, { number: 6, base: 0, payload: bytes("old 6") }], last: 6 });
+    const room = await connect(fake).join({ room: "doc/a", queue });
+    const ticket = room.submitFirst(bytes("first"));
+    expect(ticket.number).toBe(7);
+    await until("they are kept anew", () => queue.done.length === 3);
+    for (const done of queue.done) done();
+    await until("all is acked", () => room.waiting === 0);
+    expect(fake.log.map(({ operation, payload }) => [operation, payload])).toEqual([[7, "first"], [8, "old 4"], [9, "old 6"]]);
+    expect(queue.held).toEqual([]);
+  });
+
   it("a queue that lost its end gives no number twice", async () => {
     const fake = new Fake();
     fake.log.push(...[1, 2, 3].map((operation) => ({ client: 9, operation, payload: `before ${operation}` })));

@@ -18,6 +18,7 @@ class TextServer {
   /** The client of each member, by line and number. */
   readonly #members = new Map<Line, Map<number, bigint>>();
   #numbers = 0;
+  #era = 0n;
   /** The latest presence of each replica. */
   readonly #here = new Map<bigint, PresenceEntry>();
   /** How large an update may be. */
@@ -33,11 +34,12 @@ class TextServer {
     const members = this.#members.get(line) ?? new Map<number, bigint>();
     this.#members.set(line, members);
     if (said.case === "join") {
-      const { request, client, since } = said.value;
-      const beganAnew = since !== undefined && since > BigInt(this.log.length);
+      const { request, client, since, sinceAt, role: wanted } = said.value;
+      const role = wanted === Role.VIEWER ? Role.VIEWER : Role.EDITOR;
+      const beganAnew = since !== undefined && (since > BigInt(this.log.length) || (sinceAt !== 0n && sinceAt !== this.#at(Number(since))));
       this.#numbers += 1;
       members.set(this.#numbers, client);
-      const joined = { request, number: this.#numbers, kind: DocumentKind.TEXT, role: Role.EDITOR, session: 5n, head: BigInt(this.log.length), beganAnew };
+      const joined = { request, number: this.#numbers, kind: DocumentKind.TEXT, role, session: 5n, head: BigInt(this.log.length), headAt: this.#at(this.log.length), beganAnew };
       const content =
         since === undefined || beganAnew
           ? ({ case: "snapshot", value: this.log.length === 0 ? new Uint8Array() : this.text.snapshot() } as const)
@@ -73,7 +75,7 @@ class TextServer {
           }
           seq = this.log.push({ client, operation: op, payload });
         }
-        placed.push({ operation: op, seq: BigInt(seq), count: 1n });
+        placed.push({ operation: op, seq: BigInt(seq), count: 1n, at: this.#at(seq) });
       }
       const last = placed.at(-1)?.operation;
       if (last !== undefined) line.tell({ case: "ack", value: { number, operation: last, placed } });
@@ -85,7 +87,7 @@ class TextServer {
       for (const [other, theirs] of this.#members) {
         for (const [number, client] of theirs) {
           const spans = this.#spans(before).filter((it) => it.client !== client);
-          other.tell({ case: "records", value: { number, after: BigInt(before), through: BigInt(this.log.length), spans } });
+          other.tell({ case: "records", value: { number, after: BigInt(before), through: BigInt(this.log.length), throughAt: this.#at(this.log.length), spans } });
         }
       }
       return true;
@@ -98,8 +100,14 @@ class TextServer {
     return false;
   }
 
+  /** When a record was taken; 0 of none. */
+  #at(seq: number): bigint {
+    return seq === 0 ? 0n : this.#era + BigInt(seq);
+  }
+
   /** Everything is lost, and nobody is here. */
   beginAnew(): void {
+    this.#era += 1_000_000n;
     this.text = new Text(1n);
     this.log.length = 0;
     this.#members.clear();
@@ -118,7 +126,7 @@ class TextServer {
   }
 
   #spans(after: number) {
-    return this.log.slice(after).map(({ client, payload }, n) => ({ client, seq: BigInt(after + n + 1), payloads: [payload] }));
+    return this.log.slice(after).map(({ client, payload }, n) => ({ client, seq: BigInt(after + n + 1), at: this.#at(after + n + 1), payloads: [payload] }));
   }
 }
 
@@ -172,6 +180,41 @@ describe("a text room", () => {
     await room.insert(5, "!").acked;
     expect([room.toString(), server.text.toString()]).toEqual(["hello! world", "hello! world"]);
     room.room.leave();
+  });
+
+  it("gives it back before what waited, which builds on it", async () => {
+    const server = new TextServer();
+    const client = connect(server);
+    const room = await TextRoom.join(client, { room: "text/a" });
+    const losses = lossesOf(room);
+    await room.insert(0, "hello world").acked;
+    server.beginAnew();
+    const waited = [room.insert(5, "!"), room.delete(0, 1)];
+    await Promise.all(waited.map(({ acked }) => acked));
+    const later = room.insert(0, "H");
+    await later.acked;
+    expect([room.toString(), server.text.toString()]).toEqual(["Hello! world", "Hello! world"]);
+    expect([losses.length, room.room.waiting]).toEqual([0, 0]);
+    expect(waited.map(({ number }) => number)).toEqual([5, 6]);
+    client.close();
+  });
+
+  it("a log that began anew leaves a viewer with what the log has, and a text too large to be given back is lost", async () => {
+    const server = new TextServer();
+    const [client, watching] = [connect(server), connect(server)];
+    const [room, viewer] = [await TextRoom.join(client, { room: "text/a" }), await TextRoom.join(watching, { room: "text/a", role: "viewer" })];
+    const [losses, missed, view] = [lossesOf(room), lossesOf(viewer), editor(viewer)];
+    const long = "hello world ".repeat(9);
+    await room.insert(0, long).acked;
+    await until("the viewer has it", () => view.text === long);
+    server.limit = 50;
+    server.beginAnew();
+    await until("it is lost", () => losses.length === 1);
+    expect([losses[0]?.inserted, room.toString()]).toEqual([long, ""]);
+    await room.insert(0, "a").acked;
+    await until("the viewer has what the server has", () => viewer.toString() === "a" && view.text === "a");
+    expect([server.text.toString(), room.toString(), missed.length]).toEqual(["a", "a", 0]);
+    for (const it of [client, watching]) it.close();
   });
 
   it("undo takes back own edits only, and the editor follows", async () => {

@@ -113,6 +113,8 @@ export class TextSession {
       this.show({ connection: { at: "live" }, loaded: true, mayWrite: mayWrite && role !== "viewer" });
       this.look();
     });
+    // What a log that began anew has lost is on its way again.
+    room.on("reset", () => this.look());
     room.on("acked", () => this.look());
     room.on("rejected", ({ reason }) => {
       this.show({ refusal: reason });

@@ -6,7 +6,7 @@
  * its document does not.
  */
 
-import { Text, TextError, type Anchor, type Applied, type Change, type TakenBack, type Version } from "@thewell/text";
+import { Text, TextError, type Anchor, type Applied, type Change, type TakenBack } from "@thewell/text";
 import type { Client } from "../client.js";
 import { Emitter } from "../emitter.js";
 import { randomClient } from "../queue.js";
@@ -247,7 +247,8 @@ export class TextRoom extends Emitter<TextRoomEvents> {
     old.free();
 
     this.#tell(cut === undefined ? changes : [...changes, cut]);
-    this.emit("lost", { reason: operations[0]?.reason ?? "", operations, inserted });
+    const [first] = operations;
+    if (first !== undefined) this.emit("lost", { reason: first.reason, operations, inserted });
   }
 
   /** What the server's text has and this one lacks: edits on their way stay, and so does undo. */
@@ -262,17 +263,18 @@ export class TextRoom extends Emitter<TextRoomEvents> {
   }
 
   #replace(snapshot: Uint8Array, beganAnew: boolean): void {
-    if (beganAnew && this.#mayWrite) this.#giveBack(snapshot);
+    if (beganAnew && !this.#mayWrite) return this.#rebuild(snapshot);
+    if (beganAnew) this.#giveBack(snapshot);
     this.#take([this.#ofSnapshot(snapshot)]);
   }
 
-  /** Hands in again, as one edit, what is here and a log that began anew lacks. */
+  /** Hands in again, as one edit before those that wait, what is here and a log that began anew lacks. */
   #giveBack(snapshot: Uint8Array): void {
-    const theirs = snapshot.length === 0 ? undefined : Text.load(this.text.client, snapshot);
-    const known: Version = theirs?.version() ?? new Map();
-    theirs?.free();
+    const theirs = newText(snapshot);
+    const known = theirs.version();
+    theirs.free();
     const lacks = [...this.text.version()].some(([client, ticks]) => ticks > (known.get(client) ?? 0));
-    if (lacks) this.room.submit(this.text.diff(known));
+    if (lacks) this.room.submitFirst(this.text.diff(known));
   }
 
   #take(updates: readonly Uint8Array[]): void {
