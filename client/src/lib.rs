@@ -10,7 +10,8 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::connect(Options::new("ws://127.0.0.1:4000/well"));
-//! let mut room = client.join(Join::new("text/a")).await?;
+//! // A space of kind opaque.
+//! let mut room = client.join(Join::new("blob/events")).await?;
 //! let ticket = room.submit("anything".into()).await?;
 //! println!("durable under seq {:?}", ticket.acked().await?.seq);
 //! while let Some(event) = room.next().await {

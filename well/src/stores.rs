@@ -18,6 +18,8 @@ use crate::config::{Config, Store};
 const SNAPSHOTS: &str = "snapshots";
 /// Where damaged ones are set aside.
 const SNAPSHOTS_ASIDE: &str = "snapshots.damaged";
+/// There while a restore is not finished, with the address of the archive.
+const RESTORING: &str = "restoring";
 /// How long a snapshot waits for others to share its segment.
 const SNAPSHOTS_ROLL_AFTER: Duration = Duration::from_secs(10);
 /// How long the start waits for an archive within reach to be compared with the log.
@@ -50,6 +52,25 @@ pub(crate) fn open_log(
 /// Whether a log has been begun in a folder.
 pub(crate) fn holds_log(data: &Path) -> bool {
     data.join("sled").is_dir() || data.join("sled.new").is_dir()
+}
+
+/// Notes that a data folder is being filled from an archive; [`restored`] takes it back.
+pub(crate) fn begin_restore(data: &Path, archive: &str) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data)
+        .and_then(|()| std::fs::write(data.join(RESTORING), archive))
+        .with_context(|| format!("{} cannot be written", data.display()))
+}
+
+/// Notes that a data folder has all that the archive had.
+pub(crate) fn restored(data: &Path) -> anyhow::Result<()> {
+    std::fs::remove_file(data.join(RESTORING))
+        .with_context(|| format!("{} cannot be removed", data.join(RESTORING).display()))
+}
+
+/// The archive from which a data folder is still to be filled: a room of it may lack its end, whose Seqs
+/// a server would give again.
+pub(crate) fn restores_from(data: &Path) -> Option<String> {
+    std::fs::read_to_string(data.join(RESTORING)).ok()
 }
 
 /// The snapshots of a data folder.

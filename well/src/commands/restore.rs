@@ -50,12 +50,16 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     };
     let foreign = args.data.is_dir()
         && !stores::holds_log(&args.data)
+        && stores::restores_from(&args.data).is_none()
         && std::fs::read_dir(&args.data)?.next().is_some();
     if foreign {
         bail!(
             "{} is not empty, and holds no Well's log; give an empty folder",
             args.data.display()
         );
+    }
+    if !stores::holds_log(&args.data) {
+        stores::begin_restore(&args.data, &args.archive)?;
     }
     let log = stores::open_log(&args.data, None)?;
     let bar = progress::over("restoring", total);
@@ -81,6 +85,9 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     let kept = keep_bases(&archive, &based, &args.data, &log).await;
     log.close().await;
     kept?;
+    if stores::restores_from(&args.data).is_some() {
+        stores::restored(&args.data)?;
+    }
     for line in lines {
         say(&line)?;
     }

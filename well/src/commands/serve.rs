@@ -279,7 +279,16 @@ fn open_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
 fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
     Ok(match config.store {
         Store::Memory => Arc::new(MemoryLog::new()),
-        Store::Sled => stores::open_log(&config.data, Some(Arc::new(Observer)))?,
+        Store::Sled => {
+            let data = config.data.display();
+            if let Some(archive) = stores::restores_from(&config.data) {
+                bail!(
+                    "{data} is filled from an archive, and that was interrupted: finish it with \
+                     `well restore --archive {archive} --data {data}`"
+                );
+            }
+            stores::open_log(&config.data, Some(Arc::new(Observer)))?
+        }
     })
 }
 
