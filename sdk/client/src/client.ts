@@ -309,7 +309,6 @@ export class Client extends Emitter<ClientEvents> {
     if (found === undefined) return;
     const { member, room, id } = found;
     const forGood = isPermanent(left.code) && !member.refused;
-    member.refused = false;
     if (forGood) {
       this.#rooms.delete(id);
       member.end(new ClientError("closed", `${room.name} is closed: ${left.reason}`));

@@ -158,6 +158,7 @@ export class Member {
   /** The membership is over, or there never was one. */
   away(untilMs: number): void {
     this.standing = { at: "away", untilMs };
+    this.refused = false;
     this.#sent = 0;
     this.#sentBytes = 0;
     this.#presenceSent = this.#presence === undefined;

@@ -252,6 +252,23 @@ describe("what the server refuses", () => {
     expect([fake.lines.length, room.isJoined]).toEqual([1, true]);
   });
 
+  it("a room that is gone when the connection comes back is closed, though an operation was refused before", async () => {
+    const fake = new Fake();
+    fake.script = (line, said) => {
+      if (said.case === "submit") {
+        line.tell({ case: "reject", value: { number: line.number, operation: said.value.operation, code: RejectCode.MALFORMED, message: "no update" } });
+        setTimeout(() => line.break(), 5);
+      }
+      if (said.case === "join" && fake.lines.length > 1) line.tell({ case: "left", value: { request: said.value.request, code: 4404, reason: "it was deleted" } });
+      return said.case === "submit" || (said.case === "join" && fake.lines.length > 1);
+    };
+    const room = await connect(fake).join({ room: "doc/gone" });
+    const seen = follow(room);
+    await expect(room.submit(bytes("a")).acked).rejects.toMatchObject({ code: "rejected" });
+    await until("it is back", () => seen.said.length === 3);
+    expect(seen.said).toEqual(["joined", "disconnected", "closed 4404"]);
+  });
+
   it("a room that is closed for good says so, and its tickets fail", async () => {
     const fake = new Fake();
     fake.script = (line, said) => {
