@@ -349,11 +349,20 @@ async fn an_interrupted_export_or_import_goes_on() {
         // It is taken if that is said: what was cut inside a line is told, what stood before is there.
         let torn = well(&["import", "--partial", text(&part), "--data", text(&into)]);
         let at_a_line = cut == 0 || whole[cut - 1] == b'\n' || whole[cut] == b'\n';
+        assert_eq!(torn.code, Some(0), "cut at {cut}: {torn}");
         assert_eq!(
-            torn.code,
-            Some(i32::from(!at_a_line)),
+            torn.stderr.contains("the last line is torn"),
+            !at_a_line,
             "cut at {cut}: {torn}"
         );
+        let stood = whole[..cut]
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter(|line| {
+                let ended = line.ends_with(b"\n") || whole[cut] == b'\n';
+                ended && line.starts_with(b"{\"seq\"")
+            });
+        let came = format!(", {} new records", stood.count());
+        assert!(torn.stderr.contains(&came), "cut at {cut}: {came}: {torn}");
         let _ = well(&["import", text(&export), "--data", text(&into)]).ok();
         assert_eq!(
             well(&["export", "--to", "-", "--data", text(&into)])

@@ -127,7 +127,7 @@ async fn import(
                 ended: false,
                 records: 0,
             };
-            import.read(lines).await?;
+            import.read(lines, args.partial).await?;
             let rooms = import.rooms.iter();
             unknown.extend(rooms.filter_map(|room| unknown_space(&spaces, room)));
             warn_of(&unknown);
@@ -258,14 +258,23 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    async fn read(&mut self, lines: impl BufRead) -> anyhow::Result<()> {
-        for (number, line) in lines.lines().enumerate() {
+    /// Takes line after line. The last one may be torn if the lines are only a part.
+    async fn read(&mut self, lines: impl BufRead, partial: bool) -> anyhow::Result<()> {
+        let mut lines = lines.lines().enumerate().peekable();
+        while let Some((number, line)) = lines.next() {
             let at = || format!("line {}", number + 1);
-            let line = line.with_context(at)?;
-            if line.is_empty() {
+            let line = line.with_context(at);
+            if line.as_ref().is_ok_and(String::is_empty) {
                 continue;
             }
-            let text = Text::parse(&line).with_context(at)?;
+            let text = line.and_then(|line| Text::parse(&line).with_context(at));
+            let text = match text {
+                Err(torn) if partial && lines.peek().is_none() => {
+                    eprintln!("the last line is torn, and left out: {torn:#}");
+                    break;
+                }
+                text => text?,
+            };
             self.ended = matches!(text, Text::End(_));
             match text {
                 Text::Room(room) => {
