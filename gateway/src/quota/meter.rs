@@ -18,7 +18,8 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use observatory::Limit;
-use protocol::dialect::{Command, Refusal};
+use protocol::OpId;
+use protocol::dialect::{Command, Refusal, Submission};
 
 use super::SpaceLimits;
 
@@ -65,6 +66,32 @@ impl<C: Clock<Instant = Instant>> Bucket<C> {
     }
 }
 
+/// Which operations a client sends again to one room because it has not heard that they are in the log.
+///
+/// Each is sent again once after a join: who is over its rate would else pay for them each time, and never
+/// come to what is new.
+#[derive(Debug, Default)]
+pub struct Again {
+    after: u64,
+    last: u64,
+}
+
+impl Again {
+    /// The log has the client's operations up to this one.
+    pub fn known(&mut self, last: u64) {
+        self.last = last;
+    }
+
+    fn is(&mut self, submission: &Submission) -> bool {
+        let number = submission.op_id.map_or(0, OpId::number);
+        let again = self.after < number && number <= self.last;
+        if again {
+            self.after = number;
+        }
+        again
+    }
+}
+
 /// What one connection may still do in one space.
 #[derive(Debug)]
 pub struct Meter<C: Clock<Instant = Instant> = MonotonicClock> {
@@ -101,14 +128,22 @@ impl<C: Clock<Instant = Instant> + Clone> Meter<C> {
     }
 
     /// Counts what a client sends, up to the first update that may not be taken: it and what follows are
-    /// cut off. Gives which update of these that is, and why.
-    pub fn count(&mut self, commands: &mut Vec<Command>) -> Option<(u64, Refusal)> {
+    /// cut off. Gives which update of these that is, and why. What is only `again` of what was counted
+    /// is not counted.
+    pub fn count(
+        &mut self,
+        commands: &mut Vec<Command>,
+        again: &mut Again,
+    ) -> Option<(u64, Refusal)> {
         let mut updates = 0;
         for at in 0..commands.len() {
             let Command::Submit(submission) = &commands[at] else {
                 continue;
             };
             updates += 1;
+            if again.is(submission) {
+                continue;
+            }
             if let Err(refusal) = self.take(submission.payload.len()) {
                 commands.truncate(at);
                 if let Some(limit) = limit_of(&refusal) {
@@ -199,7 +234,7 @@ mod tests {
     use std::rc::Rc;
 
     use bytes::Bytes;
-    use protocol::dialect::Submission;
+    use protocol::ClientId;
 
     use super::*;
 
@@ -241,13 +276,40 @@ mod tests {
             base: None,
         };
         let mut commands = vec![Command::Submit(submission)];
-        match meter.count(&mut commands) {
+        match meter.count(&mut commands, &mut Again::default()) {
             None => Ok(()),
             Some((at, refusal)) => {
                 assert_eq!((at, commands.len()), (1, 0));
                 Err(refusal)
             }
         }
+    }
+
+    /// A client over its rate sends again what it has not heard of; only what is new is its rate's.
+    #[test]
+    fn what_is_sent_again_after_a_join_is_counted_once() {
+        let client = ClientId::new(7).expect("an id");
+        let mut meter = Meter::by(&limits(0, 60), &Hand::new());
+        let operation = |number| {
+            Command::Submit(Submission {
+                payload: Bytes::from(vec![0; 10]),
+                op_id: Some(OpId::of_client(client, number)),
+                base: None,
+            })
+        };
+        let send = |meter: &mut Meter<Hand>, again: &mut Again, from, to| {
+            let mut commands: Vec<Command> = (from..=to).map(operation).collect();
+            meter.count(&mut commands, again).map(|(at, _)| at)
+        };
+        // A minute's worth and ten seconds of debt are seven.
+        let mut again = Again::default();
+        assert_eq!(send(&mut meter, &mut again, 1, 8), Some(8));
+        let mut again = Again::default();
+        again.known(7);
+        assert_eq!(send(&mut meter, &mut again, 1, 7), None);
+        // The same once more is new traffic, and so is what the log has not.
+        assert_eq!(send(&mut meter, &mut again, 7, 7), Some(1));
+        assert_eq!(send(&mut meter, &mut again, 8, 8), Some(1));
     }
 
     #[test]

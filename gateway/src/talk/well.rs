@@ -30,7 +30,7 @@ use crate::audit::Stay;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
 use crate::limits::{PRESENCE_REPEAT, WRITE_AHEAD_BYTES};
-use crate::quota::meter::Meter;
+use crate::quota::meter::{Again, Meter};
 use crate::quota::visitors::Visit;
 use crate::resumes::Resume;
 
@@ -91,6 +91,8 @@ struct Room {
     ticket: Option<Ticket>,
     /// Says that the client has left.
     _stay: Option<Stay>,
+    /// What the client sends though the log has it.
+    again: Again,
     /// Up to where the client has been told.
     told: Seq,
     /// Whether presence is to go on the stream: always where there are no datagrams, and at first,
@@ -254,7 +256,8 @@ impl Well {
         };
         let submitted = room.member.submitted();
         let meter = self.spaces.get_mut(room.member.room().space());
-        let refused = meter.and_then(|(meter, _)| meter.count(&mut commands));
+        let again = &mut room.again;
+        let refused = meter.and_then(|(meter, _)| meter.count(&mut commands, again));
         room.member.send(commands);
         if let Some((update, refusal)) = refused {
             observatory::refused(refusal.name());
@@ -324,6 +327,7 @@ impl Well {
                     member,
                     ticket,
                     _stay: stay,
+                    again: Again::default(),
                     told: Seq::ZERO,
                     on_stream: true,
                     sent: 0,
@@ -456,6 +460,9 @@ impl<F: Framing> Talk<F> for Well {
             while let Some(event) = room.member.next_event() {
                 // The answer to a client that enters may lie before the end of the log.
                 room.told = room.member.cursor();
+                if let Event::Entered { last_op, .. } = &event {
+                    room.again.known(*last_op);
+                }
                 self.session.handle_event(*number, event, &mut self.output);
             }
         }

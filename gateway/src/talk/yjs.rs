@@ -14,7 +14,7 @@ use crate::admission::Admission;
 use crate::audit::Stay;
 use crate::connection::framing::Framing;
 use crate::connection::out::OutQueue;
-use crate::quota::meter::Meter;
+use crate::quota::meter::{Again, Meter};
 use crate::quota::visitors::Visit;
 
 /// A y-websocket client and its room.
@@ -55,7 +55,9 @@ impl Yjs {
             self.member.forget_presence();
         }
         let submitted = self.member.submitted();
-        let refused = self.meter.count(&mut output.commands);
+        let refused = self
+            .meter
+            .count(&mut output.commands, &mut Again::default());
         self.member.send(output.commands);
         if let Some((update, refusal)) = refused {
             observatory::refused(refusal.name());

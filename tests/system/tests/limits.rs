@@ -259,6 +259,27 @@ async fn a_room_has_so_many_sessions_and_so_much_memory() {
     assert!(denied[0].contains("limit of 100000"), "{denied:?}");
 }
 
+/// What a client wrote while it was away is more than its rate: it comes in bit by bit, and what is sent
+/// again on the way is not counted again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_over_its_rate_gets_everything_in() {
+    let (server, _file) = server("bytes_per_minute = '300KB'\nmax_update = '20KB'");
+    let client = Client::connect(Options::new(format!("ws://{}/well", server.address())));
+    let room = client.join(Join::new("pit/late")).await.expect("a room");
+    let mut tickets = Vec::new();
+    // A minute's worth and ten seconds of debt are 350 KB.
+    for n in 0..37 {
+        let update = Bytes::from(wire::update(7, n, 10_000));
+        tickets.push(room.submit(update).await.expect("a ticket"));
+    }
+    within(Duration::from_secs(60), "every ack", async {
+        for ticket in tickets {
+            ticket.acked().await.expect("it is in");
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_is_in_so_many_rooms_and_says_hello_in_time() {
     let limits = "[limits]\nrooms_per_connection = 2\nhandshake = '200ms'";
