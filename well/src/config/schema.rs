@@ -141,7 +141,9 @@ mod tests {
             }
         }
         let mut known = std::collections::BTreeSet::new();
-        let tables = ["limits", "archive", "tls", "auth", "audit", "networks"];
+        let tables = [
+            "limits", "trace", "archive", "tls", "auth", "audit", "networks",
+        ];
         for (key, value) in properties(&schema, &schema).unwrap() {
             let of = match key.as_str() {
                 "spaces" => &value["additionalProperties"],
