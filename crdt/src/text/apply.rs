@@ -1,9 +1,9 @@
 //! Updates of others: checked as a whole, then applied as a whole.
 //!
-//! Every tick that an operation builds on must be here first. If one is missing, the update waits in
-//! [`Parked`](super::parked::Parked), and only those of its operations that lack nothing are applied: what it
-//! waits for may itself build on them, where updates were merged. What is here already is cut off,
-//! so that repeats change nothing.
+//! Every tick that an update builds on must be here first. If one is missing, the update waits in
+//! [`Parked`](super::parked::Parked). Of merged updates those operations are applied that lack nothing, because
+//! what the others wait for may build on them. What is here already is cut off, so that repeats change
+//! nothing.
 
 use super::content::skip;
 use super::error::{ApplyError, FormatError};
@@ -23,8 +23,8 @@ pub enum Applied {
     New,
     /// All of it was here already.
     Known,
-    /// It waits for what it builds on: see [`Text::missing`]. Operations of it that lack nothing are in
-    /// the text.
+    /// It waits for what it builds on: see [`Text::missing`]. What [`merge`](super::merge) made may be in
+    /// the text in part.
     Parked,
 }
 
@@ -193,7 +193,6 @@ impl Text {
         scratch: &mut Scratch,
         apart: bool,
     ) -> Result<Verdict, ApplyError> {
-        self.look_up(scratch);
         let Scratch {
             ops,
             places,
@@ -201,6 +200,26 @@ impl Text {
             soon,
             inserts,
         } = scratch;
+        places.clear();
+        known.clear();
+        soon.clear();
+        for client in &ops.clients {
+            let place = self.log.place(*client).unwrap_or(NONE);
+            let clock = self
+                .log
+                .authors
+                .get(place as usize)
+                .map_or(0, |author| author.clock);
+            places.push(place);
+            known.push(clock);
+            soon.push(clock);
+        }
+        for list in inserts.iter_mut() {
+            list.clear();
+        }
+        if inserts.len() < ops.clients.len() {
+            inserts.resize(ops.clients.len(), Vec::new());
+        }
         let check = Check {
             text: self,
             places,
@@ -247,37 +266,6 @@ impl Text {
         } else {
             Verdict::Ready
         })
-    }
-
-    /// Looks the clients of an update up.
-    fn look_up(&self, scratch: &mut Scratch) {
-        let Scratch {
-            ops,
-            places,
-            known,
-            soon,
-            inserts,
-        } = scratch;
-        places.clear();
-        known.clear();
-        soon.clear();
-        for client in &ops.clients {
-            let place = self.log.place(*client).unwrap_or(NONE);
-            let clock = self
-                .log
-                .authors
-                .get(place as usize)
-                .map_or(0, |author| author.clock);
-            places.push(place);
-            known.push(clock);
-            soon.push(clock);
-        }
-        for list in inserts.iter_mut() {
-            list.clear();
-        }
-        if inserts.len() < ops.clients.len() {
-            inserts.resize(ops.clients.len(), Vec::new());
-        }
     }
 
     pub(super) fn integrate_all(
