@@ -9,7 +9,7 @@ use system_tests::server::Server;
 use system_tests::socket::Socket;
 use system_tests::wire::{self, Message};
 use system_tests::within;
-use well_client::{Client, Event, Join, Options};
+use well_client::{Client, Event, Join, Options, Room};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const OFF: &str = "
@@ -45,6 +45,20 @@ async fn pit(server: SocketAddr, name: &str) -> Socket {
     Socket::connect(server, &format!("/pit/{name}"))
         .await
         .expect("a handshake")
+}
+
+/// Why an operation is refused.
+async fn rejection(room: &mut Room) -> String {
+    within(PATIENCE, "a refusal", async {
+        loop {
+            match room.next().await {
+                Some(Event::Rejected { rejected, .. }) => return rejected.to_string(),
+                Some(_) => {}
+                None => return "the room has ended".to_owned(),
+            }
+        }
+    })
+    .await
 }
 
 /// Whether a client gets in, or how it is closed.
@@ -177,16 +191,7 @@ async fn bytes_and_large_updates_are_refused_in_both_dialects() {
         let mut room = client.join(Join::new("pit/a")).await.expect("a room");
         let large = wire::update(rand::random::<u32>().into(), 0, 11_000);
         let _ticket = room.submit(Bytes::from(large)).await.expect("a ticket");
-        let why = within(PATIENCE, "a refusal", async {
-            loop {
-                match room.next().await {
-                    Some(Event::Rejected { rejected, .. }) => return rejected.to_string(),
-                    Some(_) => {}
-                    None => return "the room has ended".to_owned(),
-                }
-            }
-        })
-        .await;
+        let why = rejection(&mut room).await;
         assert!(why.contains("limit of 10000"), "{why}");
     }
 }
@@ -225,16 +230,7 @@ async fn binary_content_is_refused_by_its_path_in_both_dialects() {
     let image = [&[119, 17][..], b"data:image/png,ab"].concat();
     let update = Bytes::from(stroke(3, &image));
     let _ticket = room.submit(update).await.expect("a ticket");
-    let why = within(PATIENCE, "a refusal", async {
-        loop {
-            match room.next().await {
-                Some(Event::Rejected { rejected, .. }) => return rejected.to_string(),
-                Some(_) => {}
-                None => return "the room has ended".to_owned(),
-            }
-        }
-    })
-    .await;
+    let why = rejection(&mut room).await;
     assert!(why.contains("strokes[1].image"), "{why}");
 }
 

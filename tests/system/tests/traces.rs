@@ -32,6 +32,14 @@ fn server_on(store: &'static str, trace: &str) -> (Server, tempfile::NamedTempFi
     (server, file)
 }
 
+/// One that tells a collector what callers trace, what fails and what takes as long as `slow`.
+fn telling(collector: &Collector, slow: &str) -> (Server, tempfile::NamedTempFile) {
+    let endpoint = collector.endpoint();
+    server(&format!(
+        "endpoint = '{endpoint}'\nsample = 0.0\nslow = '{slow}'"
+    ))
+}
+
 /// A room as a client whose work is part of a trace sees it.
 async fn traced(server: SocketAddr, room: &str) -> Room {
     let options = Options::new(format!("ws://{server}/well"));
@@ -84,11 +92,7 @@ fn unix_nanos() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_updates_trace_from_a_pages_span_to_the_last_write() {
     let collector = Collector::start().await;
-    let file = format!(
-        "endpoint = '{}'\nsample = 0.0\nslow = '1h'",
-        collector.endpoint()
-    );
-    let (server, _file) = server(&file);
+    let (server, _file) = telling(&collector, "1h");
     let address = server.address();
     let writer = traced(address, "doc/told").await;
     let mut readers = Vec::new();
@@ -200,11 +204,7 @@ async fn a_caller_does_not_make_us_trace_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_slow_or_fails_is_told_though_nobody_asked() {
     let collector = Collector::start().await;
-    let file = format!(
-        "endpoint = '{}'\nsample = 0.0\nslow = '0s'",
-        collector.endpoint()
-    );
-    let (server, _file) = server(&file);
+    let (server, _file) = telling(&collector, "0s");
     let address = server.address();
     let mut socket = Socket::connect(address, "/yjs/doc/slow").await.expect("in");
     let update = wire::update_message(&wire::update(1, 0, 10));
@@ -242,11 +242,7 @@ async fn what_is_slow_or_fails_is_told_though_nobody_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_part_of_their_callers_work() {
     let collector = Collector::start().await;
-    let file = format!(
-        "endpoint = '{}'\nsample = 0.0\nslow = '1h'",
-        collector.endpoint()
-    );
-    let (server, _file) = server(&file);
+    let (server, _file) = telling(&collector, "1h");
     let address = server.address();
     let path = "/api/v1/rooms/doc/none?x=secret";
     for flags in ["00", "01"] {
