@@ -9,6 +9,7 @@ use protocol::Seq;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::page_size;
 use super::past;
 use super::problem::Problem;
 use super::rooms::RoomPath;
@@ -43,12 +44,7 @@ pub(crate) async fn clients(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(page) = page.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let limit = page.limit.unwrap_or(CLIENTS_PER_PAGE);
-    if !(1..=CLIENTS_PER_PAGE_MAX).contains(&limit) {
-        return Err(Problem::bad_request(format!(
-            "limit is 1 to {CLIENTS_PER_PAGE_MAX}, not {limit}"
-        )));
-    }
+    let limit = page_size(page.limit, CLIENTS_PER_PAGE, CLIENTS_PER_PAGE_MAX)?;
     let (room, span) = past::open(&gateway, path).await?;
     let history = gateway.broker().history();
     let folded = history.document_at(&room, span.head.seq).await?;

@@ -102,6 +102,16 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .with_state(gateway)
 }
 
+/// How many a page of a list has: as many as were asked for, or as usual.
+fn page_size(asked: Option<usize>, usual: usize, most: usize) -> Result<usize, Problem> {
+    let size = asked.unwrap_or(usual);
+    if (1..=most).contains(&size) {
+        return Ok(size);
+    }
+    let detail = format!("limit is 1 to {most}, not {size}");
+    Err(Problem::bad_request(detail))
+}
+
 async fn no_route(OriginalUri(uri): OriginalUri) -> Problem {
     Problem::no_route(uri.path())
 }

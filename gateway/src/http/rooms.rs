@@ -12,6 +12,7 @@ use protocol::{RoomName, Slug};
 use serde::{Deserialize, Serialize};
 use storage::RoomState;
 
+use super::page_size;
 use super::problem::Problem;
 use crate::Gateway;
 use crate::access::caller::{Caller, Refusal};
@@ -86,12 +87,7 @@ pub(crate) async fn list(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(page) = page.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let limit = page.limit.unwrap_or(ROOMS_PER_PAGE);
-    if !(1..=ROOMS_PER_PAGE_MAX).contains(&limit) {
-        return Err(Problem::bad_request(format!(
-            "limit is 1 to {ROOMS_PER_PAGE_MAX}, not {limit}"
-        )));
-    }
+    let limit = page_size(page.limit, ROOMS_PER_PAGE, ROOMS_PER_PAGE_MAX)?;
     gateway.check_network(&caller)?;
     let grant = caller.grant().map_err(Refusal::from)?;
     let mut after = page.after.as_deref().map(RoomName::parse).transpose()?;

@@ -6,6 +6,7 @@ use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use super::page_size;
 use super::problem::Problem;
 use crate::Gateway;
 use crate::access::caller::{Caller, Refusal};
@@ -55,12 +56,7 @@ pub(crate) async fn list(
     let grant = caller.grant().map_err(Refusal::from)?;
     let admin = rule::admin(grant.map(AsRef::as_ref), false).map_err(Refusal::from)?;
     let Query(page) = page.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let limit = page.limit.unwrap_or(USAGE_PER_PAGE);
-    if !(1..=USAGE_PER_PAGE_MAX).contains(&limit) {
-        return Err(Problem::bad_request(format!(
-            "limit is 1 to {USAGE_PER_PAGE_MAX}, not {limit}"
-        )));
-    }
+    let limit = page_size(page.limit, USAGE_PER_PAGE, USAGE_PER_PAGE_MAX)?;
     // A space's own account comes before those of its tenants.
     let after = page.after.as_deref();
     let after = after.map(|after| after.split_once('/').unwrap_or((after, "")));
