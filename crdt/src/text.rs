@@ -23,7 +23,7 @@
 //! | `id` | clients, ticks, Seqs, versions |
 //! | `content` | the characters in order of arrival |
 //! | `leaf`, `tree`, `split`, `rank` | the sequence of spans: changing it, growing it, asking it |
-//! | `origins`, `order` | between what each character was inserted, and the rule |
+//! | `origins`, `order`, `depth` | between what each character was inserted, the rule, and crowds |
 //! | `log` | who did what, and under which Seq |
 //! | `map` | what is looked up by key |
 //! | `edit`, `apply`, `quick`, `parked` | own edits, others' updates, keystrokes among them, those that came too early |
@@ -41,6 +41,7 @@ mod archive;
 mod check;
 mod compare;
 mod content;
+mod depth;
 mod edit;
 mod error;
 mod export;
@@ -90,7 +91,8 @@ pub struct Text {
     tree: tree::Tree,
     origins: origins::Origins,
     log: log::Log,
-    siblings: order::Siblings,
+    crowds: order::Crowds,
+    depths: Vec<depth::Depth>,
     parked: parked::Parked,
     scratch: apply::Scratch,
     undo: Option<Box<undo::Undo>>,
@@ -109,7 +111,8 @@ impl Text {
             tree: tree::Tree::new(),
             origins: origins::Origins::default(),
             log: log::Log::default(),
-            siblings: order::Siblings::default(),
+            crowds: order::Crowds::default(),
+            depths: Vec::new(),
             parked: parked::Parked::default(),
             scratch: apply::Scratch::default(),
             undo: None,
@@ -280,7 +283,7 @@ impl Text {
             + self.tree.heap_bytes()
             + self.origins.runs.capacity() * size_of::<origins::Origin>()
             + self.log.heap_bytes()
-            + self.siblings_heap_bytes()
+            + self.crowds_heap_bytes()
             + self.parked.heap_bytes()
     }
 

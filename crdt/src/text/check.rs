@@ -102,6 +102,10 @@ fn leaves(text: &Text, order: &[u32]) -> Result<(), String> {
         ensure(leaf.born <= recounted.born, || {
             format!("leaf {at} was born before")
         })?;
+        let depth = text.leaf_depth(at);
+        ensure(depth.least(leaf.depth) == leaf.depth, || {
+            format!("leaf {at} has {depth:?}, which is above {:?}", leaf.depth)
+        })?;
         if let Some(extras) = &text.tree.extras {
             let extra = text.tree.leaf_extra(at, &text.content);
             ensure(extra == extras.leaf[at as usize], || {
@@ -138,6 +142,12 @@ fn counts(text: &Text) -> Result<(), String> {
                 format!(
                     "{child} lived {}..{}, its parent says {}..{}",
                     below.born, below.died, above.born, above.died
+                )
+            })?;
+            ensure(above.depth == below.depth, || {
+                format!(
+                    "{child} has {:?}, its parent says {:?}",
+                    below.depth, above.depth
                 )
             })?;
             ensure(above.extra == below.extra, || {

@@ -166,6 +166,6 @@ fn length(text: &str, measure: Measure) -> usize {
     match measure {
         Measure::Bytes => text.len(),
         Measure::Units => text.encode_utf16().count(),
-        Measure::Chars => text.chars().count(),
+        Measure::Chars => super::content::count(text),
     }
 }

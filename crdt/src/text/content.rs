@@ -165,7 +165,13 @@ impl Content {
         } else {
             self.byte_of_wide(n + len)
         };
-        &self.text[start..end]
+        // Always there; a slice that might panic would be a fiftieth of what browsers fetch.
+        let text = self.text.get(start..end);
+        debug_assert!(
+            text.is_some(),
+            "{n} and {len} more are not characters of it"
+        );
+        text.unwrap_or_default()
     }
 
     /// What these characters have beyond one each; lines only if they are counted.
@@ -208,7 +214,13 @@ impl Content {
 
 /// What is left of a text after its first `count` characters.
 pub(super) fn skip(text: &str, count: u32) -> &str {
-    &text[forward(text.as_bytes(), count)..]
+    text.get(forward(text.as_bytes(), count)..)
+        .unwrap_or_default()
+}
+
+/// How many characters a text has.
+pub(super) fn count(text: &str) -> usize {
+    text.bytes().filter(|byte| byte & 0xC0 != 0x80).count()
 }
 
 /// The byte offset of the character `count` characters after the start of `bytes`, which are UTF-8.

@@ -4,6 +4,8 @@
 //! are all alive or all dead; within it, each character's left origin is the one before it and the
 //! right origin is the same. Unused places have length 0, so that a search may look at all 32.
 
+use super::depth::Depth;
+
 /// No node, no character, no place.
 pub(super) const NONE: u32 = u32::MAX;
 /// How many spans a leaf, and how many children an inner node, may have.
@@ -106,6 +108,8 @@ pub(super) struct Leaf {
     pub born: u32,
     /// No character in it died after this tick.
     pub died: u32,
+    /// No character in it hangs higher than this.
+    pub depth: Depth,
 }
 
 impl Leaf {
@@ -121,6 +125,7 @@ impl Leaf {
             next: NONE,
             born: NONE,
             died: 0,
+            depth: Depth::default(),
         }
     }
 

@@ -16,10 +16,9 @@ pub const MAX_PARKED_BYTES: usize = 4 << 20;
 pub const MAX_PARKED_UPDATES: usize = 4096;
 /// The most edits that can be undone.
 pub const MAX_UNDO_EDITS: usize = 1000;
-/// How many siblings a scan passes before their sorted list is kept.
+/// How many spans a scan passes in a crowded text before the place is searched, and through how many
+/// siblings a search goes before their sorted list is kept.
 pub const MAX_SCANNED_SPANS: usize = 32;
-/// How many steps a climb to an ancestor may take before the plain scan is used.
-pub const MAX_CLIMB_STEPS: usize = 64;
 
 const _: () = assert!(MAX_CHARS <= MAX_TICKS);
 const _: () = assert!(MAX_SPAN_CHARS < 1 << 29);

@@ -6,41 +6,44 @@
 //! origin, an earlier right parent may or may not be passed, a later one is passed, and siblings
 //! (the same right parent) stand by client and then by tick, the smaller on the left.
 //!
-//! Two cures keep crowds at one place from making that quadratic. **Siblings**: once a scan has
-//! passed many spans, the sorted list of all siblings is kept, and later scans start after the
-//! greatest smaller one. **Neighbours**: if the right origin is the right parent and what stands
-//! before it is not in its left subtree, the new character is its first left child and stands
-//! directly before it.
+//! Crowds would make that quadratic: whoever comes passes all the others. Once long scans have passed
+//! more than the text has runs, a scan gives up after [`MAX_SCANNED_SPANS`], and the place is
+//! searched in the tree that the order is the walk of (`depth`). Its siblings are gone through from
+//! the right; of a large family the sorted list is kept.
 
 use super::Text;
+use super::depth::Depth;
 use super::leaf::{HEAD, NONE};
-use super::limits::{MAX_CLIMB_STEPS, MAX_SCANNED_SPANS};
+use super::limits::MAX_SCANNED_SPANS;
 use super::map::Map;
 use super::tree::Spot;
 
-/// The sorted lists of large families of siblings.
+/// What is known of crowds.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Siblings {
-    /// By left origin and right parent: the family's number.
+pub(super) struct Crowds {
+    /// How many spans long scans have passed.
+    scanned: usize,
+    /// Families whose sorted list is kept, by left origin and right parent: their number.
     listed: Map,
-    /// By family, client and tick: the character.
+    /// Their members, by family and then from the greatest name to the smallest.
     sorted: Map,
 }
 
-impl Siblings {
-    fn family(&self, left: u32, parent: u32) -> Option<u32> {
-        self.listed.get(u128::from(left) << 32 | u128::from(parent))
-    }
+/// Those who have the same left origin and the same right parent.
+#[derive(Clone, Copy, Debug)]
+struct Family {
+    left: u32,
+    parent: u32,
+}
 
-    fn list(&mut self, left: u32, parent: u32) -> u32 {
-        let number = self.listed.len() as u32;
-        self.listed
-            .add(u128::from(left) << 32 | u128::from(parent), number)
+impl Family {
+    fn key(self) -> u128 {
+        u128::from(self.left) << 32 | u128::from(self.parent)
     }
 }
 
-fn sibling(family: u32, client: u64, clock: u32) -> u128 {
-    u128::from(family) << 96 | u128::from(client) << 32 | u128::from(clock)
+fn member(family: u32, (client, clock): (u64, u32)) -> u128 {
+    u128::from(family) << 96 | u128::from(!client) << 32 | u128::from(!clock)
 }
 
 impl Text {
@@ -56,46 +59,57 @@ impl Text {
             return first;
         }
         let parent = self.origins.right_parent(left, right);
-        let mut family = self.siblings.family(left, parent);
-        if family.is_none() && parent != NONE && self.stands_before(parent) {
-            return self.tree.locate(parent);
-        }
-        let mut start = first;
-        if let Some(family) = family {
-            let own = sibling(family, client, clock);
-            if let Some((key, smaller)) = self.siblings.sorted.last_until(own)
-                && key >= sibling(family, 0, 0)
-            {
-                start = self.tree.after(smaller);
+        let family = Family { left, parent };
+        let name = (client, clock);
+        let listed = self.crowds.listed.get(family.key());
+        let limit = if listed.is_some() {
+            0
+        } else if self.crowds.scanned > self.origins.runs.len() {
+            MAX_SCANNED_SPANS
+        } else {
+            usize::MAX
+        };
+        let spot = match self.scan(first, family, name, limit) {
+            Some((spot, passed)) => {
+                if passed > MAX_SCANNED_SPANS {
+                    self.crowds.scanned += passed;
+                }
+                spot
             }
-        }
-        let (spot, passed) = self.scan(start, left, parent, client, clock);
-        if family.is_none() && passed > MAX_SCANNED_SPANS {
-            family = Some(self.list_siblings(first, left, parent));
-        }
-        if let Some(family) = family {
-            self.siblings.sorted.set(sibling(family, client, clock), n);
+            None => self.search_place(first, family, name),
+        };
+        if let Some(number) = self.crowds.listed.get(family.key()) {
+            self.crowds.sorted.set(member(number, name), n);
         }
         spot
     }
 
-    /// The plain scan; also says how many spans it passed.
-    fn scan(&self, start: Spot, left: u32, parent: u32, client: u64, clock: u32) -> (Spot, usize) {
-        let mut goal = start;
+    /// The plain scan; also says how many spans it passed. None if these are more than the limit.
+    fn scan(
+        &self,
+        first: Spot,
+        Family { left, parent }: Family,
+        name: (u64, u32),
+        limit: usize,
+    ) -> Option<(Spot, usize)> {
+        let mut goal = first;
         let mut undecided = false;
         let mut passed = 0;
-        let mut next = self.tree.settle(start);
-        let mut last = start;
+        let mut next = self.tree.settle(first);
+        let mut last = first;
         while let Some(spot) = next {
             let other = self.tree.item(spot);
             if other == parent {
                 break;
             }
+            if passed >= limit {
+                return None;
+            }
             let (other_left, other_right) = self.origins_at(spot, other);
             if other_left == left {
                 let other_parent = self.origins.right_parent(left, other_right);
                 if other_parent == parent {
-                    if (client, clock) < self.name(other) {
+                    if name < self.name(other) {
                         break;
                     }
                     undecided = false;
@@ -129,7 +143,85 @@ impl Text {
         if !undecided {
             goal = last;
         }
-        (goal, passed)
+        Some((goal, passed))
+    }
+
+    /// The place by the tree: after the next smaller sibling and all that hangs on its right side,
+    /// before all that hangs on the left side of the next greater one.
+    fn search_place(&mut self, first: Spot, family: Family, name: (u64, u32)) -> Spot {
+        self.fathom();
+        let listed = self.crowds.listed.get(family.key());
+        let greater = listed.and_then(|number| self.next_greater(number, name));
+        let mut end = match greater {
+            Some(greater) => self.tree.locate(greater),
+            None => self.family_end(first, family),
+        };
+        let mut passed = 0;
+        loop {
+            match self.sibling_before(end, family) {
+                Ok(sibling) if self.name(self.tree.item(sibling)) > name => end = sibling,
+                Ok(smaller) => return self.place_after(smaller, family),
+                Err(None) => return self.tree.begin(),
+                Err(Some(outside)) => return self.place_after(outside, family),
+            }
+            passed += 1;
+            if passed == MAX_SCANNED_SPANS && listed.is_none() {
+                self.list(first, family);
+            }
+        }
+    }
+
+    /// The place after a character and all that hangs on its right side.
+    fn place_after(&mut self, before: Spot, family: Family) -> Spot {
+        let chain = self.depth(family.left).chain + 1;
+        let after = Spot {
+            offset: before.offset + 1,
+            ..before
+        };
+        self.after_chains(after, chain)
+    }
+
+    /// The place after all siblings and what hangs on them.
+    fn family_end(&mut self, first: Spot, Family { left, parent }: Family) -> Spot {
+        if parent == NONE {
+            let chain = self.depth(left).chain;
+            self.after_chains(first, chain)
+        } else {
+            self.tree.locate(parent)
+        }
+    }
+
+    /// The last sibling before a place that is one's or the family's end; if there is none, the
+    /// character that stands before all that hangs on the family.
+    fn sibling_before(&mut self, end: Spot, family: Family) -> Result<Spot, Option<Spot>> {
+        let Family { left, parent } = family;
+        let above = if parent == NONE { left } else { parent };
+        let depth = self.depth(above).tree + 1;
+        let found = self.before_depths(end, depth).ok_or(None)?;
+        let (other_left, other_right) = self.origins.of(self.tree.item(found));
+        if other_left == left && self.origins.right_parent(left, other_right) == parent {
+            Ok(found)
+        } else {
+            Err(Some(found))
+        }
+    }
+
+    /// Keeps the sorted list of all siblings of a family from now on.
+    fn list(&mut self, first: Spot, family: Family) {
+        let number = self.crowds.listed.len() as u32;
+        self.crowds.listed.set(family.key(), number);
+        let mut end = self.family_end(first, family);
+        while let Ok(sibling) = self.sibling_before(end, family) {
+            let n = self.tree.item(sibling);
+            self.crowds.sorted.set(member(number, self.name(n)), n);
+            end = sibling;
+        }
+    }
+
+    /// Of a listed family, the member with the next greater name.
+    fn next_greater(&self, number: u32, name: (u64, u32)) -> Option<u32> {
+        let (key, greater) = self.crowds.sorted.last_until(member(number, name))?;
+        ((key >> 96) as u32 == number).then_some(greater)
     }
 
     /// The origins of the character `n` at a place.
@@ -174,66 +266,89 @@ impl Text {
         self.tree.leaf_precedes(x.leaf, y.leaf)
     }
 
-    /// Whether what has the left origin of `parent` and it as right parent is its first left child:
-    /// what stands before `parent` is not in its left subtree.
-    fn stands_before(&self, parent: u32) -> bool {
-        let Some(mut n) = self.tree.before(parent) else {
-            return true;
-        };
-        for _ in 0..MAX_CLIMB_STEPS {
-            let origin = self.origins.run(n);
-            if origin.n != n {
-                // Typed on: a right child of what stands before it, for the right origin was there
-                // before the run, so its left origin is none of the run.
-                n = origin.n;
-                continue;
+    pub(super) fn crowds_heap_bytes(&self) -> usize {
+        self.crowds.sorted.heap_bytes()
+            + self.crowds.listed.heap_bytes()
+            + self.depths.capacity() * size_of::<Depth>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{Client, Measure};
+
+    /// A text of `size` insertions at places that nobody would choose, many of them the same.
+    fn tangle(size: u32, clients: u64, hot: u32, mut random: impl FnMut(u32) -> u32) -> Text {
+        let mut text = Text::new(Client::new(u64::MAX));
+        for _ in 0..size {
+            let (left, right) = ends(&text, hot, &mut random);
+            let author = text
+                .log
+                .admit(Client::new(u64::from(random(clients as u32))));
+            text.log.expect(author);
+            let letters = ["a", "bc", "def"][random(3) as usize];
+            let family = Family {
+                left,
+                parent: text.origins.right_parent(left, right),
+            };
+            let entry = &text.log.authors[author as usize];
+            let name = (entry.client.get(), entry.clock);
+            let first = match left {
+                NONE => text.tree.begin(),
+                left => text.tree.after(left),
+            };
+            let scanned = text.scan(first, family, name, usize::MAX);
+            let searched = text.search_place(first, family, name);
+            let scanned = scanned.map(|(spot, _)| text.tree.item(spot));
+            assert_eq!(
+                scanned,
+                Some(text.tree.item(searched)),
+                "{family:?} {name:?}"
+            );
+            text.integrate(author, left, right, letters, &mut None);
+            if random(4) == 0 {
+                let at = random(text.len(Measure::Chars) as u32) as usize;
+                text.delete(Measure::Chars, at, 1).expect("it is there");
             }
-            let own = self.origins.right_parent(origin.left, origin.right);
-            if own != NONE {
-                return own != parent;
-            }
-            if origin.left == NONE {
-                return true;
-            }
-            n = origin.left;
         }
-        false
+        text
     }
 
-    /// Keeps the sorted list of all siblings of a family from now on; gives the family's number.
-    fn list_siblings(&mut self, first: Spot, left: u32, parent: u32) -> u32 {
-        let family = self.siblings.list(left, parent);
-        let mut next = self.tree.settle(first);
-        while let Some(spot) = next {
-            let other = self.tree.item(spot);
-            if other == parent {
-                break;
+    /// Origins of any sort: left children, right children, and such that no honest client would give.
+    fn ends(text: &Text, hot: u32, random: &mut impl FnMut(u32) -> u32) -> (u32, u32) {
+        let chars = text.log.chars;
+        let any = |n: u32| if n == chars { NONE } else { n };
+        match random(4) {
+            0 if chars > 0 => {
+                let right = random(chars);
+                (text.origins.left(right), right)
             }
-            let (other_left, other_right) = self.origins_at(spot, other);
-            if other_left == left {
-                if self.origins.right_parent(left, other_right) == parent {
-                    let (client, clock) = self.name(other);
-                    self.siblings
-                        .sorted
-                        .set(sibling(family, client, clock), other);
-                }
-            } else if self.is_left_before(other_left, left) {
-                break;
+            1 if chars > hot => (random(hot), NONE),
+            2 if chars > hot => {
+                let right = random(hot);
+                (text.origins.left(right), right)
             }
-            let span = self.tree.leaves[spot.leaf as usize].span(spot.index as usize);
-            let inside = parent.wrapping_sub(span.first);
-            if inside > spot.offset && inside < span.chars() {
-                break;
-            }
-            next = self.tree.settle(Spot {
-                offset: span.chars(),
-                ..spot
-            });
+            _ => (any(random(chars + 1)), any(random(chars + 1))),
         }
-        family
     }
 
-    pub(super) fn siblings_heap_bytes(&self) -> usize {
-        self.siblings.sorted.heap_bytes() + self.siblings.listed.heap_bytes()
+    #[test]
+    fn what_is_searched_is_what_a_scan_finds() {
+        for seed in 0..60u32 {
+            let mut state = seed;
+            let random = |end: u32| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((u64::from(state) * u64::from(end)) >> 32) as u32
+            };
+            let clients = [3, 40, 1_000][seed as usize % 3];
+            let hot = [1, 3, 20][seed as usize / 3 % 3];
+            let text = tangle(800, clients, hot, random);
+            text.check().expect("it is whole");
+            assert!(
+                hot > 1 || text.crowds.listed.len() > 0,
+                "no crowd in {seed}"
+            );
+        }
     }
 }

@@ -20,25 +20,6 @@ impl OpenPath {
 }
 
 impl Tree {
-    /// The character before `n`, dead or alive.
-    pub(super) fn before(&self, n: u32) -> Option<u32> {
-        let spot = self.locate(n);
-        if spot.offset > 0 {
-            return Some(n - 1);
-        }
-        let leaf = &self.leaves[spot.leaf as usize];
-        let (leaf, index) = if spot.index > 0 {
-            (leaf, spot.index as usize - 1)
-        } else if leaf.prev != NONE {
-            let previous = &self.leaves[leaf.prev as usize];
-            (previous, previous.count as usize - 1)
-        } else {
-            return None;
-        };
-        let span = leaf.span(index);
-        Some(span.first + span.chars() - 1)
-    }
-
     /// Whether one leaf stands before another.
     pub(super) fn leaf_precedes(&self, a: u32, b: u32) -> bool {
         let (mut a, mut b, mut level) = (a, b, 0);
@@ -195,7 +176,7 @@ pub(super) fn measured(text: &str, measure: Measure) -> u32 {
     match measure {
         Measure::Bytes => text.len() as u32,
         Measure::Units => text.encode_utf16().count() as u32,
-        Measure::Chars => text.chars().count() as u32,
+        Measure::Chars => super::content::count(text) as u32,
     }
 }
 
@@ -213,7 +194,7 @@ fn chars_in(text: &str, at: u32, measure: Measure) -> Option<u32> {
         };
         left = left.checked_sub(width as u32)?;
     }
-    (left == 0).then(|| text.chars().count() as u32)
+    (left == 0).then(|| super::content::count(text) as u32)
 }
 
 /// How long `len` characters from `n` on are.

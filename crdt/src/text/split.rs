@@ -1,6 +1,7 @@
 //! How the sequence grows: leaves and inner nodes that are full split in two, as far up as it takes.
 
 use super::content::{Content, Extra};
+use super::depth::Depth;
 use super::leaf::{FANOUT, Leaf, NONE};
 use super::tree::{Inner, Sum, Tree};
 
@@ -24,6 +25,7 @@ impl Tree {
         old.count = keep as u32;
         new.count = moved as u32;
         new.died = old.died;
+        new.depth = old.depth;
         new.prev = left;
         new.next = old.next;
         old.next = right;
@@ -87,6 +89,7 @@ impl Tree {
         inner.live.copy_within(slot + 1..count, slot + 2);
         inner.born.copy_within(slot + 1..count, slot + 2);
         inner.died.copy_within(slot + 1..count, slot + 2);
+        inner.depth.copy_within(slot + 1..count, slot + 2);
         inner.count += 1;
         if let Some(extras) = &mut self.extras {
             extras.inner[parent as usize].copy_within(slot + 1..count, slot + 2);
@@ -112,6 +115,7 @@ impl Tree {
                 live: 0,
                 born: NONE,
                 died: 0,
+                depth: Depth::default(),
                 extra: Extra::default(),
             };
             self.put_child(left, slot, NONE, none);
@@ -134,6 +138,7 @@ impl Tree {
         inner.live[slot] = sum.live;
         inner.born[slot] = sum.born;
         inner.died[slot] = sum.died;
+        inner.depth[slot] = sum.depth;
         if let Some(extras) = &mut self.extras {
             extras.inner[parent as usize][slot] = sum.extra;
         }
@@ -145,6 +150,7 @@ impl Tree {
             live: node.live[slot],
             born: node.born[slot],
             died: node.died[slot],
+            depth: node.depth[slot],
             extra: self.extras.as_ref().map_or(Extra::default(), |extras| {
                 extras.inner[inner as usize][slot]
             }),
@@ -159,6 +165,7 @@ impl Tree {
                 live: leaf.live,
                 born: leaf.born,
                 died: leaf.died,
+                depth: leaf.depth,
                 extra: self
                     .extras
                     .as_ref()
@@ -169,6 +176,7 @@ impl Tree {
             live: 0,
             born: NONE,
             died: 0,
+            depth: self.slot_sum(node, 0).depth,
             extra: Extra::default(),
         };
         for slot in 0..self.inners[node as usize].count as usize {
@@ -176,6 +184,7 @@ impl Tree {
             sum.live += one.live;
             sum.born = sum.born.min(one.born);
             sum.died = sum.died.max(one.died);
+            sum.depth = sum.depth.least(one.depth);
             sum.extra.add(one.extra);
         }
         sum

@@ -10,6 +10,7 @@
 //! the open leaf's path.
 
 use super::content::{Content, Extra};
+use super::depth::Depth;
 use super::leaf::{BACK, DEAD, FANOUT, HEAD, LENGTH, Leaf, NONE, Span};
 use super::limits::MAX_SPAN_CHARS;
 use super::places::Places;
@@ -29,6 +30,7 @@ pub(super) struct Inner {
     pub live: [u32; FANOUT],
     pub born: [u32; FANOUT],
     pub died: [u32; FANOUT],
+    pub depth: [Depth; FANOUT],
     pub count: u32,
     pub parent: u32,
 }
@@ -39,6 +41,7 @@ pub(super) struct Sum {
     pub live: u32,
     pub born: u32,
     pub died: u32,
+    pub depth: Depth,
     pub extra: Extra,
 }
 
@@ -80,6 +83,7 @@ impl Inner {
             live: [0; FANOUT],
             born: [NONE; FANOUT],
             died: [0; FANOUT],
+            depth: [Depth::default(); FANOUT],
             count: 0,
             parent: NONE,
         }
@@ -406,6 +410,9 @@ impl Tree {
         leaf.put(place, span);
         leaf.live += len;
         leaf.born = leaf.born.min(n);
+        if leaf.depth != Depth::default() {
+            self.set_depth(leaf_index, Depth::default());
+        }
         self.grow(leaf_index, len, n, content);
         self.hand = place as u32;
         self.hand_at = at;

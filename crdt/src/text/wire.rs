@@ -164,7 +164,7 @@ impl Ops {
             op.len = if part.is_ascii() {
                 part.len()
             } else {
-                part.chars().count()
+                super::content::count(part)
             } as u32;
         } else {
             op.len = u32::try_from(len).map_err(|_| FormatError::Number)?;

@@ -22,6 +22,10 @@ const SHAPES: &[(&str, Shape)] = &[
     ("crowd at one place, ids ascending", ascending),
     ("crowd at one place, ids descending", descending),
     ("two typing backward at one place", backward),
+    ("crowd before what another typed", before),
+    ("crowd after what another typed", after),
+    ("crowd after each character of it", within),
+    ("backward inside what another typed", inside),
 ];
 
 /// The most clients in a crowd; each is a text of its own for a moment.
@@ -164,6 +168,80 @@ fn backward(size: usize) -> (Text, usize) {
             .insert(Measure::Chars, 1, "x")
             .expect("within the text");
         text.apply(&client.encode(&update), None)
+            .expect("a good update");
+    }
+    (text, size)
+}
+
+/// What a client typed at index 0, key by key, and half as many newcomers again who had not seen it, each
+/// with a greater name than the one before and a smaller one than that client's.
+fn before(size: usize) -> (Text, usize) {
+    let mut text = Text::new(Client::new(1 << 40));
+    for _ in 0..size / 2 {
+        insert(&mut text, 0, "x");
+    }
+    newcomers(text, size / 2, |at| at as u64)
+}
+
+/// The mirror of that: a text in pieces, and newcomers with greater names than its client's, each with a
+/// smaller one than the one before.
+fn after(size: usize) -> (Text, usize) {
+    let mut text = Text::new(Client::new(1));
+    scattered(&mut text, size / 2, "x");
+    newcomers(text, size / 2, |at| (1 << 40) - at as u64)
+}
+
+fn newcomers(mut text: Text, count: usize, id: impl Fn(usize) -> u64) -> (Text, usize) {
+    for at in 0..count {
+        let mut client = Text::new(Client::new(10 + id(at)));
+        insert(&mut client, 0, "y");
+        text.apply(&client.diff(&Version::new()), None)
+            .expect("a good update");
+    }
+    (text, 2 * count)
+}
+
+/// A text with holes, and after each of its characters an insertion that was made when it was the last.
+fn within(size: usize) -> (Text, usize) {
+    let mut text = Text::new(Client::new(1));
+    let mut other = Text::new(Client::new(2));
+    let mut late = Vec::new();
+    for at in 0..size / 2 {
+        let typed = text
+            .insert(Measure::Chars, at, "x")
+            .expect("within the text");
+        other
+            .apply(&text.encode(&typed), None)
+            .expect("a good update");
+        let update = other
+            .insert(Measure::Chars, at + 1, "y")
+            .expect("within the text");
+        late.push(other.encode(&update));
+    }
+    for at in 0..size / 4 {
+        text.delete(Measure::Chars, at, 1).expect("it is there");
+    }
+    for update in late {
+        text.apply(&update, None).expect("a good update");
+    }
+    (text, size + size / 4)
+}
+
+/// A client fills the space between two characters while another types between them backward.
+fn inside(size: usize) -> (Text, usize) {
+    let mut text = new();
+    insert(&mut text, 0, "[]");
+    let base = text.diff(&Version::new());
+    let mut away = Text::new(Client::new(1 << 40));
+    away.apply(&base, None).expect("a good update");
+    for at in 0..size / 2 {
+        insert(&mut text, 1 + at / 2, "x");
+    }
+    for _ in 0..size / 2 {
+        let update = away
+            .insert(Measure::Chars, 1, "y")
+            .expect("within the text");
+        text.apply(&away.encode(&update), None)
             .expect("a good update");
     }
     (text, size)
