@@ -114,3 +114,40 @@ fn any_part_of_a_history_merges_and_the_rest_completes_it() {
         text.check().expect("a sound tree");
     }
 }
+
+/// Each client, ascending by name, goes on after the one with the next greater name: what is written first
+/// waits for all the others.
+#[test]
+fn a_chain_through_many_clients_is_followed_to_its_start() {
+    let clients = 3_000;
+    let mut whole = Text::new(Client::new(100_000));
+    let mut log = Vec::new();
+    for name in (1..=clients).rev() {
+        let mut client = whole.clone().edited_by(Client::new(name));
+        let len = client.len(Measure::Chars);
+        let edit = client.insert(Measure::Chars, len, "x").expect("an edit");
+        let edit = client.encode(&edit);
+        whole.apply(&edit, None).expect("a good update");
+        log.push(edit);
+    }
+    let merged = merge(&log).expect("updates of one history");
+    let mut text = Text::new(Client::new(100_001));
+    assert_eq!(text.apply(&merged, None), Ok(Applied::New));
+    assert_eq!(text.version(), whole.version());
+}
+
+/// Two who wait for each other, which nobody can have typed: that is refused or waits, and what does not
+/// build on them is there.
+#[test]
+fn a_circle_holds_up_nobody_else() {
+    // An edit of client `me` that inserts `letter` after the first character of client `other`.
+    let after = |me: u8, other: u8, letter: u8| vec![1, me, 0, 1, other, 5, 1, 0, 0, letter];
+    let mut three = Text::new(Client::new(3));
+    let honest = three.insert(Measure::Chars, 0, "honest").expect("an edit");
+    let circle = [after(1, 2, b'a'), three.encode(&honest), after(2, 1, b'b')];
+    let merged = merge(&circle).expect("each is well formed");
+    let mut text = Text::new(Client::new(4));
+    assert_eq!(text.apply(&merged, None), Ok(Applied::Parked));
+    assert_eq!(text.to_string(), "honest");
+    assert_eq!(text.waiting(), 1);
+}

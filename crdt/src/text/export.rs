@@ -303,7 +303,7 @@ struct Merge<'a> {
     texts: Vec<&'a str>,
     /// By place: the client's operations by tick and length, the longest first.
     sorted: Vec<Map>,
-    /// For each client, ascending, what it did, without repeats.
+    /// By place: what each client did, without repeats.
     queues: Vec<Vec<(Op, &'a str)>>,
     /// By place: how far each client's operations are written, and how far they go.
     soon: Vec<u32>,
@@ -341,11 +341,12 @@ impl<'a> Merge<'a> {
 
     /// Sorts, and cuts each operation to what the ones before it have not.
     fn queue(&mut self) -> Result<(), MergeError> {
+        self.queues.resize(self.names.len(), Vec::new());
         self.soon = vec![0; self.names.len()];
         self.ends = vec![0; self.names.len()];
         for (_, author) in self.places.iter() {
             let author = author as usize;
-            let mut queue = Vec::new();
+            let queue = &mut self.queues[author];
             for (_, at) in self.sorted[author].iter() {
                 let (mut op, mut text) = (self.ops[at as usize], self.texts[at as usize]);
                 if queue.is_empty() {
@@ -377,58 +378,75 @@ impl<'a> Merge<'a> {
                 self.ends[author] = op.clock + op.len;
                 queue.push((op, text));
             }
-            self.queues.push(queue);
         }
         Ok(())
     }
 
-    /// Whether an operation builds on ticks that are still to be written. Those that no update has
-    /// are not waited for.
-    fn waits(&self, op: &Op) -> bool {
+    /// The client whose ticks an operation builds on, if they are still to be written. Those that no
+    /// update has are not waited for.
+    fn waits_for(&self, op: &Op) -> Option<usize> {
         let to_come = |to: Ref, from: u32, end: u32| {
-            to.client != NONE && to.client != op.author && {
-                let client = to.client as usize;
-                from.max(self.soon[client]) < end.min(self.ends[client])
-            }
+            let client = to.client as usize;
+            let waits = to.client != NONE
+                && to.client != op.author
+                && from.max(self.soon[client]) < end.min(self.ends[client]);
+            waits.then_some(client)
         };
         let (left, right) = (op.left, op.right);
         // Decoding has seen that none of these overflows.
         match op.kind {
-            Kind::GoOn => false,
-            Kind::Insert => {
-                to_come(left, left.clock, left.clock + 1)
-                    || to_come(right, right.clock, right.clock + 1)
-            }
+            Kind::GoOn => None,
+            Kind::Insert => to_come(left, left.clock, left.clock + 1)
+                .or_else(|| to_come(right, right.clock, right.clock + 1)),
             Kind::Delete => to_come(left, left.clock, left.clock + op.len),
             Kind::DeleteBack => to_come(left, left.clock - (op.len - 1), left.clock + 1),
         }
     }
 
-    /// Round and round: whatever builds on nothing that is still to come.
+    /// Client by client, ascending; whatever builds on something that is still to come waits until that is written.
     fn write(mut self) -> Vec<u8> {
         self.ops.clear();
         self.texts.clear();
         let queues = std::mem::take(&mut self.queues);
         let mut written = vec![0; queues.len()];
-        // Only malformed updates wait for one another in a circle; they go last, to be refused.
-        let mut circle = false;
-        loop {
-            let before = self.ops.len();
-            for (at, queue) in written.iter_mut().zip(&queues) {
-                while let Some((op, text)) = queue.get(*at) {
-                    if !circle && self.waits(op) {
-                        break;
+        let mut waiting = Vec::new();
+        let mut is_waiting = vec![false; queues.len()];
+        for (_, client) in self.places.iter() {
+            waiting.push(client as usize);
+            while let Some(client) = waiting.pop() {
+                is_waiting[client] = false;
+                let next = |client: usize| queues[client].get(written[client]);
+                // Not a step further than whoever waits for it needs.
+                let is_needed = waiting.last().is_none_or(|client_below| {
+                    next(*client_below).and_then(|(op, _)| self.waits_for(op)) == Some(client)
+                });
+                let Some((op, text)) = next(client).filter(|_| is_needed) else {
+                    continue;
+                };
+                if let Some(other) = self.waits_for(op) {
+                    is_waiting[client] = true;
+                    waiting.push(client);
+                    waiting.push(other);
+                    if is_waiting[other] {
+                        // Whoever waits in a circle, or for one, goes last.
+                        waiting.clear();
                     }
-                    self.soon[op.author as usize] = op.clock + op.len;
-                    self.ops.push(*op);
-                    self.texts.push(text);
-                    *at += 1;
+                    continue;
                 }
+                self.soon[client] = op.clock + op.len;
+                self.ops.push(*op);
+                self.texts.push(text);
+                written[client] += 1;
+                waiting.push(client);
             }
-            if circle {
-                break;
+        }
+        // Only malformed updates wait for one another in a circle; they are to be refused.
+        for (_, client) in self.places.iter() {
+            let client = client as usize;
+            for (op, text) in queues[client].iter().skip(written[client]) {
+                self.ops.push(*op);
+                self.texts.push(text);
             }
-            circle = self.ops.len() == before;
         }
         let author = self
             .ops
