@@ -5,7 +5,9 @@
  * taken. `CHROMIUM` names the browser.
  */
 
-import { mkdirSync } from "node:fs";
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 import * as Y from "yjs";
@@ -19,6 +21,8 @@ const ARGUMENTS = [
   "--disable-component-update",
   "--disable-sync",
 ];
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 /** @typedef {import("playwright-core").Page} Page */
 /** @typedef {import("playwright-core").BrowserContextOptions} ContextOptions */
@@ -180,6 +184,34 @@ export async function makeLink(page, role) {
   await page.getByTestId("make-link").click();
   await page.locator(`[data-testid=made][data-role=${role}]`).first().waitFor();
   return page.getByTestId("made-link").inputValue();
+}
+
+/**
+ * Nothing sticks out to the side.
+ * @param {Page} page
+ */
+export async function fits(page) {
+  const { content, window } = await page.evaluate(() => ({
+    content: document.documentElement.scrollWidth,
+    window: globalThis.innerWidth,
+  }));
+  assert.ok(content <= window, `the page is ${content} wide in a window of ${window}`);
+}
+
+/**
+ * axe finds nothing wrong.
+ * @param {Page} page
+ * @param {string} name what is looked at
+ */
+export async function accessible(page, name) {
+  await page.evaluate(AXE);
+  const violations = await page.evaluate(async () => {
+    // Who speaks to a page says what is written on its buttons: off by itself, because it is young.
+    const rules = { "label-content-name-mismatch": { enabled: true } };
+    const { violations } = await /** @type {any} */ (globalThis).axe.run({ rules });
+    return violations.map((/** @type {any} */ { id, nodes }) => `${id}: ${nodes.map((/** @type {any} */ node) => node.target).join(", ")}`);
+  });
+  assert.deepEqual(violations, [], name);
 }
 
 /** @param {string} url */

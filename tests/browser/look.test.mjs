@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { Server, until } from "../clients/server.mjs";
-import { badge, connection, draw, enter, ink, launch, person, picture, slugOf, strokes } from "./browser.mjs";
+import { badge, connection, draw, enter, fits, ink, launch, person, picture, slugOf, strokes } from "./browser.mjs";
 
 /** @type {Server} */
 let server;
@@ -103,18 +103,6 @@ it("a code is joined from the landing page, and a wrong one is told apart", asyn
   assert.equal(slugOf(someone.page.url()), pit.name);
   await someone.context.close();
 });
-
-/**
- * Nothing sticks out to the side.
- * @param {import("playwright-core").Page} page
- */
-async function fits(page) {
-  const { content, window } = await page.evaluate(() => ({
-    content: document.documentElement.scrollWidth,
-    window: globalThis.innerWidth,
-  }));
-  assert.ok(content <= window, `the page is ${content} wide in a window of ${window}`);
-}
 
 /**
  * The control lies in the window, and nothing lies over its middle.

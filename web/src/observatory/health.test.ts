@@ -1,5 +1,6 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { healthOf, SILENCE_MS } from "./health";
+import { healthOf, LONGEST_SENTENCE, SILENCE_MS } from "./health";
 import type { Sample } from "./sample";
 import { NO_VALUES, type Values } from "./values";
 
@@ -58,5 +59,19 @@ describe("health", () => {
     const seconds = (slow: number): Sample[] => Array.from({ length: 10 }, (_, i) => sample({ ack_seconds_p99: i < slow ? 0.2 : 0.004 }));
     expect(healthOf(seconds(4), 0).state).toBe("well");
     expect(healthOf(seconds(6), 0).state).toBe("unwell");
+  });
+
+  it("says no more than a page keeps space for", () => {
+    const seconds = fc.option(fc.double({ min: 0, max: 864_000, noNaN: true }));
+    const disk = fc.option(fc.record({ size: fc.double({ min: 1e6, max: 9e14, noNaN: true }), free: fc.double({ min: 0, max: 1, noNaN: true }) }));
+    const values = fc.record({ lag: seconds, ack: seconds, archive: seconds, disk }).map(({ lag, ack, archive, disk }) => ({
+      durability_lag_seconds: lag,
+      ack_seconds_p99: ack,
+      archive_lag_seconds: archive,
+      disk_size_bytes: disk?.size ?? null,
+      disk_free_bytes: disk === null ? null : disk.size * disk.free,
+    }));
+    const silence = fc.integer({ min: 0, max: 864_000_000 });
+    fc.assert(fc.property(values, silence, (said, silentMs) => void expect(judged(said, silentMs).sentence.length).toBeLessThanOrEqual(LONGEST_SENTENCE.length)), { numRuns: 2_000 });
   });
 });

@@ -3,7 +3,7 @@
 import { clockText } from "../past/moment";
 import { share, withUnit } from "../design/units";
 import type { Sample } from "./sample";
-import type { ValueKey } from "./values";
+import { NO_VALUES, type ValueKey, type Values } from "./values";
 
 export interface Health {
   readonly state: "well" | "unwell" | "unknown";
@@ -45,6 +45,19 @@ export function healthOf(recent: readonly Sample[], silentMs: number | null): He
   return faults.length === 0 ? { state: "well", sentence: wellSentence(last), faults: [] } : { state: "unwell", sentence: unwellSentence(faults), faults: faults.map(({ name }) => name) };
 }
 
+/** Everything is wrong, in numbers of three digits and a unit of three letters. */
+const WORST: Values = {
+  ...NO_VALUES,
+  durability_lag_seconds: 5_933,
+  disk_free_bytes: 98_900_000_000,
+  disk_size_bytes: 10 * 98_900_000_001,
+  ack_seconds_p99: 0.0989,
+  archive_lag_seconds: 5_933,
+};
+
+/** No sentence is longer: a page keeps as much space. */
+export const LONGEST_SENTENCE = healthOf([{ at: 0, values: WORST, stages: [] }], 0).sentence;
+
 /** The gravest first. */
 function faultsOf(recent: readonly Sample[], { values }: Sample): readonly Fault[] {
   const faults: Fault[] = [];
@@ -73,7 +86,6 @@ function wellSentence({ values }: Sample): string {
   return unknown.length === 0 ? `It is well: ${acks}${disk}.` : `It is well as far as is known: ${acks}${disk}; there is no data on ${unknown.join(" and ")}.`;
 }
 
-/** So long at most, that it has its place. */
 function unwellSentence(faults: readonly Fault[]): string {
   const more = faults.length - FAULTS_NAMED;
   const named = faults.slice(0, FAULTS_NAMED).map(({ words }) => words);

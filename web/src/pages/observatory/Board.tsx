@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState, type KeyboardEvent } from "react";
-import { JUDGED_SAMPLES, SILENCE_MS, healthOf } from "../../observatory/health";
+import { healthOf, JUDGED_SAMPLES, LONGEST_SENTENCE, SILENCE_MS } from "../../observatory/health";
 import type { Observatory, ObservatoryView } from "../../observatory/observatory";
 import { clockText } from "../../past/moment";
 import { Charts } from "./Charts";
@@ -28,7 +28,9 @@ export function Board({ observatory, view }: { observatory: Observatory; view: O
   return (
     <>
       <section className={styles.health} data-testid="health" data-state={health.state} aria-label="Health">
-        <p>{health.sentence}</p>
+        <div className={styles.sentence} data-longest={LONGEST_SENTENCE}>
+          <p>{health.sentence}</p>
+        </div>
         <p className={styles.connection} data-testid="live" data-state={view.link.at}>
           {linkText(view, nowMs, asOf)}
         </p>
