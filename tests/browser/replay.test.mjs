@@ -12,7 +12,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Server, pause, until } from "../clients/server.mjs";
-import { badge, connection, draw, enter, launch, person, picture, slugOf } from "./browser.mjs";
+import { accessible, badge, connection, draw, enter, fits, launch, person, picture, slugOf } from "./browser.mjs";
 
 /** @typedef {import("playwright-core").Page} Page */
 /** @typedef {{ seq: number, at: string, kind: string, payload: string }} PastRecord */
@@ -517,6 +517,96 @@ it("a text of 100,000 lines: only what is in sight is in the page, and everythin
   await context.close();
 });
 
+it("long lines of a text room are wrapped: nothing has to be moved sideways, and everything can be reached", async () => {
+  const words = "Once it says saved, it stays saved. ".repeat(60).trim();
+  const lines = Array.from({ length: 3_000 }, (_, index) => (index % 3 === 0 ? `${index} ${words}` : `line ${index}`));
+  await put("wide", lines.join("\n"));
+  await put("wide", [...lines, "the last one"].join("\n"));
+  for (const look of /** @type {const} */ (["small-light", "desktop-dark"])) {
+    const { page, context, mishaps } = await person(browser, /** @type {any} */ (LOOKS[look]));
+    await open(page, "/replay/text/wide");
+    await textAt(page, 2);
+    const region = page.getByTestId("document");
+    const sideways = () => region.evaluate((it) => it.scrollWidth - it.clientWidth);
+    assert.equal(await sideways(), 0);
+    await picture(page, `replay-text-wide-${look}`);
+    await accessible(page, look);
+    // In steps, as a person does: each line that is in the page stands below the one before it.
+    let seen = 0;
+    for (let step = 0; step < 40; step += 1) {
+      await region.evaluate((it) => (it.scrollTop += it.clientHeight * 0.8));
+      await pause(20);
+      const rows = await page.getByTestId("text").evaluate((it) => [...it.children].map((row) => ({ number: Number(row.firstElementChild?.textContent), top: row.getBoundingClientRect().top, bottom: row.getBoundingClientRect().bottom })));
+      rows.forEach(({ top }, index) => assert.ok(index === 0 || Math.abs(top - (rows[index - 1]?.bottom ?? 0)) < 1, "no line lies over another"));
+      const [first, last] = [rows[0]?.number ?? 0, rows.at(-1)?.number ?? 0];
+      assert.ok(first <= seen + 1, `between line ${seen} and ${first} nothing was left out`);
+      seen = Math.max(seen, last);
+    }
+    await region.evaluate((it) => (it.scrollTop = it.scrollHeight));
+    await page.getByText("the last one", { exact: true }).waitFor();
+    await until("the end is reached", () => region.evaluate((it) => it.scrollHeight - it.clientHeight - it.scrollTop < 2));
+    const below = await page.getByText("the last one", { exact: true }).evaluate((it) => it.getBoundingClientRect().bottom);
+    const box = await region.boundingBox();
+    assert.ok(box !== null && below <= box.y + box.height + 1, "the last line is in sight");
+    // The line at the top stays there when another moment is shown.
+    await region.evaluate((it) => (it.scrollTop = it.scrollHeight / 2));
+    await pause(100);
+    const atTop = () =>
+      region.evaluate((it) => {
+        const { top } = it.getBoundingClientRect();
+        const row = [...it.querySelectorAll("pre > div")].find((row) => row.getBoundingClientRect().bottom > top + 1);
+        return { number: row?.firstElementChild?.textContent, above: Math.round(top - (row?.getBoundingClientRect().top ?? 0)) };
+      });
+    const before = await atTop();
+    await page.getByTestId("jump").fill("1");
+    await page.keyboard.press("Enter");
+    await textAt(page, 1);
+    await pause(100);
+    assert.deepEqual(await atTop(), before);
+    assert.equal(await sideways(), 0);
+    assert.deepEqual(mishaps, []);
+    await context.close();
+  }
+});
+
+it("a moment that the address names and that cannot be read is said, and the end is shown", async () => {
+  const { page, context, mishaps } = await person(browser);
+  const head = (await recordsOf(`pit/${slug}`)).length;
+  const message = page.getByTestId("message");
+  for (const [query, said] of /** @type {const} */ ([
+    ["seq=abc", /names no record: “abc” is no number\..*the end of the history/],
+    ["at=soon", /names no time: “soon” is none.*the end of the history/],
+    [`seq=${head + 7}`, /There is no record \d+ yet\..*the end of the history/],
+  ])) {
+    await open(page, `/replay/pit/${slug}?${query}`);
+    assert.match(await message.innerText(), said);
+    assert.equal(await seqOf(page), head);
+    await picture(page, `replay-astray-${query.slice(0, 5)}`);
+  }
+  await page.getByTestId("step-back").click();
+  await settled(page, head - 1);
+  assert.equal(await message.count(), 0, "who goes elsewhere has read it");
+  for (const query of ["seq=2", `at=${Date.now()}`, "at=now", "at=2100-01-01T00:00:00Z"]) {
+    await open(page, `/replay/pit/${slug}?${query}`);
+    assert.equal(await message.count(), 0, query);
+  }
+  assert.deepEqual(mishaps, []);
+  await context.close();
+});
+
+it("a room that is deleted while its end is followed says so, and what to do", async () => {
+  const { page, context } = await person(browser);
+  await put("doomed", "soon gone");
+  await open(page, "/replay/text/doomed");
+  await page.locator("[data-testid=replay][data-live=live]").waitFor();
+  const deleted = await server.request("/api/v1/rooms/text/doomed", { method: "DELETE" });
+  assert.ok(deleted.ok);
+  await page.getByTestId("replay-failed").waitFor({ timeout: 20_000 });
+  assert.match(await page.getByTestId("replay-failed").innerText(), /There is no such room.*deleted.*Go to the start/s);
+  await picture(page, "replay-deleted");
+  await context.close();
+});
+
 it("where retention has removed the first records it says so, and shows what stands for them", async () => {
   const archive = mkdtempSync(join(tmpdir(), "well-archive-"));
   const kept = new Server({ config: `[archive]\nurl = "file://${archive}"\nkeep_local = "0s"\n[spaces.doc]\nretention = 20\n` });
@@ -624,9 +714,9 @@ for (const [name, options] of Object.entries(LOOKS)) {
     await dragTo(page, [0.9, 0.55]);
     assert.deepEqual(await page.getByTestId("stage").boundingBox(), box, "nothing has moved");
     assert.ok((box?.height ?? 0) >= 90, `the picture is ${box?.height} high`);
-    const width = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-    assert.equal(width[0], width[1]);
+    await fits(page);
     await picture(page, `replay-${name}`);
+    await accessible(page, name);
     for (const id of ["restore", "fork", "copy-link", "export", "live", "to-start", "step-back", "play", "step-on", "to-end", "speed", "events-open", "jump", "jump-go"]) {
       const found = await page.getByTestId(id).evaluate((element) => {
         const { left, top, right, bottom } = element.getBoundingClientRect();

@@ -22,6 +22,7 @@ export class PastError extends Error {
   }
 }
 
+export const BAD_REQUEST = 400;
 export const UNAUTHORIZED = 401;
 export const FORBIDDEN = 403;
 export const NOT_FOUND = 404;

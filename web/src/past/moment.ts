@@ -32,6 +32,16 @@ function timeOf(atMs: number): TypedMoment | null {
   return Number.isNaN(atMs) ? null : { atMs, at: new Date(atMs).toISOString() };
 }
 
+/** What a page's address says of the moment to begin at. A time is the server's to read. */
+export type AddressedMoment = { readonly seq: number } | { readonly at: string } | { readonly unreadable: string } | "end";
+
+/** `?seq=12` or `?at=2026-11-24T10:45:00Z`, the first of them if there are both. */
+export function addressedMoment(query: URLSearchParams): AddressedMoment {
+  const [seq, at] = [query.get("seq"), query.get("at")];
+  if (seq !== null) return /^\d{1,15}$/.test(seq) ? { seq: Number(seq) } : { unreadable: seq };
+  return at === null ? "end" : { at };
+}
+
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 
 /** `24 Nov 2026`, in the person's own way. */

@@ -12,10 +12,10 @@
  */
 
 import type * as Y from "yjs";
-import { fetchKeyframe, fetchRecords, fetchTimeline, FORBIDDEN, GONE, NOT_FOUND, PastError, pastUrlWithToken, seqAtTime, UNAUTHORIZED, type Room } from "../api/past";
+import { BAD_REQUEST, fetchKeyframe, fetchRecords, fetchTimeline, FORBIDDEN, GONE, NOT_FOUND, PastError, pastUrlWithToken, seqAtTime, UNAUTHORIZED, type Room } from "../api/past";
 import { UNREACHABLE, type Problem } from "../api/problem";
 import { Film } from "./film";
-import type { TypedMoment } from "./moment";
+import type { AddressedMoment, TypedMoment } from "./moment";
 import { advance, type Playback } from "./pace";
 import { Projector } from "./projector";
 import { readRecord, type PastRecord } from "./records";
@@ -45,6 +45,8 @@ export interface ReplayView {
   readonly fetching: boolean;
   /** Why the moment under the handle cannot be had now; it is tried again. */
   readonly trouble: Problem | null;
+  /** Why the moment that the page's address names is not shown; until the handle is moved. */
+  readonly astray: string | null;
   readonly live: Live;
 }
 
@@ -55,6 +57,8 @@ const REACH = 2;
 const STALE_MS = 500;
 const RETRY_MS = 2_000;
 const TIMELINE_REFRESH_MS = 4_000;
+/** After these another try is no better. */
+const FINAL: ReadonlySet<number> = new Set([UNAUTHORIZED, FORBIDDEN, NOT_FOUND]);
 
 export class Replay {
   private film: Film | null = null;
@@ -71,6 +75,7 @@ export class Replay {
     skipIdle: true,
     fetching: false,
     trouble: null,
+    astray: null,
     live: "off",
   };
   private readonly listeners = new Set<() => void>();
@@ -88,7 +93,7 @@ export class Replay {
 
   constructor(
     readonly room: Room,
-    private readonly first: { readonly seq: number | null; readonly at: string | null },
+    private readonly first: AddressedMoment,
   ) {
     void this.open();
   }
@@ -136,6 +141,7 @@ export class Replay {
   /** Moves the handle, by hand: playback pauses. */
   goTo(seq: number): void {
     this.pause();
+    this.show({ astray: null });
     this.move(seq);
   }
 
@@ -207,7 +213,7 @@ export class Replay {
     this.playback = { seq, clockMs: this.film.record(seq)?.atMs ?? this.film.record(seq + 1)?.atMs ?? this.current.timeline?.fromMs ?? 0 };
     if (seq === this.start) this.playback = { seq, clockMs: this.current.timeline?.fromMs ?? 0 };
     this.tickedMs = performance.now();
-    this.show({ playing: true, wanted: seq });
+    this.show({ playing: true, wanted: seq, astray: null });
     this.ask();
   }
 
@@ -327,14 +333,23 @@ export class Replay {
     }
   }
 
-  private async firstMoment(timeline: Timeline): Promise<number> {
-    if (this.first.seq !== null) return this.first.seq;
-    if (this.first.at === null) return timeline.to;
+  /** Where to begin: at the moment that the address names, or else at the end, which says why. */
+  private async firstMoment({ from, to }: Timeline): Promise<number> {
+    const end = (astray: string): number => {
+      this.show({ astray: `${astray} This is the end of the history.` });
+      return to;
+    };
+    const { first } = this;
+    if (first === "end") return to;
+    if ("unreadable" in first) return end(`The address names no record: “${shortened(first.unreadable)}” is no number.`);
+    if ("seq" in first) return first.seq > to ? end(`There is no record ${first.seq.toLocaleString()} yet.`) : first.seq;
     try {
-      return await seqAtTime(this.room, this.first.at);
+      return await seqAtTime(this.room, first.at);
     } catch (error) {
-      if (error instanceof PastError && error.status === GONE) return timeline.from - 1;
-      return timeline.to;
+      const status = error instanceof PastError ? error.status : 0;
+      if (status === GONE) return from - 1;
+      if (status === BAD_REQUEST) return end(`The address names no time: “${shortened(first.at)}” is none, as 2026-11-24T10:45:00Z would be.`);
+      return end(`The time that the address names could not be looked up: ${problemIn(error).title}.`);
     }
   }
 
@@ -382,13 +397,13 @@ export class Replay {
     };
   }
 
-  /** A stream does not say why it failed. Who is not let in any more is told. */
+  /** A stream does not say why it failed. Who is not let in any more is told, and so is who looks at a room that is gone. */
   private async followAgain(): Promise<void> {
     try {
       await fetchTimeline(this.room, { buckets: 1 }, this.opening.signal);
     } catch (error) {
       if (this.ended) return;
-      if (error instanceof PastError && (error.status === UNAUTHORIZED || error.status === FORBIDDEN)) {
+      if (error instanceof PastError && FINAL.has(error.status)) {
         return this.show({ phase: { at: "failed", problem: error.problem, status: error.status } });
       }
     }
@@ -446,6 +461,10 @@ export function extended(timeline: Timeline, record: PastRecord): Timeline {
     buckets: [...timeline.buckets.slice(0, -1), { ...last, records: last.records + 1, authors: add(last.authors) }],
     marks: [...timeline.marks, ...mark],
   };
+}
+
+function shortened(text: string): string {
+  return text.length > 40 ? `${text.slice(0, 40)}…` : text;
 }
 
 function problemIn(error: unknown): Problem {

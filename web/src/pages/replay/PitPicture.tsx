@@ -68,7 +68,7 @@ export function PitPicture({ replay }: { replay: Replay }) {
         <canvas ref={upper} className={styles.canvasAbove} />
       </div>
       {stageView.strokes === 0 ? <p className={styles.empty}>Nothing is drawn at this moment.</p> : null}
-      <Button className={styles.fit} aria-pressed={stageView.following} aria-label="Keep the whole drawing in sight" onClick={() => mounted.current?.setFollowing(!stageView.following)} title="Keep the whole drawing in sight" data-testid="fit">
+      <Button className={styles.fit} aria-pressed={stageView.following} aria-label={stageView.following ? "Whole drawing" : "Show all"} onClick={() => mounted.current?.setFollowing(!stageView.following)} title="Keep the whole drawing in sight" data-testid="fit">
         <Icon name="fit" />
         <span>{stageView.following ? "Whole drawing" : "Show all"}</span>
       </Button>

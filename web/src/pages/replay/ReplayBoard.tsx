@@ -161,9 +161,10 @@ function Picture({ replay, view, palette }: { replay: Replay; view: ReplayView; 
   return <DocumentView replay={replay} view={view} kind={kind} />;
 }
 
-function Messages({ view: { trouble, timeline, phase, seq } }: { view: ReplayView }) {
+function Messages({ view: { trouble, astray, timeline, phase, seq } }: { view: ReplayView }) {
   const text =
     trouble !== null ? `${trouble.title}. Trying again…`
+    : astray !== null ? astray
     : timeline !== null && isCut(timeline) && seq <= timeline.from ? beginning(timeline)
     : null;
   return (
@@ -212,7 +213,7 @@ function CopyLink({ url, disabled }: { url: () => string; disabled: boolean }) {
     setTimeout(() => setCopied(false), 1_800);
   };
   return (
-    <Button className={join(styles.action, styles.copy)} onClick={() => void copy()} disabled={disabled} aria-label="Copy a link to this moment" data-testid="copy-link">
+    <Button className={join(styles.action, styles.copy)} onClick={() => void copy()} disabled={disabled} aria-label={copied ? "Copied" : "Copy link to this moment"} data-testid="copy-link">
       <Icon name={copied ? "check" : "link"} />
       <span className={styles.long} aria-live="polite">{copied ? "Copied" : "Copy link"}</span>
       <span className={styles.short}>{copied ? "Copied" : "Link"}</span>
@@ -223,11 +224,14 @@ function CopyLink({ url, disabled }: { url: () => string; disabled: boolean }) {
 function Jump({ replay, nearMs }: { replay: Replay; nearMs: number }) {
   const [text, setText] = useState("");
   const [wrong, setWrong] = useState<string | null>(null);
+  const [looking, setLooking] = useState(false);
   async function jump(event: SubmitEvent): Promise<void> {
     event.preventDefault();
     const moment = readMoment(text, nearMs);
     if (moment === null) return setWrong("Not a time: 10:45:30, 2026-11-24 10:45, RFC 3339, or a record's number.");
+    setLooking(true);
     const problem = await replay.goToMoment(moment);
+    setLooking(false);
     setWrong(problem === null ? null : (problem.detail ?? problem.title));
   }
   return (
@@ -245,8 +249,8 @@ function Jump({ replay, nearMs }: { replay: Replay; nearMs: number }) {
         spellCheck={false}
         data-testid="jump"
       />
-      <Button type="submit" className={styles.small} data-testid="jump-go">
-        Go
+      <Button type="submit" className={styles.small} disabled={looking} data-testid="jump-go">
+        {looking ? "…" : "Go"}
       </Button>
       {wrong === null ? null : (
         <p role="alert" className={styles.wrong} data-testid="jump-wrong">

@@ -9,6 +9,7 @@ import { tokenOf } from "../../api/ask";
 import type { Room } from "../../api/past";
 import { roleHere } from "../../api/rooms";
 import { usePageTitle } from "../../design/page-title";
+import { addressedMoment } from "../../past/moment";
 import { Replay } from "../../past/replay";
 import { kindOfProblem, waitOfProblem } from "../../room/refusal";
 import { lowerRole, type Role } from "../../room/slug";
@@ -18,7 +19,7 @@ export default function ReplayPage({ space, name, role }: Room & { role: Role })
   const [replay, setReplay] = useState<Replay | null>(null);
   usePageTitle(`${name}, its history`);
   useEffect(() => {
-    const opened = new Replay({ space, name }, firstMoment());
+    const opened = new Replay({ space, name }, addressedMoment(new URLSearchParams(location.search)));
     // eslint-disable-next-line react-hooks/set-state-in-effect -- it must be ended, so an effect owns it
     setReplay(opened);
     return () => opened.end();
@@ -60,11 +61,4 @@ function useMost({ space, name }: Room): Role {
     };
   }, [space, name]);
   return most;
-}
-
-/** The moment that the page's address names. */
-function firstMoment(): { seq: number | null; at: string | null } {
-  const query = new URLSearchParams(location.search);
-  const seq = query.get("seq");
-  return { seq: seq !== null && /^\d{1,15}$/.test(seq) ? Number(seq) : null, at: query.get("at") };
 }

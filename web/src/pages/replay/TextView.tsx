@@ -1,15 +1,17 @@
 /**
  * A text room at a moment, in its authors' colours; or what changed since an earlier record.
  *
- * The server tells each moment by itself. Only the lines in sight are in the page, so that a text of any
- * length scrolls.
+ * The server tells each moment by itself. Long lines are wrapped. Only the lines in sight are in the page, so
+ * that a text of any length scrolls: how high the others stand is guessed (`LineHeights`), and where the guess
+ * was wrong the line at the top of the window keeps its place.
  */
 
-import { useEffect, useMemo, useRef, useState, type CSSProperties } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState, type CSSProperties, type RefObject } from "react";
 import { fetchChanges, fetchText } from "../../api/past";
 import type { Replay, ReplayView } from "../../past/replay";
 import { linesOf, type AuthoredText, type Line, type TextChange } from "../../past/text";
 import { authorName, colourVariable, type Palette } from "./authors";
+import { LineHeights } from "./line-heights";
 import styles from "./TextView.module.css";
 import { showReplayHandle } from "./test-handle";
 
@@ -69,21 +71,38 @@ export function TextView({ replay, view, palette }: { replay: Replay; view: Repl
 /** The lines in sight. */
 function Window({ lines, palette }: { lines: readonly Line[]; palette: Palette }) {
   const scroller = useRef<HTMLDivElement>(null);
+  const shown = useRef<HTMLPreElement>(null);
+  const { columns, height } = useSize(scroller, shown);
+  const heights = useMemo(() => new LineHeights(lines.map(lengthOf), columns, LINE_HEIGHT), [lines, columns]);
   const [top, setTop] = useState(0);
-  const [height, setHeight] = useState(800);
-  useEffect(() => {
-    const element = scroller.current;
-    if (element === null) return;
-    const observer = new ResizeObserver(() => setHeight(element.clientHeight));
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, []);
-  const first = Math.max(0, Math.floor(top / LINE_HEIGHT) - LINES_AROUND);
-  const last = Math.min(lines.length, Math.ceil((top + height) / LINE_HEIGHT) + LINES_AROUND);
+  /** What keeps its place: the line at the top of the window, with how much of it is above that, or the text's end. */
+  const anchor = useRef<{ readonly line: number; readonly above: number } | "end">({ line: 0, above: 0 });
+  const [corrections, setCorrections] = useState(0);
+
+  const first = Math.max(0, heights.lineAt(top) - LINES_AROUND);
+  const last = Math.min(lines.length, heights.lineAt(top + height) + LINES_AROUND);
+
+  useLayoutEffect(() => {
+    const [window, drawn] = [scroller.current, shown.current];
+    if (window === null || drawn === null) return;
+    let wrong = false;
+    for (const [index, row] of [...drawn.children].entries()) wrong = heights.measure(first + index, row.getBoundingClientRect().height) || wrong;
+    const stays = anchor.current === "end" ? heights.total - window.clientHeight : heights.topOf(anchor.current.line) + anchor.current.above;
+    if (Math.abs(window.scrollTop - stays) >= 1) window.scrollTop = stays;
+    if (wrong) setCorrections((count) => count + 1);
+  }, [heights, first, last, corrections]);
+
+  function scrolled({ scrollTop, scrollHeight, clientHeight }: HTMLElement): void {
+    const line = heights.lineAt(scrollTop);
+    const atEnd = scrollTop > 0 && scrollTop + clientHeight >= scrollHeight - 1;
+    anchor.current = atEnd ? "end" : { line, above: scrollTop - heights.topOf(line) };
+    setTop(scrollTop);
+  }
+
   return (
-    <div ref={scroller} className={styles.scroll} onScroll={(event) => setTop(event.currentTarget.scrollTop)} tabIndex={0} role="region" aria-label="The text at this moment" data-testid="document" data-kind="text" data-lines={lines.length}>
-      <div className={styles.sheet} style={{ height: lines.length * LINE_HEIGHT }}>
-        <pre className={styles.lines} style={{ top: first * LINE_HEIGHT }} data-testid="text">
+    <div ref={scroller} className={styles.scroll} onScroll={(event) => scrolled(event.currentTarget)} tabIndex={0} role="region" aria-label="The text at this moment" data-testid="document" data-kind="text" data-lines={lines.length}>
+      <div className={styles.sheet} style={{ height: heights.total }}>
+        <pre ref={shown} className={styles.lines} style={{ top: heights.topOf(first) }} data-testid="text">
           {lines.slice(first, last).map((line, index) => (
             <Row key={first + index} number={first + index + 1} line={line} palette={palette} />
           ))}
@@ -91,6 +110,30 @@ function Window({ lines, palette }: { lines: readonly Line[]; palette: Palette }
       </div>
     </div>
   );
+}
+
+/** How high the window is, and how many columns of the script a row has. */
+function useSize(scroller: RefObject<HTMLDivElement | null>, shown: RefObject<HTMLPreElement | null>): { columns: number; height: number } {
+  const [size, setSize] = useState({ columns: 80, height: 800 });
+  useEffect(() => {
+    const [window, lines] = [scroller.current, shown.current];
+    if (window === null || lines === null) return;
+    const ruler = document.createElement("canvas").getContext("2d");
+    const observer = new ResizeObserver(() => {
+      const { font, paddingLeft, paddingRight } = getComputedStyle(lines);
+      if (ruler !== null) ruler.font = font;
+      const letter = ruler?.measureText("0").width ?? LINE_HEIGHT / 3;
+      const width = lines.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+      setSize({ columns: Math.max(1, Math.floor(width / letter)), height: window.clientHeight });
+    });
+    observer.observe(window);
+    return () => observer.disconnect();
+  }, [scroller, shown]);
+  return size;
+}
+
+function lengthOf(line: Line): number {
+  return line.reduce((length, { text }) => length + Math.min(text.length, PIECE_MAX), 0);
 }
 
 function Row({ number, line, palette }: { number: number; line: Line; palette: Palette }) {
