@@ -371,6 +371,7 @@ impl Text {
         }
         let head = self.origins.push(n, left, right);
         self.tree.insert(spot, n, len, head, NONE, &self.content);
+        self.hang(n, len);
         self.log.insert(author, len);
         if let Some((measure, changes)) = listener {
             let at = self.tree.rank(self.tree.locate(n), *measure, &self.content);

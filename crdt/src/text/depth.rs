@@ -9,12 +9,12 @@
 //!
 //! Nothing is known of a text until a crowd needs it. Then each run of origins has the numbers of its
 //! first character (both grow by one from a character to the next of its run), and every leaf and
-//! inner node knows a lower bound of what is below it. A bound of 0 says nothing: a search that
-//! looks through such a leaf in vain writes down what it found, and whatever is put into a leaf sets
-//! it to 0 again. So each span is looked at once, and then once for each insertion into its leaf.
+//! inner node knows a lower bound of what is below it. A bound may be too low, and is 0 at
+//! first: a search that looks through a leaf in vain writes down what it found.
 
 use super::Text;
 use super::leaf::{FANOUT, NONE};
+use super::limits::MAX_SPAN_CHARS;
 use super::tree::{Spot, Tree};
 
 /// How deep a character hangs; 0 and 0 are the root's.
@@ -78,6 +78,24 @@ impl Text {
         }
     }
 
+    /// The new characters `n..n + len` have got their places.
+    #[inline]
+    pub(super) fn hang(&mut self, n: u32, len: u32) {
+        if self.depths.is_empty() {
+            return;
+        }
+        self.fathom();
+        let depth = self.depth(n);
+        for piece in (n..n + len).step_by(MAX_SPAN_CHARS as usize) {
+            let leaf = self.tree.places.of(piece);
+            let known = self.tree.leaves[leaf as usize].depth;
+            let least = known.least(depth);
+            if least != known {
+                self.tree.set_depth(leaf, least);
+            }
+        }
+    }
+
     /// How deep a character hangs; the root for none, and for what nobody has asked for yet.
     #[inline(never)]
     pub(super) fn depth(&self, n: u32) -> Depth {
@@ -109,10 +127,12 @@ impl Text {
 
     #[inline(never)]
     fn search(&mut self, from: Spot, way: Way, bound: u32) -> Option<Spot> {
-        if let Some(found) = self.search_leaf(from, way, bound) {
+        let mut leaf = from.leaf;
+        if way.of(self.tree.leaves[leaf as usize].depth) <= bound
+            && let Some(found) = self.search_leaf(from, way, bound)
+        {
             return Some(found);
         }
-        let mut leaf = from.leaf;
         loop {
             leaf = self.tree.leaf_beyond(leaf, way, bound)?;
             let edge = match way {

@@ -160,6 +160,7 @@ impl Text {
         }
         let head = self.origins.push(n, left, right);
         self.tree.insert(spot, n, len, head, at, &self.content);
+        self.hang(n, len);
         self.log.insert(self.me, len);
         if let Some(undo) = &mut self.undo {
             undo.inserted(n, len);

@@ -62,13 +62,14 @@ impl Text {
         let family = Family { left, parent };
         let name = (client, clock);
         let listed = self.crowds.listed.get(family.key());
-        let limit = if listed.is_some() {
-            0
-        } else if self.crowds.scanned > self.origins.runs.len() {
-            MAX_SCANNED_SPANS
-        } else {
-            usize::MAX
+        let is_crowded = self.crowds.scanned > self.origins.runs.len();
+        let limit = match is_crowded {
+            // One look to the left of the right parent is quicker than any scan.
+            true if parent != NONE => 0,
+            true => MAX_SCANNED_SPANS,
+            false => usize::MAX,
         };
+        let limit = if listed.is_some() { 0 } else { limit };
         let spot = match self.scan(first, family, name, limit) {
             Some((spot, passed)) => {
                 if passed > MAX_SCANNED_SPANS {

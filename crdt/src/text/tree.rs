@@ -410,9 +410,6 @@ impl Tree {
         leaf.put(place, span);
         leaf.live += len;
         leaf.born = leaf.born.min(n);
-        if leaf.depth != Depth::default() {
-            self.set_depth(leaf_index, Depth::default());
-        }
         self.grow(leaf_index, len, n, content);
         self.hand = place as u32;
         self.hand_at = at;
