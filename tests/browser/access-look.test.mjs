@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
-import { enter, launch, makeLink, person, picture } from "./browser.mjs";
+import { accessible, enter, fits, launch, makeLink, person, picture } from "./browser.mjs";
 import { closedServer, mint, newPit } from "./tokens.mjs";
 
 /** @type {import("../clients/server.mjs").Server} */
@@ -23,8 +23,8 @@ for (const width of [320, 390, 1280]) {
       const { slug, url } = await newPit(server);
       const { page, context, mishaps } = await person(browser, { viewport: { width, height: width > 1_000 ? 800 : 700 }, colorScheme });
       const look = async (/** @type {string} */ name) => {
-        const { content, window } = await page.evaluate(() => ({ content: document.documentElement.scrollWidth, window: globalThis.innerWidth }));
-        assert.ok(content <= window, `${name} is ${content} wide in a window of ${window}`);
+        await fits(page);
+        await accessible(page, name);
         const inside = await page.evaluate(() => [...document.querySelectorAll("dialog[open]")].every((dialog) => dialog.scrollWidth <= dialog.clientWidth && dialog.getBoundingClientRect().right <= innerWidth));
         assert.ok(inside, `${name}: the dialog fits`);
         await picture(page, `${width}-${colorScheme}-${name}`);

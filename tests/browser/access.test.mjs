@@ -335,6 +335,7 @@ it("a server's own limits: too many new pits, too many connections, too large", 
   await second.page.getByTestId("start-pit").click();
   const problem = second.page.getByTestId("problem");
   assert.match(await problem.innerText(), /too many new rooms from this address.*It may work again in \d+ min/s);
+  assert.doesNotMatch(await problem.innerText(), /\d s\b|try again/, "the wait is said once, and in one unit");
   await picture(second.page, "too-many-pits");
   await second.page.goto(first.page.url());
   await refusal(second.page, "too-much");

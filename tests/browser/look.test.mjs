@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { Server, until } from "../clients/server.mjs";
-import { badge, connection, draw, enter, fits, ink, launch, person, picture, slugOf, strokes } from "./browser.mjs";
+import { accessible, badge, connection, draw, enter, fits, ink, launch, person, picture, slugOf, strokes } from "./browser.mjs";
 
 /** @type {Server} */
 let server;
@@ -31,9 +31,11 @@ for (const [name, options] of Object.entries(LOOKS)) {
     await drawer.page.getByTestId("start-pit").waitFor();
     await fits(drawer.page);
     await picture(drawer.page, `${name}-landing`);
+    await accessible(drawer.page, `${name}-landing`);
     await drawer.page.getByTestId("start-pit").click();
     await connection(drawer.page, "live");
     await picture(drawer.page, `${name}-empty`);
+    await accessible(drawer.page, `${name}-empty`);
     for (const [i, colour] of ["ink", "red", "blue", "green"].entries()) {
       await drawer.page.getByTestId(`ink-${colour}`).check({ force: true });
       await draw(drawer.page, [[-120, i * 40 - 80], [-40, i * 40 - 40], [40, i * 40 - 80], [120, i * 40 - 40]]);
@@ -45,6 +47,7 @@ for (const [name, options] of Object.entries(LOOKS)) {
       await reachable(drawer.page, id);
     }
     await picture(drawer.page, `${name}-creator`);
+    await accessible(drawer.page, `${name}-creator`);
 
     await drawer.page.getByTestId("share").click();
     await drawer.page.getByTestId("qr").waitFor();
@@ -52,6 +55,7 @@ for (const [name, options] of Object.entries(LOOKS)) {
     assert.ok(link?.includes(slugOf(drawer.page.url())), `the QR code leads to this pit: ${link}`);
     await fits(drawer.page);
     await picture(drawer.page, `${name}-share`);
+    await accessible(drawer.page, `${name}-share`);
     await drawer.page.getByTestId("share-dialog-close").click();
 
     const watcher = await person(browser, /** @type {any} */ (options));
@@ -61,6 +65,7 @@ for (const [name, options] of Object.entries(LOOKS)) {
     await fits(watcher.page);
     for (const id of ["badge", "follow", "share"]) await reachable(watcher.page, id);
     await picture(watcher.page, `${name}-viewer`);
+    await accessible(watcher.page, `${name}-viewer`);
     assert.deepEqual([...drawer.mishaps, ...watcher.mishaps], []);
     await drawer.context.close();
     await watcher.context.close();

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, it } from "node:test";
 import { Server, pause, until } from "../clients/server.mjs";
-import { badge, connection, launch, person, picture } from "./browser.mjs";
+import { accessible, badge, connection, fits, launch, person, picture } from "./browser.mjs";
 
 /** @type {Server} */
 let server;
@@ -216,11 +216,50 @@ it("an edit that is refused is not in the text any more, and the page goes on, c
   });
   await connection(page, "live");
   await page.locator("[data-testid=transport][data-transport=webtransport]").waitFor();
+  // It is not gone: it can be copied, and put away.
+  assert.equal(await page.getByTestId("lost-text").inputValue(), "x".repeat(3_000));
+  assert.match(await page.getByTestId("lost").innerText(), /refused an edit \(the update .* limit of 1000\)/);
+  await accessible(page, "lost");
+  await picture(page, "text-lost");
+  await content(page).click();
+  await page.keyboard.press("Control+End");
   await page.keyboard.type(" after");
   await badge(page, "saved");
+  await page.getByTestId("lost-text").waitFor();
+  await page.getByTestId("lost-put-away").click();
+  assert.equal(await page.getByTestId("lost").count(), 0);
   const state = await strict.request("/api/v1/rooms/text/strict/state?format=text");
   assert.equal(await state.text(), "before after");
   assert.equal((await texts(page)).shown, "before after");
+  assert.deepEqual(mishaps, []);
+  await context.close();
+  await strict.remove();
+});
+
+it("what is written after an edit that is refused goes with it, and can be copied", async () => {
+  const strict = await Server.start({ config: '[spaces.text]\nkind = "text"\nmax_update = "1KB"\n' });
+  const { page, context, mishaps } = await person(browser, { viewport: { width: 360, height: 740 }, permissions: ["clipboard-read", "clipboard-write"] });
+  await page.goto(`${strict.http}/text/strict`);
+  await page.locator("[data-testid=text-room][data-loaded=true]").waitFor({ timeout: 20_000 });
+  await content(page).click();
+  await page.keyboard.type("before");
+  await badge(page, "saved");
+  // The network is slow enough for a person to write on.
+  await context.setOffline(true);
+  await connection(page, "offline");
+  await page.keyboard.press("Enter");
+  await page.keyboard.insertText("x".repeat(3_000));
+  await page.keyboard.press("Enter");
+  await page.keyboard.type("and more");
+  await context.setOffline(false);
+  await page.getByTestId("lost").waitFor({ timeout: 20_000 });
+  await until("the page shows what the server has", async () => (await texts(page)).shown.trim() === "before");
+  await fits(page);
+  await picture(page, "text-lost-phone");
+  await page.getByTestId("lost-copy").click();
+  await page.getByText("Copied").waitFor();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  assert.match(copied, /^x{3000}\nand more$/);
   assert.deepEqual(mishaps, []);
   await context.close();
   await strict.remove();
@@ -271,6 +310,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
     await converge(name, one.page, two.page);
     await pause(400);
     await picture(one.page, `text-${look}`);
+    await accessible(one.page, look);
     const width = await one.page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(width <= options.viewport.width, `the page is ${width} wide`);
     for (const id of ["history", "undo", "redo", "people", "share", "badge", "place", "transport"]) await reachable(one.page, id);

@@ -1,7 +1,7 @@
 import { useState } from "react";
 import { useCountdown, waitText } from "../design/countdown";
 import type { Connection } from "../room/connection";
-import { waitOf } from "../room/refusal";
+import { waitOf, withoutWait } from "../room/refusal";
 import styles from "./Later.module.css";
 
 const BUSY = 1013;
@@ -21,7 +21,7 @@ function Busy({ reason }: { reason: string }) {
   const left = useCountdown(endsAtMs);
   return (
     <p className={styles.later} role="status" data-testid="later">
-      The server is busy: {reason}. {left !== null && left > 0 ? <span aria-hidden="true">{waitText(left)} left.</span> : "This page tries again by itself."}
+      The server is busy: {withoutWait(reason)}. {left !== null && left > 0 ? <span aria-hidden="true">{waitText(left)} left.</span> : "This page tries again by itself."}
     </p>
   );
 }

@@ -7,7 +7,7 @@ import { useCountdown, waitText } from "../design/countdown";
 import { Notice } from "../design/Notice";
 import type { Unstored } from "../room/connection";
 import { pathOfRoom, roomName, type RoomName } from "../room/link";
-import { asksForToken, refusalOf, worthRetrying, type RefusalKind, type Thing } from "../room/refusal";
+import { asksForToken, refusalOf, withoutWait, worthRetrying, type RefusalKind, type Thing } from "../room/refusal";
 import { forgetToken, keepToken, tokenFor } from "../room/tokens";
 import { TokenField, type Pasted } from "./TokenField";
 
@@ -54,7 +54,7 @@ export function Refused({ room, thing, kind, said, waitS, unstored, onAgain, tes
   return (
     <Notice
       title={title}
-      code={said}
+      code={left === null ? said : withoutWait(said)}
       testid={testid}
       actions={
         <>

@@ -309,7 +309,7 @@ function LinkField({ url, label, does, testid }: { url: string; label: string; d
       </label>
       <div className={styles.row}>
         <input id={id} ref={field} readOnly value={url} onFocus={(event) => event.target.select()} data-testid={testid} />
-        <Button className={styles.copy} onClick={() => void copy()} aria-label={`Copy the link: ${label}`} data-testid={`copy-${testid}`}>
+        <Button className={styles.copy} onClick={() => void copy()} aria-label={`${copied ? "Copied" : "Copy"} the link: ${label}`} data-testid={`copy-${testid}`}>
           <Icon name={copied ? "check" : "copy"} />
           <span aria-live="polite">{copied ? "Copied" : "Copy"}</span>
         </Button>

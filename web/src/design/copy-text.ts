@@ -1,5 +1,8 @@
-/** The clipboard needs a secure page; on a plain LAN address the old way still works. */
-export async function copyText(text: string, field: HTMLInputElement | null): Promise<boolean> {
+/**
+ * The clipboard needs a secure page; on a plain LAN address the old way still works. `field` shows the text, if
+ * there is one: without, it has one line.
+ */
+export async function copyText(text: string, field: HTMLInputElement | HTMLTextAreaElement | null): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
     return true;

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { asksForToken, kindOfClose, kindOfProblem, refusalOf, waitOf, waitOfProblem, worthRetrying } from "./refusal";
+import { asksForToken, kindOfClose, kindOfProblem, refusalOf, waitOf, waitOfProblem, withoutWait, worthRetrying } from "./refusal";
 
 it.each([
   [4401, "a token is needed to read pit/a", "no-token"],
@@ -41,6 +41,13 @@ it.each([
   ["names a key that is looked up; try again in a moment", null],
   ["", null],
 ])("%s asks to wait %s seconds", (reason, seconds) => expect(waitOf(reason)).toBe(seconds));
+
+it.each([
+  ["too many new rooms from this address: 10 an hour; try again in 154 s", "too many new rooms from this address: 10 an hour"],
+  ["full; try again in 0.4 s.", "full"],
+  ["names a key that is looked up; try again in a moment", "names a key that is looked up; try again in a moment"],
+  ["", ""],
+])("%s is told without its wait", (reason, told) => expect(withoutWait(reason)).toBe(told));
 
 it("believes Retry-After before words", () => {
   expect(waitOfProblem({ retryAfterS: 7, detail: "try again in 12 s" })).toBe(7);

@@ -104,6 +104,11 @@ export function refusalOf(kind: RefusalKind, thing: Thing): Refusal {
   }
 }
 
+/** The server's words without the wait that they end with: for whoever counts it down, in one unit. */
+export function withoutWait(reason: string): string {
+  return reason.replace(/[;,.]?\s*(?:please\s+)?try again in \d+(?:\.\d+)?\s*\w*\.?$/i, "");
+}
+
 /** How long the server asks to wait, in seconds, as its reason says it; null if it does not. */
 export function waitOf(reason: string): number | null {
   const match = /(?:again in|retry[_ -]after)[\s:=]*(\d+(?:\.\d+)?)\s*(ms|s|seconds?|m|min|minutes?|h|hours?)?\b/i.exec(reason);

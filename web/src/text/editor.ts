@@ -99,7 +99,8 @@ export class TextEditor {
       drawSelection(),
       EditorView.lineWrapping,
       EditorView.clipboardInputFilter.of((text) => text.replace(/\r\n?/g, "\n")),
-      EditorView.contentAttributes.of({ "aria-label": "Text", autocapitalize: "sentences", spellcheck: "true" }),
+      // A viewer's text takes no input, and is scrolled with keys nevertheless.
+      EditorView.contentAttributes.of({ "aria-label": "Text", autocapitalize: "sentences", spellcheck: "true", tabindex: "0" }),
       placeholder("Write something. Whoever has this page's address writes with you."),
       keymap.of([
         { key: "Mod-z", run: () => this.undo(), preventDefault: true },

@@ -18,6 +18,8 @@ export interface TextView {
   readonly ack: AckStatus;
   /** Why the server refused the last edit, which is not in the text any more. */
   readonly refusal: string | null;
+  /** What was taken out of the text again; null when there is nothing, or it has been put away. */
+  readonly lost: LostEdits | null;
   readonly mayWrite: boolean;
   /** Whether the text has arrived. */
   readonly loaded: boolean;
@@ -26,7 +28,17 @@ export interface TextView {
   readonly transport: TransportKind | null;
 }
 
+/** Edits that the server will never have: the one that it refused, and what was written after it. */
+export interface LostEdits {
+  /** Why, in the server's words. */
+  readonly reason: string;
+  /** What they had inserted; the latest, if it is more than `LOST_MAX`. */
+  readonly text: string;
+}
+
 const SPACE = "text";
+/** So many characters of what was lost are kept, to be copied. */
+const LOST_MAX = 16 << 20;
 /** How the client tells that the server restarts or is full. */
 const CLOSED_WITH = /\b(101[23])\b(?:: (.*))?/s;
 
@@ -46,7 +58,7 @@ export class TextSession {
     const writes = role !== "viewer";
     const token = tokenFor(`${SPACE}/${name}`, Date.now())?.token;
     this.client = new Client({ url: socketUrl(), name: "the well's text page", ...(token === undefined ? {} : { token }) });
-    this.current = { connection: { at: "connecting" }, ack: writes ? "idle" : "watching", refusal: null, mayWrite: writes, loaded: false, keepsEdits: false, transport: null };
+    this.current = { connection: { at: "connecting" }, ack: writes ? "idle" : "watching", refusal: null, lost: null, mayWrite: writes, loaded: false, keepsEdits: false, transport: null };
     this.client.on("connected", ({ transport }) => this.show({ transport }));
     this.client.on("disconnected", ({ reason }) => this.offline(reason));
     this.client.on("closed", ({ code, reason }) => this.show({ connection: { at: "refused", code, reason } }));
@@ -83,6 +95,11 @@ export class TextSession {
     this.look();
   }
 
+  /** What was lost has been seen to. */
+  putAwayLost(): void {
+    this.show({ lost: null });
+  }
+
   end(): void {
     if (this.ended) return;
     this.ended = true;
@@ -117,12 +134,14 @@ export class TextSession {
     room.on("reset", () => this.look());
     room.on("acked", () => this.look());
     room.on("rejected", ({ reason }) => {
-      this.show({ refusal: reason });
+      // What builds on the first says no more than that.
+      this.show({ refusal: this.current.refusal ?? reason });
       this.look();
     });
     room.on("unkept", () => this.show({ keepsEdits: false }));
     room.on("disconnected", ({ reason }) => this.offline(reason));
     room.on("closed", ({ code, reason }) => this.show({ connection: { at: "refused", code, reason } }));
+    text.on("lost", ({ reason, inserted }) => this.lose(reason, inserted));
     text.on("failed", ({ error }) => this.show({ connection: { at: "refused", code: 0, reason: String(error) } }));
     this.look();
   }
@@ -130,6 +149,13 @@ export class TextSession {
   private readonly gone = (event: PageTransitionEvent): void => {
     if (!event.persisted) this.client.close();
   };
+
+  /** What only deleted is back in the text: there is nothing to copy. */
+  private lose(reason: string, inserted: string): void {
+    if (inserted === "") return;
+    const before = this.current.lost === null ? "" : `${this.current.lost.text}\n`;
+    this.show({ lost: { reason, text: (before + inserted).slice(-LOST_MAX) } });
+  }
 
   private offline(reason: string): void {
     if (this.current.connection.at === "refused") return;

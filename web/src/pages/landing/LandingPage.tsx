@@ -12,7 +12,7 @@ import { useCountdown, waitText } from "../../design/countdown";
 import { unsentRooms } from "../../room/copies";
 import { pathOfRoom, readLink, readPasted, roomName, roomOfName, type RoomName } from "../../room/link";
 import { forgetPit, recentPits, type RecentPit } from "../../room/recent-pits";
-import { asksForToken, kindOfProblem, waitOfProblem } from "../../room/refusal";
+import { asksForToken, kindOfProblem, waitOfProblem, withoutWait } from "../../room/refusal";
 import { replayPath } from "../../room/replay-path";
 import { randomId } from "../../room/identity";
 import { lowerRole, parsePitCode, pitPath, PIT_CODE_LENGTH, type Role } from "../../room/slug";
@@ -110,7 +110,7 @@ function StartProblem({ problem }: Failed) {
   return (
     <div role="alert" className={styles.problem} data-testid="problem" data-code={problem.code ?? undefined}>
       <strong>{problem.title}</strong>
-      {problem.detail === null ? null : <span>{problem.detail}</span>}
+      {problem.detail === null ? null : <span>{left === null ? problem.detail : withoutWait(problem.detail)}</span>}
       {left === null ? null : <span>{left > 0 ? `It may work again in ${waitText(left)}.` : "It may work now."}</span>}
     </div>
   );

@@ -54,25 +54,26 @@ export function People({ peers, me, role, deed, onRename }: PeopleProps) {
         type="button"
         className={styles.faces}
         aria-expanded={open}
-        aria-label={`${faces.length} ${deed}, ${watching} watching`}
         title="Who is here"
         onClick={() => setOpen(!open)}
         data-testid="people"
         data-drawing={faces.length}
         data-watching={watching}
       >
+        {/* Initials are no words: what is seen is not what is said. */}
+        <span className={styles.spoken}>{`${faces.length} ${deed}, ${watching} watching`}</span>
         {faces.slice(0, FACES_MAX.wide).map(({ key, name, color }) => (
           <Face key={key} name={name} color={color} />
         ))}
         {Object.entries(FACES_MAX).map(([room, most]) =>
           faces.length > most ? (
-            <span key={room} className={styles.more} data-room={room}>
+            <span key={room} className={styles.more} data-room={room} aria-hidden="true">
               +{faces.length - most}
             </span>
           ) : null,
         )}
         {watching > 0 ? (
-          <span className={styles.more} data-room="wide">
+          <span className={styles.more} data-room="wide" aria-hidden="true">
             {watching} watching
           </span>
         ) : null}

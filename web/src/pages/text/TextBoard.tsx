@@ -12,6 +12,7 @@ import { TextEditor, type PlaceView } from "../../text/editor";
 import type { TextSession, TextView } from "../../text/session";
 import { Badge } from "../pit/Badge";
 import { People } from "../pit/People";
+import { Lost } from "./Lost";
 import { showTextHandle } from "./test-handle";
 import styles from "./TextBoard.module.css";
 
@@ -78,6 +79,7 @@ export function TextBoard({ session, view }: { session: TextSession; view: TextV
           </Button>
         </div>
       </header>
+      {view.lost === null ? null : <Lost lost={view.lost} onPutAway={() => session.putAwayLost()} />}
       <div className={styles.paper} data-testid="editor">
         <div className={styles.later}>
           <Later connection={view.connection} />

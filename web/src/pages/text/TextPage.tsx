@@ -25,7 +25,7 @@ function OpenedText({ session, onAgain }: { session: TextSession; onAgain: () =>
   const view = useSyncExternalStore(session.subscribe, session.view);
   useEffect(() => {
     const ask = (event: BeforeUnloadEvent): void => {
-      if (session.unstored === "page") event.preventDefault();
+      if (session.unstored === "page" || session.view().lost !== null) event.preventDefault();
     };
     window.addEventListener("beforeunload", ask);
     return () => window.removeEventListener("beforeunload", ask);
