@@ -387,6 +387,8 @@ where
                 if let Some(timeout) = self.talk.as_ref().and_then(Talk::poll_timeout) {
                     if timeout <= now {
                         self.with_talk(now, |talk, out| talk.handle_timeout(now, out));
+                        let again = self.talk.as_ref().and_then(Talk::poll_timeout);
+                        debug_assert!(again.is_none_or(|again| again > now), "it would never end");
                         due = true;
                         continue;
                     }
@@ -466,9 +468,11 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
     use std::sync::Arc;
 
     use broker::{Broker, Limits, Member, Snapshots};
+    use bytes::Bytes;
     use protocol::dialect::{Command, Event, PresenceEntry};
     use protocol::{Role, RoomName, SessionId, Site};
     use replay::{History, Kind};
@@ -480,6 +484,7 @@ mod tests {
 
     use super::*;
     use crate::admission::Admission;
+    use crate::quota::SpaceLimits;
     use crate::stream::Lengths;
     use crate::talk::yjs::{Yjs, encode_presence};
     use crate::websocket::frame::Frames;
@@ -584,6 +589,35 @@ mod tests {
         let ended = reading.await.unwrap();
         assert_eq!(ended.code, CloseCode::TooLarge.code());
         assert!(ended.reason.contains("at most"), "{}", ended.reason);
+    }
+
+    /// Who is slowed and does not read either has two reasons not to be read from; the first ends with time,
+    /// and must not be due for ever because of the second.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_due_is_not_due_after_it() {
+        let broker = broker();
+        let now = Instant::now();
+        let limits = SpaceLimits {
+            bytes_per_minute: NonZeroU32::new(60_000),
+            ..SpaceLimits::NONE
+        };
+        let admission = Admission {
+            limits,
+            ..Admission::of_tests()
+        };
+        let mut talk = Yjs::new(join(&broker, 1), admission, now);
+        let update = Bytes::from([&[0, 2, 0x88, 0xd6, 0x03][..], &[0; 60_168]].concat());
+        let mut out = OutQueue::<Lengths>::new();
+        talk.handle_message(&update, now, &mut out);
+        talk.flush(now, &mut out);
+        let due = |talk: &Yjs| Talk::<Lengths>::poll_timeout(talk);
+        let at = due(&talk).expect("it is slowed");
+        assert!(at < now + PING_AFTER, "{:?}", at - now);
+        talk.handle_timeout(at, &mut out);
+        assert!(
+            due(&talk).is_none_or(|next| next > at),
+            "it is due for ever"
+        );
     }
 
     /// A transport that keeps what is written until it is flushed, as TLS does when its socket is full.

@@ -156,16 +156,20 @@ impl<C: Clock<Instant = Instant> + Clone> Meter<C> {
     }
 
     /// Whether the connection is to be left alone for now.
-    pub fn is_slow(&mut self) -> bool {
-        let now = || self.clock.now();
-        self.until = self.until.filter(|until| now() < *until);
-        self.until.is_some()
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.until.is_some_and(|until| self.clock.now() < until)
     }
 
-    /// Until when.
+    /// Until when, as far as [`Meter::handle_timeout`] has not been told that it is over.
     #[must_use]
     pub const fn until(&self) -> Option<Instant> {
         self.until
+    }
+
+    /// The time has come; harmless at any time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.until = self.until.filter(|until| now < *until);
     }
 
     fn take(&mut self, bytes: usize) -> Result<(), Refusal> {

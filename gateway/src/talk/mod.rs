@@ -64,7 +64,7 @@ pub trait Talk<F: Framing>: Unpin {
     /// When [`handle_timeout`](Talk::handle_timeout) wants to be called, if nothing happens before.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// The time has come; harmless at any time.
+    /// The time has come; harmless at any time. What was due by `now` is not due any more after it.
     fn handle_timeout(&mut self, now: Instant, out: &mut OutQueue<F>);
 
     /// The client has said goodbye. Dropping a talk leaves its rooms as if the connection broke.

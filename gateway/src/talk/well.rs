@@ -506,7 +506,7 @@ impl<F: Framing> Talk<F> for Well {
     }
 
     fn is_full(&mut self) -> bool {
-        let slow = self.spaces.values_mut().any(|(meter, _)| meter.is_slow());
+        let slow = self.spaces.values().any(|(meter, _)| meter.is_slow());
         slow || self.rooms.values_mut().any(|room| room.member.is_full())
     }
 
@@ -530,6 +530,9 @@ impl<F: Framing> Talk<F> for Well {
 
     fn handle_timeout(&mut self, now: Instant, out: &mut OutQueue<F>) {
         self.session.handle_timeout(now, &mut self.output);
+        for (meter, _) in self.spaces.values_mut() {
+            meter.handle_timeout(now);
+        }
         for (number, room) in &mut self.rooms {
             if room.repeat.is_some_and(|at| at <= now) {
                 room.repeat = None;

@@ -138,6 +138,7 @@ impl<F: Framing> Talk<F> for Yjs {
     }
 
     fn handle_timeout(&mut self, now: Instant, out: &mut OutQueue<F>) {
+        self.meter.handle_timeout(now);
         self.session.handle_timeout(now, &mut self.output);
         self.session.note_sent(now);
         self.apply(out);
