@@ -8,7 +8,9 @@ use crate::metrics;
 const HEAD: &str = "\
 # Metrics
 
-What `/metrics` answers, in Prometheus' text format. This page is written from the code: do not edit it,
+What `/metrics` answers, in Prometheus' text format 0.0.4, or in OpenMetrics' 1.0 for who accepts
+`application/openmetrics-text`, as Prometheus itself does. There the buckets of `well_ack_seconds` have
+exemplars: `trace_id` of the last traced update that took as long. This page is written from the code: do not edit it,
 run `BLESS=1 cargo test -p observatory`.
 
 Times are in seconds, sizes in bytes. A label's values are a closed set: no series is made by a room, a

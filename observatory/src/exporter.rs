@@ -76,7 +76,7 @@ impl Exporter {
 
 /// 100 µs to 10 s, about three steps a decade, finer where an ack should be. An ack is promised within
 /// 0.05 s and a join within 1.5 s, so both stand here exactly.
-const SECONDS: [f64; 21] = [
+pub(crate) const SECONDS: [f64; 21] = [
     0.000_05, 0.000_1, 0.000_2, 0.000_35, 0.000_5, 0.000_75, 0.001, 0.002, 0.003_5, 0.005, 0.01,
     0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 10.0,
 ];

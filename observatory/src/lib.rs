@@ -10,6 +10,7 @@
 //! | [`metrics`] | one function for each thing that is counted or timed |
 //! | [`labels`] | the values that labels may have |
 //! | [`exporter`] | the recorder, and the text that `/metrics` answers |
+//! | [`openmetrics`] | the same text in the format that has exemplars |
 //! | [`process`] | what the operating system and the runtime say of the process |
 //! | [`latency`] | latencies of the last second, for percentiles that people read |
 //! | [`live`] | a sample of everything, each second |
@@ -25,6 +26,7 @@ pub mod labels;
 pub mod latency;
 pub mod live;
 pub mod metrics;
+pub mod openmetrics;
 pub mod process;
 pub mod ribbon;
 pub mod trace;
@@ -32,5 +34,6 @@ pub mod trace;
 pub use exporter::{Exporter, InstallError};
 pub use labels::{Certificate, Dialect, Label, Limit, Owner, RoomWas, Tier, Transport, Untold};
 pub use metrics::*;
+pub use openmetrics::traced_ack;
 pub use process::{Runtime, runtime};
 pub use ribbon::{EventKind, Severity, happened};

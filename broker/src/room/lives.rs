@@ -178,6 +178,7 @@ impl Lives {
             observatory::traces_untold(Untold::Rate, 1);
             return;
         }
+        observatory::traced_ack(published - journey.begun, life.trace.id);
         lives.push(life);
         self.count.store(lives.len(), Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Extension, State};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -173,16 +173,27 @@ pub(crate) async fn webtransport(State(gateway): State<Gateway>) -> Response {
     Problem::no_webtransport(why).into_response()
 }
 
-/// Everything counted, in Prometheus' text format. Where not every space is open it takes an admin's
-/// token for `*/*`.
+/// Everything counted, in Prometheus' text format, or in OpenMetrics', with exemplars, for who asks for
+/// that. Where not every space is open it takes an admin's token for `*/*`.
 pub(crate) async fn metrics(
     State(gateway): State<Gateway>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if !gateway.is_open() {
         let grant = caller.grant().map_err(Refusal::from)?;
         rule::admin(grant.map(AsRef::as_ref), true).map_err(Refusal::from)?;
     }
-    let content_type = (header::CONTENT_TYPE, "text/plain; version=0.0.4");
-    Ok(([content_type], observation::render(&gateway)).into_response())
+    let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
+    let openmetrics = accept.is_some_and(|it| it.contains("application/openmetrics-text"));
+    let content_type = if openmetrics {
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    } else {
+        "text/plain; version=0.0.4"
+    };
+    let mut text = observation::render(&gateway);
+    if openmetrics {
+        text = observatory::openmetrics::of(&text);
+    }
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }

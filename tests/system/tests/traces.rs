@@ -172,6 +172,19 @@ async fn one_updates_trace_from_a_pages_span_to_the_last_write() {
     let fan_out = stages[6];
     assert_eq!(attribute(fan_out, "well.readers").as_deref(), Some("3"));
     assert_eq!(attribute(fan_out, "well.unwritten").as_deref(), Some("0"));
+    assert_eq!(exemplars(address).await, [TRACE]);
+}
+
+/// The traces that `/metrics` names beside its numbers, for who can read them.
+async fn exemplars(server: SocketAddr) -> Vec<String> {
+    let accept = [("Accept", "application/openmetrics-text;version=1.0.0")];
+    let answer = http::send(server, "GET", "/metrics", &accept, "").await;
+    let text = String::from_utf8(answer.expect("metrics").body).expect("text");
+    assert!(text.ends_with("# EOF\n"), "it is whole");
+    let lines = text
+        .lines()
+        .filter_map(|line| line.split_once(" # {trace_id=\""));
+    lines.map(|(_, rest)| rest[..32].to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
