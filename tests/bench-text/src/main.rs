@@ -50,20 +50,22 @@ fn main() -> ExitCode {
     let mut json = false;
     let mut only: Option<String> = None;
     let mut paths = Vec::new();
-    for argument in std::env::args().skip(1) {
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => json = true,
             "--growth" => {
-                growth::run(
-                    std::env::args()
-                        .nth(2)
-                        .map_or(1_000_000, |most| most.parse().expect("a size")),
-                );
+                let most = arguments.next().map_or(Ok(1_000_000), |most| most.parse());
+                let Ok(most) = most else {
+                    return usage("--growth takes a number of characters");
+                };
+                growth::run(most);
                 return ExitCode::SUCCESS;
             }
             _ if argument.starts_with("--engines=") => {
                 only = argument.split_once('=').map(|(_, names)| names.to_owned());
             }
+            _ if argument.starts_with('-') => return usage(&format!("{argument} is no option")),
             _ => paths.push(argument),
         }
     }
@@ -76,7 +78,11 @@ fn main() -> ExitCode {
         only.as_ref()
             .is_none_or(|only| only.split(',').any(|one| one == name))
     };
-    for trace in trace::read_all(&paths) {
+    let traces = match trace::read_all(&paths) {
+        Ok(traces) => traces,
+        Err(error) => return usage(&error),
+    };
+    for trace in traces {
         if wanted("well") {
             bench.run::<engines::well::Well>(&trace);
         }
@@ -105,6 +111,13 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn usage(why: &str) -> ExitCode {
+    eprintln!(
+        "{why}\nusage: bench-text [--json] [--engines=NAME,NAME] [TRACE…]\n       bench-text --growth [CHARACTERS]"
+    );
+    ExitCode::from(2)
 }
 
 impl Bench {

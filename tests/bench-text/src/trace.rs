@@ -1,5 +1,6 @@
 //! Recorded traces, and the updates that their writers would have sent.
 
+use std::error::Error;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ impl Trace {
 }
 
 /// The traces in these files; without any, all of the repository.
-pub fn read_all(paths: &[String]) -> Vec<Trace> {
+pub fn read_all(paths: &[String]) -> Result<Vec<Trace>, String> {
     let mut paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
     if paths.is_empty() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../traces");
@@ -51,20 +52,21 @@ pub fn read_all(paths: &[String]) -> Vec<Trace> {
             .collect();
         paths.sort();
     }
-    paths.iter().map(|path| read(path)).collect()
+    let read = |path: &PathBuf| {
+        read(path).map_err(|error| format!("{} is not a trace: {error}", path.display()))
+    };
+    paths.iter().map(read).collect()
 }
 
-fn read(path: &Path) -> Trace {
-    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+fn read(path: &Path) -> Result<Trace, Box<dyn Error>> {
+    let bytes = fs::read(path)?;
     let mut text = String::new();
     if bytes.starts_with(&[0x1F, 0x8B]) {
-        flate2::read::GzDecoder::new(&bytes[..])
-            .read_to_string(&mut text)
-            .expect("gzip");
+        flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text)?;
     } else {
-        text = String::from_utf8(bytes).expect("UTF-8");
+        text = String::from_utf8(bytes)?;
     }
-    let mut trace: Trace = serde_json::from_str(&text).expect("a trace");
+    let mut trace: Trace = serde_json::from_str(&text)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     trace.name = name
         .trim_end_matches(".gz")
@@ -78,7 +80,7 @@ fn read(path: &Path) -> Trace {
         };
         trace.txns.insert(0, start);
     }
-    trace
+    Ok(trace)
 }
 
 /// Lets each writer make its transactions on what their parents give, and takes the updates.
