@@ -26,6 +26,7 @@ pub mod labels;
 pub mod latency;
 pub mod live;
 pub mod metrics;
+mod notice;
 pub mod openmetrics;
 pub mod process;
 pub mod ribbon;

@@ -8,7 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::latency::{Counts, Stage, take};
+use crate::notice::Notices;
 use crate::process::memory_limit_bytes;
+use crate::ribbon::happened;
 
 /// One value for each of [`KEYS`]; not a number where it is not known.
 pub type Values = [f64; KEYS.len()];
@@ -182,6 +184,7 @@ pub struct Sampler {
     before: Option<(Instant, Scrape)>,
     stages: VecDeque<Vec<Counts>>,
     memory_limit: Option<u64>,
+    notices: Notices,
 }
 
 impl Default for Sampler {
@@ -198,11 +201,12 @@ impl Sampler {
             before: None,
             stages: VecDeque::new(),
             memory_limit: memory_limit_bytes(),
+            notices: Notices::new(),
         }
     }
 
     /// The sample of a moment that is `at` on the wall, in Unix milliseconds, of what has been rendered
-    /// then. Empties the latencies of the process, so there is one sampler in it.
+    /// then; puts on the ribbon what it sees there. Empties the latencies of the process, so there is one sampler in it.
     pub fn sample(&mut self, at: u64, now: Instant, rendered: &str) -> Sample {
         let latencies = [
             Stage::Check,
@@ -216,6 +220,9 @@ impl Sampler {
         ]
         .map(take);
         let scrape = Scrape::parse(rendered);
+        for notice in self.notices.look(at as f64 / 1000.0, &scrape) {
+            happened(notice.kind, notice.severity, notice.text);
+        }
         let passed = self
             .before
             .as_ref()
@@ -274,10 +281,10 @@ fn seconds(passed: Option<Duration>) -> f64 {
 
 /// The series of a rendering, and for each name all of its series together. Buckets are left out.
 #[derive(Debug, Default)]
-struct Scrape(HashMap<String, f64>);
+pub(crate) struct Scrape(HashMap<String, f64>);
 
 impl Scrape {
-    fn parse(rendered: &str) -> Self {
+    pub(crate) fn parse(rendered: &str) -> Self {
         let mut all = HashMap::new();
         for line in rendered.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else {
@@ -298,7 +305,7 @@ impl Scrape {
         Self(all)
     }
 
-    fn get(&self, series: &str) -> f64 {
+    pub(crate) fn get(&self, series: &str) -> f64 {
         self.0.get(series).copied().unwrap_or(f64::NAN)
     }
 }

@@ -23,12 +23,16 @@ pub enum EventKind {
     Evict,
     /// The wall clock jumped, or agrees again.
     ClockJump,
-    /// The log takes nothing any more.
+    /// The log takes nothing any more, or did not in a run before.
     LogPoisoned,
     /// The archive fails.
     ArchiveError,
     /// The archive works again.
     ArchiveRecovered,
+    /// A certificate comes near its end, or another one is served.
+    Certificate,
+    /// A limit is hit far more than usual, or as usual again.
+    LimitSurge,
 }
 
 impl EventKind {
@@ -43,6 +47,8 @@ impl EventKind {
             Self::LogPoisoned => "log_poisoned",
             Self::ArchiveError => "archive_error",
             Self::ArchiveRecovered => "archive_recovered",
+            Self::Certificate => "certificate",
+            Self::LimitSurge => "limit_surge",
         }
     }
 }
