@@ -23,6 +23,7 @@ const REFUSED: &str = "well_refused_total";
 const SESSIONS: &str = "well_sessions";
 const MEMORY_LIMIT: &str = "well_memory_limit_bytes";
 const CERTIFICATE: &str = "well_certificate_expiry_timestamp_seconds";
+const WAS_POISONED: &str = "well_log_poisoned_timestamp_seconds";
 const BUILD: &str = "well_build_info";
 const MONTH_RECORDS: &str = "well_month_records";
 const MONTH_BYTES: &str = "well_month_bytes";
@@ -163,6 +164,7 @@ others! {
     gauge SESSIONS, Unit::Count, format!("{}; {}", told::<Dialect>(), told::<Transport>()), "Sessions that are members of a room, and viewers of a past (`play`).";
     gauge MEMORY_LIMIT, Unit::Bytes, "`owner`: caches, past".to_owned(), "The most that `well_memory_bytes` may be, for owners that have such a limit.";
     gauge CERTIFICATE, Unit::Seconds, told::<Certificate>(), "When the served certificate ends, as Unix time. Absent without one.";
+    gauge WAS_POISONED, Unit::Seconds, String::new(), "When a sync failed an earlier run of this server and ended it, as Unix time. Absent if none did within a day of this start.";
     gauge BUILD, Unit::Count, "`version`, `commit`, `rustc`".to_owned(), "Always 1: which build this is.";
     gauge MONTH_RECORDS, Unit::Count, "`space`: each that is configured".to_owned(), "Updates that went to the log this month (UTC), by space.";
     gauge MONTH_BYTES, Unit::Bytes, "`space`: each that is configured".to_owned(), "Their payload bytes.";
@@ -517,6 +519,11 @@ pub fn room_poisoned() {
 /// Whether the log takes nothing any more.
 pub fn log_poisoned(poisoned: bool) {
     HANDLES.log_poisoned.set(f64::from(u8::from(poisoned)));
+}
+
+/// When the log was poisoned last, by an earlier run of this server, as Unix time.
+pub fn log_was_poisoned(at: u64) {
+    gauge!(WAS_POISONED).set(at as f64);
 }
 
 /// When a served certificate ends, as Unix time.

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod doctor;
 mod logs;
+mod poisoned;
 mod progress;
 mod source;
 mod stores;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use broker::Broker;
@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::say;
 use crate::config::{Config, ServeArgs, Store};
 use crate::logs::{self, Logs};
-use crate::{auth, background, stores};
+use crate::{auth, background, poisoned, stores};
 
 /// How long a stop may take in all; a supervisor that kills after 30 s never has to.
 const DRAIN_TIME: Duration = Duration::from_secs(25);
@@ -65,10 +65,13 @@ async fn serve(
         exporter.set_folder(config.data.clone());
     }
     let log = open_log(&config)?;
+    let data = (config.store == Store::Sled).then(|| config.data.clone());
+    if let Some(data) = &data {
+        poisoned::tell(data, unix_time());
+    }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        data =
-            (config.store == Store::Sled).then(|| tracing::field::display(config.data.display())),
+        data = data.as_ref().map(|data| tracing::field::display(data.display())),
         durability = log.durability(),
         "starting"
     );
@@ -157,6 +160,9 @@ async fn serve(
             }
             why = log.until_poisoned() => {
                 observatory::happened(EventKind::LogPoisoned, Severity::Error, why.as_str());
+                if let Some(data) = &data {
+                    poisoned::leave(data, unix_time(), &why);
+                }
                 // Nothing more is acked; what is on disk is found by recovery at the next start.
                 bail!("the log is poisoned and nothing more can be stored: {why}");
             }
@@ -303,6 +309,12 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, wanted) {
         tracing::warn!(%error, ?limit, "the limit of open files could not be raised");
     }
+}
+
+fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Whether the last attempt at the archive failed.
