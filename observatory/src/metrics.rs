@@ -187,7 +187,7 @@ metrics_table! {
     histogram sync = "well_sync_seconds", Unit::Seconds, "Time of one fdatasync.";
     counter moved = "well_log_moved_records_total", Unit::Count, "Records moved out of commits into their rooms' chunks.";
     histogram round_trip = "well_round_trip_seconds", Unit::Seconds, "Time until a client answered a ping of the well dialect.";
-    histogram stale = "well_stale_records", Unit::Count, "How many records the client of an operation had not seen of those before it.";
+    histogram stale = "well_stale_records", Unit::Count, "For each numbered operation that went to the log, how many of the records before it its client had not seen; 0 where the client does not say what it has seen.";
     histogram ack = "well_ack_seconds", Unit::Seconds, "Time from an update's arrival in its room until it is settled, the slowest of each commit.";
     histogram fanout = "well_fanout_seconds", Unit::Seconds, "Time from a commit being durable until a session's writer has taken it, sampled.";
     counter fanout_frames = "well_fanout_bytes_total", Unit::Bytes, "Bytes written to sessions.";
