@@ -71,7 +71,7 @@ class Live(unittest.TestCase):
     def setUpClass(cls):
         cls.well = servers.Well(CONFIG)
         cls.addClassCleanup(cls.well.stop)
-        cls.prometheus = servers.Prometheus(cls.well.address)
+        cls.prometheus = servers.Prometheus(cls.well)
         cls.addClassCleanup(cls.prometheus.stop)
         cls.load = Load(cls.well)
         cls.addClassCleanup(cls.load.end)
