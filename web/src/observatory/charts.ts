@@ -6,7 +6,7 @@ import { VALUES, type ValueKey, type Values } from "./values";
 export interface ChartLine {
   readonly key: ValueKey;
   readonly label: string;
-  /** A bound of the others: drawn dashed. */
+  /** A bound of the others: drawn dashed, and only where they come near it. */
   readonly bound?: true;
 }
 
@@ -44,7 +44,11 @@ export const CHARTS: readonly Chart[] = [
     line("memory_past_bytes", "past"),
     { ...line("memory_limit_bytes", "limit"), bound: true },
   ]),
-  chart("disk", "Disk", [line("disk_log_bytes", "log"), line("disk_free_bytes", "free"), { ...line("disk_size_bytes", "size"), bound: true }]),
+  chart("disk", "Disk", [
+    line("disk_log_bytes", "log"),
+    { ...line("disk_free_bytes", "free"), bound: true },
+    { ...line("disk_size_bytes", "size"), bound: true },
+  ]),
   chart("archive", "Archive behind", [line("archive_lag_seconds", "oldest record")]),
   chart("limits", "Limits hit", [line("limits_hit_per_second", "hit")]),
   chart("refused", "Refused", [line("refused_per_second", "refused")]),
@@ -60,6 +64,23 @@ function line(key: ValueKey, label: string): ChartLine {
 /** The unit is that of its first line. */
 function chart(id: string, title: string, lines: readonly [ChartLine, ...ChartLine[]]): Chart {
   return { id, title, unit: VALUES[lines[0].key], lines };
+}
+
+/** A bound is near when the others take this part of it. */
+const NEAR = 0.5;
+
+/**
+ * How high a chart's axis must reach, by the highest value of each of its lines: up to all that is no bound, and to
+ * those bounds that are near. One that is far would make lines of what is below it that nobody can read.
+ */
+export function ceilingOf({ lines }: Chart, highest: readonly (number | null)[]): number {
+  const among = (wanted: (line: ChartLine, high: number) => boolean): number =>
+    lines.reduce((most, line, index) => {
+      const high = highest[index] ?? 0;
+      return wanted(line, high) ? Math.max(most, high) : most;
+    }, 0);
+  const own = among((line) => line.bound !== true);
+  return among((line, high) => line.bound !== true || own >= NEAR * high);
 }
 
 export interface Figure {

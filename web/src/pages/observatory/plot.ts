@@ -3,8 +3,8 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { withUnit } from "../../design/units";
-import type { Chart } from "../../observatory/charts";
-import { SPAN_MS, type Recording } from "../../observatory/recording";
+import { ceilingOf, type Chart } from "../../observatory/charts";
+import { extentOf, SPAN_MS, type Recording } from "../../observatory/recording";
 import { clockText } from "../../past/moment";
 
 export interface Palette {
@@ -54,6 +54,7 @@ export class Plot {
   #palette = readPalette();
   /** In Unix milliseconds. */
   #window: [number, number] = [0, 1];
+  #ceiling = 1;
 
   /** `onCursor` is told the index of the point under the pointer, here or in another chart. */
   constructor(
@@ -79,7 +80,7 @@ export class Plot {
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 }, sync: { key: SYNCED, setSeries: false } },
         scales: {
           x: { time: true, range: () => this.#window },
-          y: { range: (_, _low, high: number | null) => [0, (high === null || high <= 0 ? 1 : high) * 1.08] },
+          y: { range: () => [0, this.#ceiling * 1.08] },
         },
         axes: [
           { ...axis, size: 24, gap: 4, space: 56, values: (_, splits) => splits.map((at) => this.#timeText(at)) },
@@ -110,6 +111,8 @@ export class Plot {
     const { times, lastAt } = recording;
     if (lastAt === null) return;
     this.#window = [lastAt - SPAN_MS[recording.range], lastAt];
+    const highest = this.chart.lines.map(({ key }) => extentOf(recording.line(key)).high);
+    this.#ceiling = ceilingOf(this.chart, highest) || 1;
     // uPlot keeps what it is given, and the recording goes on.
     this.#plot.setData([times.slice(), ...this.chart.lines.map(({ key }) => recording.line(key).slice())]);
   }
