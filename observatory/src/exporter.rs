@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::{metrics, process};
+use crate::{latency, metrics, process};
 
 /// Renders what has been recorded.
 #[derive(Clone)]
 pub struct Exporter {
-    handle: PrometheusHandle,
+    /// None where nothing is recorded.
+    handle: Option<PrometheusHandle>,
     folder: Arc<OnceLock<PathBuf>>,
 }
 
@@ -46,9 +47,26 @@ impl Exporter {
         metrics::describe();
         process::started();
         Ok(Self {
-            handle,
+            handle: Some(handle),
             folder: Arc::default(),
         })
+    }
+
+    /// Records nothing in this process: for finding out what recording costs.
+    #[must_use]
+    pub fn off() -> Self {
+        latency::switch_off();
+        process::started();
+        Self {
+            handle: None,
+            folder: Arc::default(),
+        }
+    }
+
+    /// Whether anything is recorded.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.handle.is_some()
     }
 
     /// Looks at the file system of this folder whenever something is rendered. Only the first counts.
@@ -56,13 +74,17 @@ impl Exporter {
         let _ = self.folder.set(folder);
     }
 
-    /// Everything recorded so far, in Prometheus' text format 0.0.4.
+    /// Everything recorded so far, in Prometheus' text format 0.0.4; what the operating system says of the process
+    /// in any case.
     #[must_use]
     pub fn render(&self) -> String {
         if let Some(folder) = self.folder.get() {
             process::look_at_disk(folder);
         }
-        let mut text = self.handle.render();
+        let mut text = self
+            .handle
+            .as_ref()
+            .map_or_else(String::new, PrometheusHandle::render);
         process::render(&mut text);
         text
     }
@@ -70,7 +92,9 @@ impl Exporter {
     /// Folds recorded samples into their histograms; to be called every few seconds, so that
     /// memory stays bounded when nobody scrapes.
     pub fn upkeep(&self) {
-        self.handle.run_upkeep();
+        if let Some(handle) = &self.handle {
+            handle.run_upkeep();
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! gives what was in it.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Steps in each doubling, as a power of two.
@@ -70,8 +70,19 @@ impl Stage {
 static LATENCIES: LazyLock<[Latency; Stage::COUNT]> =
     LazyLock::new(|| std::array::from_fn(|_| Latency::new()));
 
+/// Whether anybody takes them.
+static TAKEN: AtomicBool = AtomicBool::new(true);
+
+/// Nothing is counted from now on.
+pub(crate) fn switch_off() {
+    TAKEN.store(false, Ordering::Relaxed);
+}
+
 /// Counts one sample of a stage.
 pub(crate) fn record(stage: Stage, took: Duration) {
+    if !TAKEN.load(Ordering::Relaxed) {
+        return;
+    }
     LATENCIES[stage as usize].record(took);
 }
 

@@ -70,6 +70,18 @@ pub(crate) struct ServeArgs {
         value_parser = clap::builder::BoolishValueParser::new()
     )]
     webtransport: Option<bool>,
+    /// Measure what it does, for /metrics and the page /observatory; without, nobody can tell whether it is well
+    /// [default: true]
+    #[arg(
+        long,
+        env = "WELL_OBSERVE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    observe: Option<bool>,
     /// A configuration file; without one, well.toml is read if it is there
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -194,6 +206,8 @@ pub(crate) struct Config {
     pub(crate) ephemeral_bytes: u64,
     pub(crate) snapshots: bool,
     pub(crate) webtransport: bool,
+    /// Whether anything is measured.
+    pub(crate) observe: bool,
     pub(crate) tls: Option<Tls>,
     pub(crate) archive: Archive,
     pub(crate) auth: AuthSettings,
@@ -407,6 +421,8 @@ struct File {
     snapshots: Option<bool>,
     /// Serve WebTransport too, on the same port over UDP.
     webtransport: Option<bool>,
+    /// Measure what it does, for /metrics and the page /observatory.
+    observe: Option<bool>,
     /// The certificate that HTTP, WebSocket and WebTransport serve.
     tls: Option<Tls>,
     /// Where history goes, beside the log.
@@ -912,6 +928,7 @@ impl ServeArgs {
             ephemeral_bytes: file.limits.ephemeral_bytes.unwrap_or(EPHEMERAL_BYTES),
             snapshots: self.snapshots.or(file.snapshots).unwrap_or(true),
             webtransport: self.webtransport.or(file.webtransport).unwrap_or(true),
+            observe: self.observe.or(file.observe).unwrap_or(true),
             tls: file.tls,
             archive: Archive {
                 url: self.archive.or(file.archive.url),
@@ -1025,6 +1042,7 @@ mod tests {
             archive: None,
             snapshots: None,
             webtransport: None,
+            observe: None,
             config: None,
             auth_secret: None,
             allow_open: None,

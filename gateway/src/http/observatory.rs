@@ -38,12 +38,15 @@ const SESSIONS: usize = 200;
 
 const _: () = assert!(ribbon::EVENTS <= 500);
 
-/// Lets those in who may see the Observatory.
+/// Lets those in who may see the Observatory, if there is anything to see.
 fn enter(gateway: &Gateway, caller: &Caller) -> Result<(), Problem> {
     gateway.check_network(caller)?;
     if !gateway.is_open() {
         let grant = caller.grant().map_err(Refusal::from)?;
         rule::observer(grant.map(AsRef::as_ref)).map_err(Refusal::from)?;
+    }
+    if !gateway.exporter().is_on() {
+        return Err(Problem::not_observed());
     }
     Ok(())
 }

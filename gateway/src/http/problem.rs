@@ -96,6 +96,18 @@ impl Problem {
         )
     }
 
+    /// 404: the server does not measure what it does.
+    #[must_use]
+    pub fn not_observed() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_observed",
+            "Nothing is measured here",
+            "the server was started with `observe = false`; without that it tells how it works"
+                .to_owned(),
+        )
+    }
+
     /// 404: no room, or a deleted one.
     #[must_use]
     pub fn no_room(room: &str) -> Self {

@@ -9,7 +9,7 @@ use system_tests::command::well;
 use system_tests::http::{self, Answer};
 use system_tests::server::Server;
 use system_tests::socket::Socket;
-use system_tests::{wire, within};
+use system_tests::{setting, wire, within};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -303,7 +303,7 @@ async fn rooms_and_scrapes_leave_series_and_memory_as_they_were() {
         }
     })
     .await;
-    for nth in 1..300 {
+    for nth in 1..setting("SERIES_ROOMS", 300) {
         visit(nth).await;
     }
     assert_eq!(series().await, before);
@@ -311,10 +311,35 @@ async fn rooms_and_scrapes_leave_series_and_memory_as_they_were() {
         series().await;
     }
     let memory = server.resident_bytes();
-    for _ in 0..1000 {
+    let scrapes = setting("SCRAPES", 1000);
+    for _ in 0..scrapes {
         series().await;
     }
     assert_eq!(series().await, before);
     let more = server.resident_bytes().saturating_sub(memory);
-    assert!(more < 8 << 20, "{more} bytes more after 1,000 scrapes");
+    assert!(more < 8 << 20, "{more} bytes more after {scrapes} scrapes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_measures_nothing_says_so_and_works() {
+    let (server, _config) = server("observe = false\n[spaces.open]\n");
+    let address = server.address();
+    let mut socket = Socket::connect(address, "/yjs/open/a").await.expect("in");
+    socket.sync().await.expect("the document");
+    let update = wire::update_message(&wire::update(1, 0, 10));
+    socket.send(&update).await.expect("it is sent");
+    within(PATIENCE, "an ack", socket.settle(1))
+        .await
+        .expect("an ack");
+    let metrics = http::get(address, "/metrics").await.expect("an answer");
+    let text = String::from_utf8(metrics.body).expect("text");
+    assert_eq!(metrics.status, 200);
+    assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    assert!(!text.contains("well_acked_total"), "{text}");
+    for path in ["/now", "/live", "/history?range=1h", "/events", "/rooms"] {
+        let answer = http::get(address, &format!("{AT}{path}")).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.json()["code"], "not_observed", "{path}");
+    }
 }

@@ -55,7 +55,12 @@ async fn serve(
     logs: Logs,
     background: &Handle,
 ) -> anyhow::Result<()> {
-    let exporter = Exporter::install()?;
+    let exporter = if config.observe {
+        Exporter::install()?
+    } else {
+        tracing::warn!("nothing is measured, as `observe` says: no alert can be raised");
+        Exporter::off()
+    };
     observatory::build(
         env!("CARGO_PKG_VERSION"),
         env!("WELL_COMMIT"),
@@ -71,11 +76,17 @@ async fn serve(
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        data = data.as_ref().map(|data| tracing::field::display(data.display())),
+        data = data
+            .as_ref()
+            .map(|data| tracing::field::display(data.display())),
         durability = log.durability(),
         "starting"
     );
-    let traces = config.trace.start(background)?;
+    let traces = if config.observe {
+        config.trace.start(background)?
+    } else {
+        None
+    };
     let observer = Arc::new(Observer);
     let kept = stores::open(&config, Arc::clone(&log), observer, background).await?;
     let tls = open_tls(&config)?;
@@ -137,7 +148,9 @@ async fn serve(
     let watching = tls.map(|tls| tokio::spawn(async move { tls.watch().await }));
     let sessions = tokio::spawn(gateway::webtransport::serve(gateway.clone()));
     let keeping = tokio::spawn(gateway::server::watch(gateway.clone()));
-    let observing = tokio::spawn(gateway::observe(gateway.clone()));
+    let observing = exporter
+        .is_on()
+        .then(|| tokio::spawn(gateway::observe(gateway.clone())));
     let counting = tokio::spawn(gateway::usage::keep(gateway.clone()));
     let tidying = tokio::spawn(gateway::server::tidy(gateway.clone()));
     // The one line on standard output: printed when connections are taken, not before.
@@ -182,7 +195,9 @@ async fn serve(
     tidying.abort();
     counting.abort();
     gateway::usage::save(&gateway).await;
-    observing.abort();
+    if let Some(observing) = observing {
+        observing.abort();
+    }
     if let Some(watching) = watching {
         watching.abort();
     }
