@@ -41,6 +41,13 @@ def get(url):
         return error.code, error.read().decode(errors="replace")
 
 
+def run(*arguments, environment=(), patience=PATIENCE):
+    """A command of the binary, to its end."""
+    command = [binary(), *map(str, arguments)]
+    environment = {**os.environ, **dict(environment)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=patience, env=environment)
+
+
 def until(what, probe, patience=PATIENCE):
     """Looks again and again until `probe` gives something truthy."""
     deadline = time.monotonic() + patience

@@ -11,6 +11,7 @@ mod poisoned;
 mod progress;
 mod source;
 mod stores;
+mod top;
 mod traces;
 
 use std::process::ExitCode;
@@ -58,7 +59,9 @@ enum Command {
     /// Look at what a server stands on (disk, clock, limits, certificate, archive); 1 when it will not do.
     Doctor(Box<commands::doctor::DoctorArgs>),
     /// Ask a running server whether it is ready; 1 when it is not.
-    Health(commands::health::HealthArgs),
+    Health(Box<commands::health::HealthArgs>),
+    /// Watch a running server: rates, acks, lags, memory and disk, and its rooms.
+    Top(Box<commands::top::TopArgs>),
 }
 
 fn main() -> ExitCode {
@@ -77,7 +80,8 @@ fn main() -> ExitCode {
         Command::Restore(args) => run(commands::restore::run(args)),
         Command::Archive(args) => run(commands::archive::run(args)),
         Command::Doctor(args) => run(commands::doctor::run(*args)),
-        Command::Health(args) => run(commands::health::run(args)),
+        Command::Health(args) => run(commands::health::run(*args)),
+        Command::Top(args) => run(commands::top::run(*args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod archive;
+mod asking;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod export;
@@ -13,6 +14,7 @@ pub(crate) mod past;
 pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod verify;
 
 use std::io::Write;
