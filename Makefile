@@ -83,7 +83,7 @@ browser: pages ## the pages in a real browser
 	$(CARGO) build -p well
 	cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && WELL_BIN=$(TARGET)/debug/well npm test --silent
 
-prometheus: ## rules, alerts, runbooks and dashboards against a real Prometheus; the unit, the image, the composition
+prometheus: ## rules, alerts, runbooks and dashboards against a real Prometheus; unit, image, composition; top and bench
 	$(CARGO) build -p well
 	python=$$(deploy/tools.sh prometheus) && WELL_BIN=$(TARGET)/debug/well $$python -m unittest discover --verbose -s tests/observability -p '*_test.py'
 

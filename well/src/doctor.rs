@@ -4,7 +4,7 @@
 //! what to do about it. What it makes to try, files in the data folder and an object in the archive,
 //! it removes.
 
-mod disk;
+pub(crate) mod disk;
 mod network;
 mod system;
 

@@ -3,6 +3,7 @@
 mod auth;
 mod background;
 mod bases;
+mod bench;
 mod commands;
 mod config;
 mod doctor;
@@ -62,6 +63,8 @@ enum Command {
     Health(Box<commands::health::HealthArgs>),
     /// Watch a running server: rates, acks, lags, memory and disk, and its rooms.
     Top(Box<commands::top::TopArgs>),
+    /// Measure what a server would do on this machine and disk; half a minute.
+    Bench(Box<commands::bench::BenchArgs>),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => run(commands::doctor::run(*args)),
         Command::Health(args) => run(commands::health::run(*args)),
         Command::Top(args) => run(commands::top::run(*args)),
+        Command::Bench(args) => run(commands::bench::run(*args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,14 @@ pub(crate) fn over(what: &str, records: u64) -> ProgressBar {
     bar
 }
 
+/// A bar over the parts of a measurement.
+pub(crate) fn parts(count: u64) -> ProgressBar {
+    let bar = ProgressBar::new(count);
+    style_of(&bar, "{bar:20}  {msg}  {elapsed}");
+    bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    bar
+}
+
 fn style_of(bar: &ProgressBar, template: &str) {
     // The templates are constants; one that could not be read would leave the plain style.
     if let Ok(style) = ProgressStyle::with_template(template) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 mod asking;
+pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod export;

@@ -1,12 +1,12 @@
 //! Whether the data folder keeps what it is given, and how fast.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use rustix::fs::{StatVfs, statfs, statvfs};
+use tempfile::NamedTempFile;
 
 use super::Finding;
 
@@ -17,9 +17,9 @@ const COMMIT_BYTES: usize = 4096;
 /// The slowest syncs that are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Whoever answers faster has not asked a device: a system call alone takes a microsecond or two.
-const TOO_FAST: Duration = Duration::from_micros(8);
+pub(crate) const TOO_FAST: Duration = Duration::from_micros(8);
 /// A 99th percentile over this is felt: the objective for acks is 50 ms.
-const SLOW: Duration = Duration::from_millis(20);
+pub(crate) const SLOW: Duration = Duration::from_millis(20);
 /// So much must be free, or commits will soon fail.
 const LEAST_FREE: u64 = 512 << 20;
 
@@ -53,14 +53,20 @@ pub(super) fn examine(data: &Path) -> Vec<Finding> {
     findings
 }
 
-/// The folder, or the nearest one above it that is there, if a file can be made in it.
-fn writable(data: &Path) -> Result<PathBuf, Finding> {
-    let advice = "give --data a folder that the server's user owns";
+/// The folder, or the nearest one above it that is there: on the same disk, as a rule.
+pub(crate) fn nearest(data: &Path) -> PathBuf {
     let mut folder = data.to_path_buf();
     while !folder.exists() && folder.pop() {}
     if folder.as_os_str().is_empty() {
         folder = PathBuf::from(".");
     }
+    folder
+}
+
+/// The nearest folder, if a file can be made in it.
+fn writable(data: &Path) -> Result<PathBuf, Finding> {
+    let advice = "give --data a folder that the server's user owns";
+    let folder = nearest(data);
     if !folder.is_dir() {
         let found = format!("{} is not a folder", folder.display());
         return Err(Finding::bad("data folder", found, advice));
@@ -124,8 +130,14 @@ fn syncs(folder: &Path) -> Finding {
         let found = format!("LD_PRELOAD={preloaded} makes every sync a lie");
         return Finding::bad("sync", found, "start the server without it");
     }
-    match timed(folder) {
-        Ok(times) => judged(&times),
+    let began = Instant::now();
+    let go_on = |done| done < SYNCS && began.elapsed() < PATIENCE;
+    let timed = Bare::new(folder, COMMIT_BYTES).and_then(|file| file.time(go_on));
+    match timed {
+        Ok(mut times) => {
+            times.sort_unstable();
+            judged(&times)
+        }
         Err(error) => Finding::bad(
             "sync",
             format!("fdatasync fails: {error}"),
@@ -134,31 +146,51 @@ fn syncs(folder: &Path) -> Finding {
     }
 }
 
-fn timed(folder: &Path) -> std::io::Result<Vec<Duration>> {
-    let file = tempfile::Builder::new()
-        .prefix(".doctor")
-        .tempfile_in(folder)?;
-    let probe = file.path();
-    let mut filled = OpenOptions::new().write(true).open(probe)?;
-    // Of a file that is there already, as the log's is: growing costs another sync of its own.
-    filled.write_all(&vec![1; COMMIT_BYTES * SYNCS])?;
-    filled.sync_all()?;
-    let mut log = OpenOptions::new().write(true).open(probe)?;
-    let began = Instant::now();
-    let mut times = Vec::with_capacity(SYNCS);
-    while times.len() < SYNCS && began.elapsed() < PATIENCE {
-        log.write_all(&[7; COMMIT_BYTES])?;
-        let started = Instant::now();
-        log.sync_data()?;
-        times.push(started.elapsed());
+/// A bare file that is written to and synced. Gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    file: NamedTempFile,
+    bytes: usize,
+}
+
+impl Bare {
+    /// A file in this folder that takes so many bytes at once.
+    pub(crate) fn new(folder: &Path, bytes: usize) -> std::io::Result<Self> {
+        let file = tempfile::Builder::new()
+            .prefix(".doctor")
+            .tempfile_in(folder)?;
+        // A file that is there already, as the log's is: growing costs another sync of its own.
+        for place in 0..SYNCS {
+            let place = (place * bytes) as u64;
+            file.as_file().write_all_at(&vec![1; bytes], place)?;
+        }
+        file.as_file().sync_all()?;
+        Ok(Self { file, bytes })
     }
-    times.sort_unstable();
-    Ok(times)
+
+    /// Writes and syncs as long as it is to go on, by how often it has. Gives how long each time took.
+    pub(crate) fn time(&self, go_on: impl Fn(usize) -> bool) -> std::io::Result<Vec<Duration>> {
+        let commit = vec![7; self.bytes];
+        let mut times = Vec::new();
+        while go_on(times.len()) {
+            let place = (times.len() % SYNCS * self.bytes) as u64;
+            let started = Instant::now();
+            self.file.as_file().write_all_at(&commit, place)?;
+            self.file.as_file().sync_data()?;
+            times.push(started.elapsed());
+        }
+        Ok(times)
+    }
+}
+
+/// The time that so many of a hundred took at most, of times in order; none of none.
+pub(crate) fn percentile(times: &[Duration], of: usize) -> Option<Duration> {
+    let last = times.len().checked_sub(1)?;
+    times.get((times.len() * of / 100).min(last)).copied()
 }
 
 fn judged(times: &[Duration]) -> Finding {
-    let at = |of: usize| times.get((times.len() * of / 100).min(times.len() - 1));
-    let (Some(&p50), Some(&p99)) = (at(50), at(99)) else {
+    let (Some(p50), Some(p99)) = (percentile(times, 50), percentile(times, 99)) else {
         return Finding::poor("sync", "it was not timed", "try again");
     };
     let found = format!("p50 {p50:.0?}, p99 {p99:.0?} of {} syncs", times.len());
