@@ -43,8 +43,8 @@ use clap::{Args, Parser, Subcommand};
 use load::{Ack, AckEvery};
 use report::Report;
 use scenario::{
-    Bench, Pace, archive, bytes, fanout::FanOut, idle, inflight, join, presence, store,
-    throughput::Throughput, transports,
+    Bench, Pace, archive, bytes, fanout::FanOut, idle, inflight, join, observation, presence,
+    store, throughput::Throughput, transports,
 };
 use server::{Launcher, Peer};
 use story::Hand;
@@ -138,6 +138,8 @@ enum Command {
     Join,
     /// What snapshots and the archive cost those who write
     Archive,
+    /// What observing costs: metrics, the page, a Prometheus, traces
+    Observation,
     /// Durable acks over WebTransport beside WebSocket
     Transports,
     /// The same through a link that loses 2 % of its packets; needs root, `ip` and Python
@@ -216,6 +218,7 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
         Command::Idle { presence } => idle::run(&mut bench, open_files, presence),
         Command::Join => join::run(&mut bench),
         Command::Archive => archive::run(&mut bench),
+        Command::Observation => observation::run(&mut bench),
         Command::Transports => transports::run(&mut bench),
         Command::Loss => transports::through_loss(&mut bench),
         Command::Presence => presence::run(&mut bench),
@@ -229,7 +232,7 @@ type Scenario<'a> = &'a dyn Fn(&mut Bench) -> anyhow::Result<()>;
 
 /// Every scenario; one that fails does not keep the others from running.
 fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result<()> {
-    let scenarios: [(&'static str, Scenario<'_>); 11] = [
+    let scenarios: [(&'static str, Scenario<'_>); 12] = [
         ("throughput", &|bench| {
             Throughput {
                 rooms: 50,
@@ -252,6 +255,7 @@ fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result
         ("idle", &|bench| idle::run(bench, open_files, false)),
         ("join", &join::run),
         ("archive", &archive::run),
+        ("observation", &observation::run),
     ];
     let mut failed = Vec::new();
     for (name, scenario) in scenarios {
@@ -307,6 +311,7 @@ impl Options {
                 },
                 peers: self.peers_dir,
                 scratch: self.scratch.unwrap_or_else(std::env::temp_dir),
+                collector: None,
             },
             report: Report::new(self.json),
             pace: Pace {

@@ -15,6 +15,7 @@ pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod inflight;
 pub(crate) mod join;
+pub(crate) mod observation;
 pub(crate) mod presence;
 pub(crate) mod store;
 pub(crate) mod throughput;

@@ -37,6 +37,8 @@ pub(crate) enum Peer {
     WellBare,
     /// The Well with an archive in a folder.
     WellArchiving,
+    /// The Well that measures nothing of what it does.
+    WellUnobserved,
     /// The Well in its own protocol, in Yjs rooms.
     WellYjs,
     /// The Well in its own protocol, in text rooms.
@@ -67,6 +69,7 @@ impl Peer {
             "well" => Ok(Self::Well),
             "well-bare" => Ok(Self::WellBare),
             "well-archiving" => Ok(Self::WellArchiving),
+            "well-unobserved" => Ok(Self::WellUnobserved),
             "well:yjs" => Ok(Self::WellYjs),
             "well:text" => Ok(Self::WellText),
             "well:opaque" => Ok(Self::WellOpaque),
@@ -76,7 +79,7 @@ impl Peer {
             "relay-coalescing" => Ok(Self::RelayCoalescing),
             _ => {
                 let unknown = || {
-                    "expected well, well-bare, well-archiving, well:yjs, well:text, well:opaque, yjs, yjs-leveldb, relay, relay-coalescing \
+                    "expected well, well-bare, well-archiving, well-unobserved, well:yjs, well:text, well:opaque, yjs, yjs-leveldb, relay, relay-coalescing \
                      or NAME[@PID]=ws://host:port/path/{room}"
                         .to_owned()
                 };
@@ -105,7 +108,10 @@ impl Peer {
     /// Whether it is the Well, however it is set up.
     fn is_well(&self) -> bool {
         self.speech() != Speech::Yjs
-            || matches!(self, Self::Well | Self::WellBare | Self::WellArchiving)
+            || matches!(
+                self,
+                Self::Well | Self::WellBare | Self::WellArchiving | Self::WellUnobserved
+            )
     }
 
     /// The protocol it is spoken to in.
@@ -135,6 +141,7 @@ impl fmt::Display for Peer {
             Self::Well => "well",
             Self::WellBare => "well-bare",
             Self::WellArchiving => "well-archiving",
+            Self::WellUnobserved => "well-unobserved",
             Self::WellYjs => "well:yjs",
             Self::WellText => "well:text",
             Self::WellOpaque => "well:opaque",
@@ -156,6 +163,8 @@ pub(crate) struct Launcher {
     pub(crate) peers: PathBuf,
     /// Where data folders go.
     pub(crate) scratch: PathBuf,
+    /// Where the Well sends its traces; nowhere without.
+    pub(crate) collector: Option<String>,
 }
 
 impl Launcher {
@@ -204,6 +213,7 @@ impl Launcher {
             Peer::Well
             | Peer::WellBare
             | Peer::WellArchiving
+            | Peer::WellUnobserved
             | Peer::WellYjs
             | Peer::WellText
             | Peer::WellOpaque => {
@@ -225,6 +235,11 @@ impl Launcher {
                 if *peer == Peer::WellArchiving {
                     serve.arg("--archive");
                     serve.arg(format!("file://{}", dir.join("archive").display()));
+                }
+                if *peer == Peer::WellUnobserved {
+                    serve.arg("--observe=false");
+                } else if let Some(collector) = &self.collector {
+                    serve.args(["--trace-endpoint", collector]);
                 }
                 serve
             }
