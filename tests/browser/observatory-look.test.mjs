@@ -63,6 +63,10 @@ for (const [width, height] of /** @type {const} */ ([[360, 740], [820, 1_100], [
         await page.getByTestId("tab-life").click();
         await page.locator("[data-testid=life-stage][data-stage=sync]").waitFor();
         await look("life");
+        const cut = await page.getByTestId("life").evaluate((it) => [...it.querySelectorAll("td, th")].filter((cell) => cell.getBoundingClientRect().right > it.getBoundingClientRect().right).length);
+        assert.equal(cut, 0, "no column is cut off");
+        await page.locator("[data-testid=life-stage][data-stage=sync]").scrollIntoViewIfNeeded();
+        await picture(page, `observatory-${width}-${colorScheme}-stages`);
         await page.getByTestId("tab-events").click();
         await page.getByTestId("events").waitFor();
         await look("events");

@@ -1,4 +1,5 @@
 import type { CSSProperties } from "react";
+import table from "../../design/Table.module.css";
 import { NO_DATA, withUnit } from "../../design/units";
 import { flameOf, STAGES, type Block, type Percentile } from "../../observatory/life";
 import type { Stage } from "../../observatory/sample";
@@ -45,33 +46,31 @@ export function Life({ stages, asOf }: { stages: readonly Stage[]; asOf: string 
         );
       })}
       <p className={styles.note}>What lies below a stage is within it. Each has its own scale.</p>
-      <div className={styles.scroll} tabIndex={0} role="region" aria-label="Stages in numbers">
-        <table className={styles.table}>
-          <thead>
-            <tr>
-              <th scope="col">Stage</th>
-              <th scope="col">p50</th>
-              <th scope="col">p99</th>
-              <th scope="col">Counted</th>
-              <th scope="col">What it is</th>
+      <table className={table.table} aria-label="Stages in numbers">
+        <thead>
+          <tr>
+            <th scope="col">Stage</th>
+            <th scope="col">p50</th>
+            <th scope="col">p99</th>
+            <th scope="col">Counted</th>
+            <th scope="col">What it is</th>
+          </tr>
+        </thead>
+        <tbody>
+          {stages.map(({ stage, count, p50, p99 }, index) => (
+            <tr key={stage} data-testid="life-stage" data-stage={stage}>
+              <th scope="row">
+                <span className={styles.swatch} style={{ backgroundColor: `var(${lineVariable(index)})` }} />
+                {stage}
+              </th>
+              <td data-label="p50">{withUnit(p50, "seconds")}</td>
+              <td data-label="p99">{withUnit(p99, "seconds")}</td>
+              <td data-label="Counted">{withUnit(count, "times")}</td>
+              <td>{STAGES.get(stage) ?? ""}</td>
             </tr>
-          </thead>
-          <tbody>
-            {stages.map(({ stage, count, p50, p99 }, index) => (
-              <tr key={stage} data-testid="life-stage" data-stage={stage}>
-                <th scope="row">
-                  <span className={styles.swatch} style={{ backgroundColor: `var(${lineVariable(index)})` }} />
-                  {stage}
-                </th>
-                <td>{withUnit(p50, "seconds")}</td>
-                <td>{withUnit(p99, "seconds")}</td>
-                <td>{withUnit(count, "times")}</td>
-                <td>{STAGES.get(stage) ?? ""}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+          ))}
+        </tbody>
+      </table>
       {stages.length === 0 ? <p className={styles.note}>{NO_DATA}</p> : null}
     </div>
   );

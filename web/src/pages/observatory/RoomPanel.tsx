@@ -5,6 +5,7 @@ import { askLastRecords, askRoom, splitRoom, type Token } from "../../api/observ
 import { Button } from "../../design/Button";
 import { Icon } from "../../design/Icon";
 import { timeAgo } from "../../design/time-ago";
+import table from "../../design/Table.module.css";
 import { NO_DATA, withUnit } from "../../design/units";
 import { extentOf, type Line } from "../../observatory/recording";
 import type { RoomDetail } from "../../observatory/rooms";
@@ -67,7 +68,7 @@ function Detail({ detail }: { detail: RoomDetail }) {
         {detail.listed.length === 0 ? (
           <p className={styles.soft}>Nobody is in it.</p>
         ) : (
-          <table className={styles.table} data-testid="room-sessions">
+          <table className={table.table} data-testid="room-sessions">
             <thead>
               <tr>
                 <th scope="col">Session</th>

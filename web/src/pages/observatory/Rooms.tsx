@@ -1,6 +1,7 @@
 import { useEffect, useState } from "react";
 import type { Failed } from "../../api/ask";
 import { askRooms, type Token } from "../../api/observatory";
+import table from "../../design/Table.module.css";
 import { withUnit } from "../../design/units";
 import { ORDERS, type Order, type RoomList, type RoomRow } from "../../observatory/rooms";
 import { Choice } from "./Choice";
@@ -34,7 +35,7 @@ export function Rooms({ token }: { token: Token }) {
 
 function List({ rooms, onOpen }: { rooms: readonly RoomRow[]; onOpen: (room: string) => void }) {
   return (
-    <table className={styles.table} data-testid="room-list">
+    <table className={table.table} data-testid="room-list">
       <thead>
         <tr>
           <th scope="col">Room</th>
