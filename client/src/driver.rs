@@ -183,6 +183,10 @@ pub(crate) enum Request {
         payload: Bytes,
         reply: oneshot::Sender<Result<Ticket, RoomError>>,
     },
+    Waiting {
+        room: u64,
+        reply: oneshot::Sender<usize>,
+    },
     Presence {
         room: u64,
         state: Option<Bytes>,
@@ -201,6 +205,7 @@ impl std::fmt::Debug for Request {
         f.write_str(match self {
             Self::Join { .. } => "Join",
             Self::Submit { .. } => "Submit",
+            Self::Waiting { .. } => "Waiting",
             Self::Presence { .. } => "Presence",
             Self::CatchUp { .. } => "CatchUp",
             Self::Leave { .. } => "Leave",
@@ -336,19 +341,21 @@ impl Driver {
         }));
         let options = self.options.clone();
         let was_connected = self.was_connected;
+        let end = move |broken: Broken| match broken {
+            // Where there was a server there may be one again.
+            broken if broken.is_for_good() && !was_connected => End::ForGood(0, broken.to_string()),
+            broken => broken.into(),
+        };
         let connecting = async move {
-            let connected = Transport::connect(&options).await;
-            let mut transport = connected.map_err(|broken| match broken {
-                // Where there was a server there may be one again.
-                broken if broken.is_for_good() && !was_connected => {
-                    End::ForGood(0, broken.to_string())
-                }
-                broken => End::from(broken),
-            })?;
+            let mut transport = Transport::connect(&options).await.map_err(end)?;
             transport.push(&[hello]);
+            let foreign = || end(Broken::Foreign(options.url().to_owned()));
             loop {
-                let Turn::Message(message) = transport.turn().await? else {
-                    continue;
+                let message = match transport.turn().await {
+                    Ok(Turn::Message(message)) => message,
+                    Ok(Turn::Space) => continue,
+                    Err(Broken::Malformed(_)) => return Err(foreign()),
+                    Err(broken) => return Err(broken.into()),
                 };
                 match decode(message) {
                     Ok(Some(Heard::Welcome(welcome))) => return Ok((transport, welcome)),
@@ -356,7 +363,7 @@ impl Driver {
                         return Err(end_of(goodbye.code, goodbye.reason));
                     }
                     Ok(_) => {}
-                    Err(error) => return Err(End::Broken(error.to_string())),
+                    Err(_) => return Err(foreign()),
                 }
             }
         };
@@ -523,6 +530,12 @@ impl Driver {
                     None => Err(RoomError::Ended),
                 };
                 drop(reply.send(kept));
+            }
+            Request::Waiting { room, reply } => {
+                if let Some(room) = self.rooms.get(&room) {
+                    // Who asked may have gone.
+                    let _ = reply.send(room.pending.len());
+                }
             }
             Request::Presence { room, state } => {
                 if let Some(room) = self.rooms.get_mut(&room) {

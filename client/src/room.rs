@@ -223,6 +223,17 @@ impl Room {
         kept.await.map_err(|_| RoomError::Ended)?
     }
 
+    /// How many operations wait for the server, those of a former run of the program among them.
+    ///
+    /// # Errors
+    /// [`RoomError::Ended`].
+    pub async fn waiting(&self) -> Result<usize, RoomError> {
+        let (reply, counted) = oneshot::channel();
+        let room = self.id;
+        self.ask(Request::Waiting { room, reply }).await?;
+        counted.await.map_err(|_| RoomError::Ended)
+    }
+
     /// Says where this client is: JSON, or `None` to be gone. The last word counts.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 /** The Well's own client: text rooms and Yjs rooms converge through kills, each operation in the log once. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { after, before, it } from "node:test";
 import WebSocket from "ws";
 import * as Y from "yjs";
@@ -237,4 +239,39 @@ it("an edit that is refused costs a text room that edit, and nothing else", asyn
   assert.deepEqual(losses.map(({ inserted }) => inserted.length), [3_001]);
   client.close();
   await strict.remove();
+});
+
+it("an answer that is no Well's is told at once; a server that is restarted is waited for", async () => {
+  /** @param {string} url */
+  const endOf = async (url) => {
+    const client = new Client({ url, WebSocket: /** @type {any} */ (WebSocket) });
+    const room = await client.join({ room: "blob/a" });
+    const ticket = room.submit(new Uint8Array([1]));
+    const refused = ticket.acked.catch((/** @type {any} */ error) => error.code);
+    const end = await new Promise((done) => {
+      client.on("closed", done);
+      client.on("disconnected", done);
+    });
+    client.close();
+    return { ...end, refused: await refused };
+  };
+  // A Well, at an address that names no room, one that does, and one of its pages.
+  for (const path of ["/", "/yjs/doc/a", "/text/notes"]) {
+    const { code, reason, refused } = await endOf(`${server.ws}${path}`);
+    assert.deepEqual({ code, refused }, { code: 0, refused: "unusable" }, path);
+    assert.match(reason, /no server of the well protocol answers at .*; a Well's address ends in \/well/);
+  }
+  let status = 200;
+  const stranger = createServer((_, response) => response.writeHead(status).end("hello"));
+  await new Promise((done) => stranger.listen(0, "127.0.0.1", () => done(null)));
+  const url = `ws://127.0.0.1:${/** @type {any} */ (stranger.address()).port}/well`;
+  for (status of [200, 301, 404]) assert.match((await endOf(url)).reason, new RegExp(`it says ${status};`));
+  for (status of [426, 429, 503]) {
+    const { code, retryMs } = await endOf(url);
+    assert.ok(code === undefined && retryMs >= 0, `${status} may be a Well's`);
+  }
+  stranger.close();
+  await once(stranger, "close");
+  const { code, retryMs } = await endOf(url);
+  assert.ok(code === undefined && retryMs >= 0, "nobody answers, and may come back");
 });

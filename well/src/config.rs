@@ -85,7 +85,7 @@ pub(crate) struct ServeArgs {
     /// A configuration file; without one, well.toml is read if it is there
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The secret that tokens are signed with (HS256), as `[auth] secret`
+    /// The secret that tokens are signed with (HS256), as `[auth] secret`: 32 bytes or more
     #[arg(
         long,
         env = "WELL_AUTH_SECRET",

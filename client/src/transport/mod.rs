@@ -56,8 +56,15 @@ pub(crate) enum Broken {
     Closed(String),
     #[error("the server sent something that is no message of the protocol: {0}")]
     Malformed(&'static str),
-    #[error("no server of the well protocol answers at {0:?}: it says {1}")]
+    #[error(
+        "no server of the well protocol answers at {0:?}: it says {1}; a Well's address ends in /well"
+    )]
     NoWell(String, http::StatusCode),
+    /// It sent what is no message of the protocol before it has welcomed anybody.
+    #[error(
+        "no server of the well protocol answers at {0:?}: it speaks another; a Well's address ends in /well"
+    )]
+    Foreign(String),
     #[error("{0:?} is no address that this client can connect to: {1}")]
     Address(String, &'static str),
 }
@@ -67,7 +74,7 @@ impl Broken {
     /// not say that it knows no such address.
     pub(crate) fn is_for_good(&self) -> bool {
         match self {
-            Self::Address(..) => true,
+            Self::Address(..) | Self::Foreign(_) => true,
             Self::NoWell(_, status) => {
                 !status.is_server_error() && !matches!(status.as_u16(), 408 | 425 | 429)
             }

@@ -16,7 +16,7 @@ import { CONNECT_MS, MISSED_HEARTBEATS, PRESENCE_AGAIN_MS, PRESENCE_BACKLOG_BYTE
 import { Member, type Window } from "./member.js";
 import { MemoryQueue } from "./queue.js";
 import { Room, type JoinOptions } from "./room.js";
-import { overWebSocket, within, type Connect, type Receiver, type SocketClass, type Transport, type TransportKind } from "./transport.js";
+import { answerOfStranger, overWebSocket, within, type Connect, type Receiver, type SocketClass, type Transport, type TransportKind } from "./transport.js";
 import { WebTransportFirst } from "./webtransport.js";
 import { decode, encode, VERSION, type Heard, type Say } from "./wire.js";
 
@@ -58,7 +58,7 @@ export interface ClientEvents {
   };
   /** It broke, or could not be made, and is tried again after `retryMs`. */
   disconnected: { readonly reason: string; readonly retryMs: number };
-  /** The server does not want this client back (4400 to 4499), or the client was closed (1000). */
+  /** The server does not want this client back (4400 to 4499), there is no Well at its address (0), or the client was closed (1000). */
   closed: { readonly code: number; readonly reason: string };
 }
 
@@ -87,6 +87,8 @@ export class Client extends Emitter<ClientEvents> {
   #pausedUntilMs = 0;
   #flushing = false;
   #roundTripMs: number | undefined;
+  /** There was a Well at this address: where it was it may be again. */
+  #wasWelcomed = false;
   #ended: { readonly code: number; readonly reason: string } | undefined;
 
   /**
@@ -183,8 +185,8 @@ export class Client extends Emitter<ClientEvents> {
           if (this.#attempt === attempt) greeting.message(bytes);
           else if (this.#link !== undefined && this.#link.transport === transport) this.#message(bytes);
         },
-        broken: (reason) => {
-          if (this.#attempt === attempt) greeting.broken(reason);
+        broken: (reason, malformed) => {
+          if (this.#attempt === attempt) greeting.broken(reason, malformed);
           else if (this.#link !== undefined && this.#link.transport === transport) this.#broken(reason);
         },
       };
@@ -205,15 +207,26 @@ export class Client extends Emitter<ClientEvents> {
     } catch (error) {
       transport?.close();
       if (this.#attempt !== attempt) return;
+      const stranger = this.#wasWelcomed ? undefined : await this.#strangeness(error, transport !== undefined, attempt.signal);
+      if (this.#attempt !== attempt) return;
       this.#attempt = undefined;
       if (error instanceof Goodbye) return this.#goodbye(error);
+      if (stranger !== undefined) return this.#finish(NO_WELL, `no server of the well protocol answers at ${this.#options.url}: ${stranger}; a Well's address ends in /well`);
       this.#lost(error instanceof Error ? error.message : String(error), 0);
     }
+  }
+
+  /** Why what answers is no Well, if that is known. */
+  async #strangeness(error: unknown, opened: boolean, signal: AbortSignal): Promise<string | undefined> {
+    if (error instanceof ClientError && error.code === "malformed") return "it speaks another";
+    const { connect, url } = this.#options;
+    return opened || connect !== undefined ? undefined : within(CONNECT_MS, signal, (asking) => answerOfStranger(url, asking));
   }
 
   /** From here on the connection is in use: at once, because more may lie behind the Welcome. */
   #welcomed(transport: Transport, welcome: Welcome): void {
     const now = performance.now();
+    this.#wasWelcomed = true;
     this.#link = {
       transport,
       window: { operations: Math.max(1, welcome.limits?.windowOperations ?? 0), bytes: welcome.limits?.windowBytes ?? 0 },
@@ -377,6 +390,7 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   #end(): ClientError {
+    if (this.#ended?.code === NO_WELL) return new ClientError("unusable", this.#ended.reason);
     return new ClientError("ended", this.#ended === undefined ? "the room was left or closed" : `the client has ended: ${this.#ended.reason}`);
   }
 
@@ -510,8 +524,8 @@ class Greeting {
     }
   }
 
-  broken(reason: string): void {
-    this.#finish(new Error(reason));
+  broken(reason: string, malformed = false): void {
+    this.#finish(malformed ? new ClientError("malformed", reason) : new Error(reason));
   }
 
   /** `taken` is told of the Welcome before anything behind it is heard. */
@@ -536,6 +550,9 @@ class Greeting {
     this.#done?.(this.#early);
   }
 }
+
+/** The code of an end that no server has told: there is none at this address. */
+const NO_WELL = 0;
 
 /** Whether a close code is for good; 4429 asks to come back later. */
 function isPermanent(code: number): boolean {

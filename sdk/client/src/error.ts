@@ -10,7 +10,7 @@
  * | `ended` | the client was closed, or the room left, before the server answered | the operation is in its queue, if that is durable |
  * | `full` | as many operations wait for the server as may | wait for acks |
  * | `queue` | the queue cannot be opened | use another, or memory |
- * | `unusable` | there is nothing to connect with, or the address is none | give another `url`, or `WebSocket` |
+ * | `unusable` | there is nothing to connect with, the address is none, or no Well answers at it | give another `url`, or `WebSocket` |
  * | `malformed` | the server sent what is no message of the protocol | nothing; the connection is made again |
  */
 export type ClientErrorCode = "rejected" | "closed" | "ended" | "full" | "queue" | "unusable" | "malformed";

@@ -22,7 +22,8 @@ export interface Transport {
 /** Who hears what a connection brings. After `broken` comes nothing more. */
 export interface Receiver {
   message(bytes: Uint8Array): void;
-  broken(reason: string): void;
+  /** `malformed`: it broke because what came is no message of the protocol. */
+  broken(reason: string, malformed?: boolean): void;
 }
 
 /** Opens a connection. Fulfilled when it is open; `signal` gives it up. */
@@ -59,11 +60,11 @@ export function overWebSocket(url: string, given?: SocketClass): Connect {
       let opened = false;
       let ended = false;
       let failed = "";
-      const end = (reason: string): void => {
+      const end = (reason: string, malformed = false): void => {
         if (ended) return;
         ended = true;
         signal.removeEventListener("abort", abort);
-        if (opened) receiver.broken(reason);
+        if (opened) receiver.broken(reason, malformed);
         else reject(new Error(reason));
       };
       const abort = (): void => {
@@ -100,7 +101,7 @@ export function overWebSocket(url: string, given?: SocketClass): Connect {
           }
         } catch (error) {
           socket.close();
-          end(error instanceof Error ? error.message : String(error));
+          end(error instanceof Error ? error.message : String(error), true);
         }
       };
       // A browser says nothing here, and why in the close that follows; ws does it the other way round.
@@ -111,6 +112,25 @@ export function overWebSocket(url: string, given?: SocketClass): Connect {
         end(failed !== "" ? failed : `the connection was closed with ${code}${reason === "" ? "" : `: ${reason}`}`);
       };
     });
+}
+
+/** A server that is restarted, or has too much to do, answers so, and a Well that is asked for no WebSocket (426). */
+const MAY_BE_WELL: ReadonlySet<number> = new Set([408, 425, 426, 429]);
+
+/**
+ * How an ordinary request is answered at a WebSocket's address, if that shows that there is no Well: a browser
+ * does not tell why a WebSocket could not be opened. Undefined where nobody answers, or it may be one.
+ */
+export async function answerOfStranger(url: string, signal: AbortSignal): Promise<string | undefined> {
+  try {
+    const { status, body } = await fetch(url.replace(/^ws/i, "http"), { signal, cache: "no-store", redirect: "manual" });
+    await body?.cancel();
+    if (status >= 500 || MAY_BE_WELL.has(status)) return undefined;
+    // Where a redirect leads is not told to pages.
+    return `it says ${status === 0 ? "that it is elsewhere" : status}`;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Gives up what takes too long. */

@@ -125,7 +125,8 @@ class WebTransportConnection implements Transport {
     this.#session = session;
     this.#writer = (stream.writable as WritableStream<Uint8Array>).getWriter();
     this.#datagrams = (session.datagrams.writable as WritableStream<Uint8Array>).getWriter();
-    const failed = (error: unknown): void => this.#end(error instanceof Error ? error.message : String(error));
+    const failed = (error: unknown): void =>
+      this.#end(error instanceof Error ? error.message : String(error), error instanceof ClientError && error.code === "malformed");
     this.#read(stream.readable as ReadableStream<Uint8Array>).catch(failed);
     // A datagram that cannot be read is one that was lost.
     this.#readDatagrams(session.datagrams.readable as ReadableStream<Uint8Array>).catch(() => undefined);
@@ -186,11 +187,11 @@ class WebTransportConnection implements Transport {
     }
   }
 
-  #end(reason: string): void {
+  #end(reason: string, malformed = false): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#session.close();
-    this.receiver.broken(reason);
+    this.receiver.broken(reason, malformed);
   }
 }
 

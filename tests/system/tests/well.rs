@@ -839,10 +839,16 @@ async fn why_there_is_no_connection_is_said() {
     let lines = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(lines.path(), "one\n").expect("it can be written");
     // What no server will ever answer is refused at once.
-    let wrong = [(
-        url.replace("ws://", "http://"),
-        "ws://, wss:// and https:// are spoken",
-    )];
+    let no_well = "no server of the well protocol answers at";
+    let wrong = [
+        (
+            url.replace("ws://", "http://"),
+            "ws://, wss:// and https:// are spoken",
+        ),
+        (url.replace("/well", "/"), no_well),
+        (url.replace("/well", "/yjs/doc/a"), no_well),
+        (url.replace("/well", "/text/notes"), no_well),
+    ];
     tokio::task::block_in_place(|| {
         for (url, why) in &wrong {
             let said = well(&["tail", "blob/x", "--server", url]).fails();
@@ -868,6 +874,47 @@ async fn why_there_is_no_connection_is_said() {
             last.contains("within 1s: ") && last.contains("refused"),
             "{said}"
         );
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_former_run_left_is_sent_or_said_to_wait() {
+    let (mut server, _file) = server();
+    let url = format!("ws://{}/well", server.address());
+    let folder = tempfile::tempdir().expect("a folder");
+    let queue = folder.path().join("queue");
+    let [lines, nothing] = ["one\ntwo\nthree\n", ""].map(|text| {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("it can be written");
+        file
+    });
+    let queue = queue.to_str().expect("a name");
+    let send = ["send", "blob/left", "--server", &url, "--queue", queue];
+    let impatient = [&send[..], &["--patience", "1s"]].concat();
+    tokio::task::block_in_place(|| {
+        server.kill();
+        for input in [&lines, &nothing] {
+            let said = well_with_input(&impatient, input.path()).fails();
+            assert!(
+                said.contains("3 lines wait, and nothing has become"),
+                "{said}"
+            );
+        }
+        server.start_again();
+        let said = well_with_input(&send, nothing.path()).ok();
+        assert_eq!(said, "", "they are no lines of this run");
+        let said = well(&[
+            "tail",
+            "blob/left",
+            "--server",
+            &url,
+            "--since",
+            "0",
+            "-n",
+            "3",
+        ])
+        .ok();
+        assert_eq!(said.lines().count(), 3, "{said}");
     });
 }
 

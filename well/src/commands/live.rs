@@ -291,7 +291,8 @@ impl Sending {
         }
     }
 
-    /// Sends lines as they come, and says where each is as soon as it is durable.
+    /// Sends lines as they come, and says where each is as soon as it is durable. Ends when nothing waits any
+    /// more, of a former run neither.
     async fn run(
         &mut self,
         mut lines: mpsc::Receiver<std::io::Result<String>>,
@@ -300,17 +301,22 @@ impl Sending {
         let mut at_end = false;
         // Since when nothing has become durable that is to.
         let mut since = Instant::now();
-        while !at_end || !self.on_their_way.is_empty() {
+        loop {
             let waits = !self.on_their_way.is_empty();
+            if at_end && !waits && self.waiting().await == Some(0) {
+                return Ok(());
+            }
             tokio::select! {
-                line = lines.recv(), if !at_end && self.on_their_way.len() < AHEAD => match line {
-                    Some(line) => {
-                        self.submit(line.context("the input could not be read")?).await?;
-                        if !waits {
-                            since = Instant::now();
-                        }
+                line = lines.recv(), if !at_end && self.on_their_way.len() < AHEAD => {
+                    if !waits {
+                        since = Instant::now();
                     }
-                    None => at_end = true,
+                    match line {
+                        Some(line) => {
+                            self.submit(line.context("the input could not be read")?).await?;
+                        }
+                        None => at_end = true,
+                    }
                 },
                 Some(acked) = self.on_their_way.next(), if waits => {
                     match acked?.seq {
@@ -320,15 +326,45 @@ impl Sending {
                     .context("the output could not be written")?;
                     since = Instant::now();
                 }
-                event = self.target.next() => self.trouble.heed(&event?)?,
-                () = sleep_until(since + self.patience), if waits => {
-                    let patience = humantime::format_duration(self.patience);
-                    let what = format!("nothing has become durable within {patience}");
-                    return Err(self.trouble.failed(what));
+                event = self.target.next() => {
+                    let event = event?;
+                    self.trouble.heed(&event)?;
+                    match event {
+                        Event::Acked { .. } => since = Instant::now(),
+                        Event::Rejected { operation, rejected } => {
+                            bail!("operation {operation}, of a former run: {rejected}");
+                        }
+                        _ => {}
+                    }
+                }
+                () = sleep_until(since + self.patience), if waits || at_end => {
+                    return Err(self.out_of_patience().await);
                 }
             }
         }
-        Ok(())
+    }
+
+    /// How many operations wait, those of a former run among them; `None` if the room is closed, which an
+    /// event tells.
+    async fn waiting(&self) -> Option<usize> {
+        let room = match &self.target {
+            Target::Room(room) => room,
+            Target::Text(room) => room.room(),
+        };
+        room.waiting().await.ok()
+    }
+
+    async fn out_of_patience(&self) -> anyhow::Error {
+        let patience = humantime::format_duration(self.patience);
+        let waiting = self.waiting().await.unwrap_or_default();
+        let lines = if waiting == 1 {
+            "line waits"
+        } else {
+            "lines wait"
+        };
+        self.trouble.failed(format!(
+            "{waiting} {lines}, and nothing has become durable within {patience}"
+        ))
     }
 
     async fn submit(&mut self, line: String) -> anyhow::Result<()> {
