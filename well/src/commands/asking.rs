@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Arg, Args, Command};
 use reqwest::StatusCode;
 
 use crate::config::{Config, ServeArgs};
@@ -47,6 +47,23 @@ impl Asking {
             url: url.trim_end_matches('/').to_owned(),
             token: None,
         })
+    }
+}
+
+/// What a flag of `well serve` is to a command that only asks: where the server is found, or nothing.
+pub(super) fn worded(arg: Arg) -> Arg {
+    let served = ServeArgs::augment_args(Command::new("serve"));
+    match arg.get_id().as_str() {
+        "listen" => arg.help(
+            "The address that the server listens on; one on all interfaces is asked on loopback \
+             [default: 127.0.0.1:4000]",
+        ),
+        "config" => arg.help(
+            "The server's configuration file, for its address and whether it speaks TLS; without one, \
+             well.toml if it is there",
+        ),
+        id if served.get_arguments().any(|it| it.get_id() == id) => arg.hide(true),
+        _ => arg,
     }
 }
 

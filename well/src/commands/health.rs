@@ -1,9 +1,9 @@
 //! `well health`: whether a running server is ready, for containers and scripts.
 
 use anyhow::bail;
-use clap::{Arg, Args};
+use clap::Args;
 
-use super::asking::Asking;
+use super::asking::{Asking, worded};
 use super::say;
 
 /// `well health`
@@ -15,22 +15,6 @@ use super::say;
 pub(crate) struct HealthArgs {
     #[command(flatten)]
     asking: Asking,
-}
-
-/// What a flag of `well serve` is to a command that only asks: where the server is found, or nothing.
-fn worded(arg: Arg) -> Arg {
-    match arg.get_id().as_str() {
-        "listen" => arg.help(
-            "The address that the server listens on; one on all interfaces is asked on loopback \
-             [default: 127.0.0.1:4000]",
-        ),
-        "config" => arg.help(
-            "The server's configuration file, for its address and whether it speaks TLS; without one, \
-             well.toml if it is there",
-        ),
-        "url" | "timeout" => arg,
-        _ => arg.hide(true),
-    }
 }
 
 pub(crate) async fn run(args: HealthArgs) -> anyhow::Result<()> {

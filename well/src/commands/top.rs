@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::asking::{Asking, Server};
+use super::asking::{Asking, Server, worded};
 use super::say;
 use crate::top::terminal::Terminal;
 use crate::top::{By, Picture, Rooms, Sample};
@@ -20,6 +20,7 @@ const PLAIN_WIDTH: usize = 200;
 
 /// `well top`. Keys: u, b, s and l order the rooms; q ends it.
 #[derive(Debug, Args)]
+#[command(mut_args(worded))]
 pub(crate) struct TopArgs {
     /// Say it once, as plain text, and end; 1 if the server does not answer
     #[arg(long)]
