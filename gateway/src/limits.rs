@@ -33,11 +33,18 @@ pub const CONNECTIONS: usize = 50_000;
 pub const BACKLOG: u32 = 4_096;
 /// How many bytes of sealed records a stream of records reads at once.
 pub const RECORDS_PAGE_BYTES: usize = 256 << 10;
+/// How long after its last moment a stream of records waits for what is still being written.
+pub const FOLLOW_GRACE: Duration = Duration::from_secs(1);
 /// How long a stream of events may be silent.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How much memory reading the past takes for all clients together: the documents that answers are
 /// made of, answers until their clients have them, and the documents of playback.
 pub const PAST_BYTES: usize = 256 << 20;
+/// The pieces in which answers go out that take of [`PAST_BYTES`].
+pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
+/// How long such an answer may wait for its client to take a piece of it before the connection is
+/// cut; twice as long for what has reached the socket.
+pub const ANSWER_STALL: Duration = Duration::from_secs(60);
 /// How many bytes playback gathers before it writes them.
 pub const PLAY_BATCH_BYTES: usize = 256 << 10;
 /// How many bytes of records a fork copies in one go.

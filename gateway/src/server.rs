@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::Gateway;
+use crate::http::answer::Cut;
 use crate::http::router;
 use crate::limits::{
     BACKLOG, CONNECTIONS, ENDPOINT_IDLE, HEAD_BYTES, HEAD_TIME, HTTP2_KEEP_ALIVE, HTTP2_STREAMS,
@@ -202,8 +203,11 @@ async fn connection(
     (peer, place): (Peer, Place),
     draining: CancellationToken,
 ) {
+    let cut = Cut::default();
+    let cutting = cut.0.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(cut.clone());
         request.extensions_mut().insert(place.clone());
         routes.clone().oneshot(request)
     });
@@ -218,9 +222,13 @@ async fn connection(
         tokio::pin!(serving);
         tokio::select! {
             ended = serving.as_mut() => ended,
+            () = cutting.cancelled() => return,
             () = draining.cancelled() => {
                 serving.as_mut().graceful_shutdown();
-                serving.await
+                tokio::select! {
+                    ended = serving.as_mut() => ended,
+                    () = cutting.cancelled() => return,
+                }
             }
         }
     } else {
@@ -233,9 +241,13 @@ async fn connection(
         tokio::pin!(serving);
         tokio::select! {
             ended = serving.as_mut() => ended,
+            () = cutting.cancelled() => return,
             () = draining.cancelled() => {
                 serving.as_mut().graceful_shutdown();
-                serving.await
+                tokio::select! {
+                    ended = serving.as_mut() => ended,
+                    () = cutting.cancelled() => return,
+                }
             }
         }
     };

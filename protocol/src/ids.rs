@@ -410,6 +410,24 @@ impl Slug {
         }))
     }
 
+    /// Whether `/pit/{name}` is the page of the pit of this name. A page takes a slug as people type
+    /// it, in any case and with dashes, so that a name which only reads like one leads to another
+    /// pit; and beside slugs plain names: up to 128 letters, digits and `_ . -`, the first of them a
+    /// letter or a digit.
+    #[must_use]
+    pub fn has_page(name: &str) -> bool {
+        let plain = |c: u8| c.is_ascii_alphanumeric() || b"_.-".contains(&c);
+        let is_plain = name.len() <= 128
+            && name.bytes().all(plain)
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        let typed: Vec<u8> = (name.bytes().filter(|c| *c != b'-'))
+            .map(|c| c.to_ascii_lowercase())
+            .collect();
+        let reads_as_slug =
+            typed.len() == Self::LEN && typed.iter().all(|c| Self::ALPHABET.contains(c));
+        is_plain && (!reads_as_slug || typed == name.as_bytes())
+    }
+
     /// The characters.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -421,6 +439,19 @@ impl Slug {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pit_has_a_page_under_its_slug_or_a_plain_name() {
+        for name in ["k3x9qa", "k3x9qa7", "Load-Test_1", "a", "v1.2", "k3x-9q"] {
+            assert!(Slug::has_page(name), "{name}");
+        }
+        let long = "x".repeat(129);
+        for name in [
+            "", "K3X9QA", "k3x-9qa", "-abc", "a b", "a/b", "../etc", "\u{fc}", &long,
+        ] {
+            assert!(!Slug::has_page(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_room_name_splits_at_the_first_slash() {

@@ -46,7 +46,8 @@ impl Pace {
         Timestamp::from_micros(micros)
     }
 
-    /// When the past will have come to `at`; `None` while it is paused, or farther off than a day.
+    /// When the past will have come to `at`; `None` while it is paused, or farther off than a clock
+    /// can say.
     #[must_use]
     pub fn due(&self, at: Timestamp) -> Option<Instant> {
         if self.paused {
@@ -54,7 +55,6 @@ impl Pace {
         }
         let ahead = at.micros().saturating_sub(self.from.micros());
         let wait = Duration::try_from_secs_f64(ahead as f64 / 1e6 / self.speed).ok()?;
-        let wait = (wait <= Duration::from_secs(86_400)).then_some(wait)?;
         self.since.checked_add(wait)
     }
 
@@ -123,6 +123,16 @@ mod tests {
         assert_eq!(pace.due(at(120)), Some(later(25)));
         pace.set_speed(0.5, later(20));
         assert_eq!(pace.due(at(120)), Some(later(40)));
+    }
+
+    #[test]
+    fn what_is_far_off_becomes_due_all_the_same() {
+        const YEAR: u64 = 365 * 86_400;
+        let start = Instant::now();
+        let pace = Pace::new(at(100), start, 1.0);
+        let due = start + Duration::from_secs(YEAR);
+        assert_eq!(pace.due(at(100 + YEAR)), Some(due));
+        assert_eq!(pace.moment(due), at(100 + YEAR));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use storage::ReadError;
 
 use super::past;
 use super::problem::Problem;
-use super::rooms::{RoomPath, free_pit};
+use super::rooms::{PIT, RoomPath, free_pit};
 use crate::Gateway;
 use crate::access::caller::Caller;
 use crate::access::rule::Action;
@@ -151,9 +151,17 @@ pub(crate) async fn fork(
     let target = match request.to {
         Some(to) => {
             let to = RoomName::parse(&to)?;
-            gateway.room(to.space(), to.name())?
+            let to = gateway.room(to.space(), to.name())?;
+            if to.space() == PIT && !Slug::has_page(to.name()) {
+                return Err(Problem::bad_request(format!(
+                    "no page would lead to {to}: a pit is named by its code, or by letters, digits \
+                     and _ . - that do not read like another pit's code; leave out \"to\" for a new \
+                     code"
+                )));
+            }
+            to
         }
-        None if room.space() == "pit" => free_pit(&gateway).await?,
+        None if room.space() == PIT => free_pit(&gateway).await?,
         None => copy_name(&room)?,
     };
     gateway.authorize(&caller, Action::Create, &target).await?;
@@ -198,7 +206,7 @@ pub(crate) async fn fork(
     };
     tracing::info!(%room, seq = %head.seq, to = %target, "room forked");
     let path = match target.space() {
-        "pit" => format!("/pit/{}", percent(target.name())),
+        PIT => format!("/pit/{}", percent(target.name())),
         space => format!("/replay/{space}/{}", percent(target.name())),
     };
     let view = json!({

@@ -1,6 +1,7 @@
 //! The HTTP side: pages, rooms, health and metrics, and the doors of the WebSocket dialects.
 
 pub mod admin;
+pub(crate) mod answer;
 pub mod change;
 pub mod clients;
 mod cors;

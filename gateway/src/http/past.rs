@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use storage::archive::Who;
 
+use super::answer::{Cut, watched};
 use super::problem::Problem;
 use super::rooms::{RoomPath, matches_etag, room_of};
 use crate::Gateway;
@@ -114,6 +115,7 @@ fn caching(gateway: &Gateway, room: &RoomName, settled: bool) -> &'static str {
 pub(crate) async fn state(
     State(gateway): State<Gateway>,
     Extension(caller): Extension<Caller>,
+    cut: Option<Extension<Cut>>,
     path: RoomPath,
     query: Result<Query<StateQuery>, QueryRejection>,
     headers: HeaderMap,
@@ -147,6 +149,8 @@ pub(crate) async fn state(
                 written(&gateway, history.shown_at(&room, head.seq).await?, format).await?
             }
         };
+        let Extension(cut) = cut.unwrap_or_default();
+        let body = watched(body, cut);
         ([(header::CONTENT_TYPE, format.content_type())], body).into_response()
     };
     stands_at(response.headers_mut(), head);

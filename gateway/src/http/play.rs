@@ -123,7 +123,7 @@ async fn begin(
     let speed = speed_of(query.speed.unwrap_or(1.0))?;
     let folded = history.document_at(&room, from.seq).await?;
     let share = gateway.past_memory().take(folded.document.memory_bytes())?;
-    let now = Instant::now();
+    let now = clock();
     let ticket = gateway.ticket(caller, &room)?;
     let mut player = Player {
         gateway: gateway.clone(),
@@ -197,6 +197,11 @@ struct Control {
     seek: Option<serde_json::Value>,
 }
 
+/// The runtime's own clock, by which it also sleeps.
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Returns once a token is over; never without one.
 async fn over(ticket: Option<&Ticket>) {
     match ticket {
@@ -208,7 +213,7 @@ async fn over(ticket: Option<&Ticket>) {
 impl Player {
     /// Carries the session. Gives its close code.
     async fn run(mut self, mut socket: Wire, early: Bytes) -> u16 {
-        let mut now = Instant::now();
+        let mut now = clock();
         self.event(
             Event::Joined {
                 version: self.folded.document.version(),
@@ -246,13 +251,13 @@ impl Player {
             let due = self.next_due(now);
             tokio::select! {
                 read = socket.read(&mut buffer) => {
-                    now = Instant::now();
+                    now = clock();
                     match read {
                         Ok(0) | Err(_) => return 1006,
                         Ok(n) => self.take_bytes(&buffer[..n], now).await,
                     }
                 }
-                () = tokio::time::sleep_until(due.into()) => now = Instant::now(),
+                () = tokio::time::sleep_until(due.into()) => now = clock(),
                 () = over(self.ticket.as_ref()) => {
                     if let Some((code, reason)) = self.ticket.take().and_then(|it| it.ended()) {
                         self.close(code, &reason);

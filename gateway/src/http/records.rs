@@ -4,6 +4,11 @@
 //! The log is read by cursor, a page at a time, and the next page is only read once the last one
 //! has been taken: a slow reader costs one page, and nothing waits for it. A fault on the way ends
 //! the stream: as a last line or event that says why, and for sealed records by breaking off.
+//!
+//! A stream that follows may begin or end with what has not come yet, by Seq or by time: it leaves out
+//! what comes before, and ends when its last moment has passed.
+
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -12,9 +17,9 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use broker::Follower;
 use futures_util::stream;
-use protocol::{RoomName, Run, Seq, Timestamp};
+use protocol::{Head, RoomName, Run, Seq, Timestamp};
 use replay::lines::Line;
-use replay::{FoldError, Moment};
+use replay::{FoldError, Moment, StretchError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -22,7 +27,7 @@ use super::past;
 use super::problem::Problem;
 use super::rooms::RoomPath;
 use crate::Gateway;
-use crate::limits::{RECORDS_PAGE_BYTES, STREAM_KEEP_ALIVE};
+use crate::limits::{FOLLOW_GRACE, RECORDS_PAGE_BYTES, STREAM_KEEP_ALIVE};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,11 +84,7 @@ pub(crate) async fn records(
     let follower = follow.then(|| gateway.broker().follow(&room));
     let history = gateway.broker().history();
     let (from, to) = (query.from.as_deref(), query.to.as_deref());
-    let seq_of = |text: Option<&str>| match text?.parse::<Moment>() {
-        Ok(Moment::Seq(seq)) => Some(seq),
-        Ok(Moment::At(_) | Moment::Now) | Err(_) => None,
-    };
-    let asked = seq_of(from).map_or(Seq::ZERO, Seq::previous);
+    let to_come = ToCome::new(from, to, span.head)?;
     // Who has had some goes on after them.
     let last = last_event(&headers)?;
     let next = last.map(|last| last.next().to_string());
@@ -95,10 +96,11 @@ pub(crate) async fn records(
         (None, true) => Seq::MAX,
         (None, false) | (Some(_), _) => up_to.seq,
     };
+    let (mut from, mut until) = (None, None);
     if follow {
-        // What has not come yet can be waited for by its Seq.
-        after = after.max(asked);
-        up_to = up_to.max(seq_of(to).unwrap_or(Seq::ZERO));
+        after = after.max(to_come.after);
+        up_to = up_to.max(to_come.up_to);
+        (from, until) = (to_come.from, to_come.until);
     }
     let mut reader = Reader {
         gateway,
@@ -107,13 +109,15 @@ pub(crate) async fn records(
         format,
         after,
         up_to,
+        from,
+        until,
         left: query.limit.unwrap_or(u64::MAX),
         follower,
         over: false,
     };
     // What fails at once has a status of its own.
     let first = match reader.next_page().await? {
-        Page::Records(bytes) => Some(bytes),
+        Page::Records(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
         Page::Nothing => None,
     };
     let rest = stream::unfold(reader, |mut reader| async move {
@@ -131,6 +135,50 @@ pub(crate) async fn records(
     // Proxies that gather what is streamed would hold records back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// What a stretch asks for that has not come yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ToCome {
+    /// It begins after this Seq, and ends with that one.
+    after: Seq,
+    up_to: Seq,
+    /// It begins with the first record at this time, and ends with the last one at that.
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl ToCome {
+    /// Of a room that ends at `head` by now.
+    fn new(from: Option<&str>, to: Option<&str>, head: Head) -> Result<Self, StretchError> {
+        let from = from.map(str::parse::<Moment>).transpose()?;
+        let to = to.map(str::parse::<Moment>).transpose()?;
+        // Where either has yet to come both are the log's end to a reader of what there is.
+        let backwards = match (from, to) {
+            (Some(Moment::Seq(from)), Some(Moment::Seq(to))) => from > to,
+            (Some(Moment::At(from)), Some(Moment::At(to))) => from > to,
+            _ => false,
+        };
+        if backwards {
+            return Err(StretchError::Backwards);
+        }
+        let mut to_come = Self::default();
+        match from {
+            Some(Moment::Seq(seq)) => to_come.after = seq.previous(),
+            Some(Moment::At(at)) if at > head.at => to_come.from = Some(at),
+            Some(Moment::At(_) | Moment::Now) | None => {}
+        }
+        match to {
+            Some(Moment::Seq(seq)) => to_come.up_to = seq,
+            // Records of one time may still come at it.
+            Some(Moment::At(at)) if at >= head.at => {
+                to_come.up_to = Seq::MAX;
+                to_come.until = Some(at);
+            }
+            Some(Moment::At(_) | Moment::Now) | None => {}
+        }
+        Ok(to_come)
+    }
 }
 
 /// Where a browser's event stream broke off.
@@ -155,6 +203,10 @@ struct Reader {
     format: Format,
     after: Seq,
     up_to: Seq,
+    /// Records before this time are left out.
+    from: Option<Timestamp>,
+    /// Records after this time are not waited for.
+    until: Option<Timestamp>,
     left: u64,
     follower: Option<Follower>,
     over: bool,
@@ -173,17 +225,23 @@ impl Reader {
             if self.over || self.left == 0 || self.after >= self.up_to {
                 return None;
             }
+            // Asked before reading: what is read after the end has all that came up to it.
+            let left = self.time_left();
             match self.next_page().await {
+                Ok(Page::Records(bytes)) if bytes.is_empty() => continue,
                 Ok(Page::Records(bytes)) => return Some(Ok(bytes)),
                 Ok(Page::Nothing) => {}
                 Err(problem) => return Some(self.broken(&problem)),
+            }
+            if left.is_zero() {
+                return None;
             }
             let follower = self.follower.as_mut()?;
             tokio::select! {
                 () = follower.moved() => {}
                 () = self.gateway.draining().cancelled() => return None,
-                () = tokio::time::sleep(STREAM_KEEP_ALIVE) => {
-                    if self.format == Format::Events {
+                () = tokio::time::sleep(left.min(STREAM_KEEP_ALIVE)) => {
+                    if left > STREAM_KEEP_ALIVE && self.format == Format::Events {
                         return Some(Ok(Bytes::from_static(b": still here\n\n")));
                     }
                 }
@@ -194,6 +252,18 @@ impl Reader {
                 return None;
             }
         }
+    }
+
+    /// How long records may still come that are asked for.
+    fn time_left(&self) -> Duration {
+        let Some(until) = self.until else {
+            return Duration::MAX;
+        };
+        let now = self.gateway.wall_time().micros();
+        let end = until
+            .micros()
+            .saturating_add(FOLLOW_GRACE.as_micros() as u64);
+        Duration::from_micros(end.saturating_sub(now))
     }
 
     async fn next_page(&mut self) -> Result<Page, Problem> {
@@ -216,7 +286,7 @@ impl Reader {
 
     fn write(&mut self, run: &Run, out: &mut Vec<u8>) -> Result<(), FoldError> {
         for record in run.records() {
-            if self.left == 0 || self.after >= self.up_to {
+            if self.over || self.left == 0 || self.after >= self.up_to {
                 return Ok(());
             }
             let seq = self.after.next();
@@ -226,6 +296,14 @@ impl Reader {
                 damage,
             };
             let record = record.map_err(damaged)?;
+            if self.until.is_some_and(|until| record.at > until) {
+                self.over = true;
+                return Ok(());
+            }
+            if self.from.is_some_and(|from| record.at < from) {
+                self.after = record.seq;
+                continue;
+            }
             match self.format {
                 Format::Binary => record.seal(out),
                 Format::Json => {

@@ -230,7 +230,7 @@ pub(crate) async fn new_pit(
 }
 
 /// The space of pits.
-const PIT: &str = "pit";
+pub(crate) const PIT: &str = "pit";
 
 /// A pit that has never been.
 pub(crate) async fn free_pit(gateway: &Gateway) -> Result<RoomName, Problem> {

@@ -8,8 +8,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use broker::{Broker, Limits, Snapshots};
 use bytes::Bytes;
-use protocol::record::Kind as RecordKind;
-use protocol::{CloseCode, RoomName, Seq};
+use protocol::record::{Author, Draft, Kind as RecordKind, RunBuilder};
+use protocol::{CloseCode, Head, RoomName, Seq, SessionId, Timestamp};
 use replay::{History, Kind, Stores};
 use storage::archive::{Archive, Archiver, ArchiverOptions, Contents, Options, Snapshot};
 use storage::memory::MemoryLog;
@@ -19,7 +19,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::access::revoked::Revocations;
 use crate::access::{Auth, Keeper};
-use crate::limits::PAST_BYTES;
+use crate::limits::{ANSWER_STALL, PAST_BYTES};
 use crate::webtransport::Door;
 use crate::{Space, Spaces};
 
@@ -401,6 +401,12 @@ async fn a_fork_holds_the_moment_or_is_refused() {
             .unwrap();
         assert_eq!(state.head, protocol::Head::EMPTY, "nothing is left of {to}");
     }
+    // No page would lead there, or that of another pit.
+    for to in ["pit/My Room", "pit/K3X9QA"] {
+        let (status, body) = fork(&gateway, "pit/small", 9, to).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{to}: {body}");
+        assert!(body.contains("no page would lead to"), "{to}: {body}");
+    }
     // Before everything there was nothing, in any kind of room.
     let (status, body) = fork(&gateway, "blob/opaque", 0, "blob/empty").await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
@@ -562,5 +568,150 @@ async fn playback_takes_its_share_of_the_memory_or_ends() {
     drop(others);
     drop(watching);
     until(|taken| taken == 0).await.unwrap();
+    serving.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_answer_gives_the_memory_back() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const BYTES: usize = 12 << 20;
+    let gateway = gateway_on(Stores::of_log(Arc::new(MemoryLog::new())));
+    written(&gateway, "pit/a", [update(0, BYTES)]).await;
+    let listener = crate::server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(crate::server::serve(gateway.clone(), listener, None));
+    let memory = gateway.past_memory();
+    let ask = || async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        let mut socket = socket.connect(address).await.unwrap();
+        let request = "GET /api/v1/rooms/pit/a/state?seq=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+        socket.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), b'H');
+        socket
+    };
+    let mut stopped = ask().await;
+    assert!(memory.taken() > BYTES, "it is held for whoever reads");
+    tokio::time::sleep(3 * ANSWER_STALL).await;
+    assert_eq!(memory.taken(), 0);
+    let mut rest = Vec::new();
+    let ended = stopped.read_to_end(&mut rest).await;
+    assert!(ended.is_err() || rest.len() < BYTES, "{ended:?}");
+    // Whoever goes on reading, however slowly, is given all of it.
+    let mut slow = ask().await;
+    let mut piece = vec![0; 64 << 10];
+    let (mut read, mut rested) = (0, 0);
+    while read < BYTES {
+        let n = slow.read(&mut piece).await.unwrap();
+        assert!(n > 0, "cut after {read} bytes");
+        read += n;
+        if read >> 20 > rested {
+            rested = read >> 20;
+            tokio::time::sleep(ANSWER_STALL / 4).await;
+        }
+    }
+    serving.abort();
+}
+
+/// The Seqs of the records that a stream gives until it ends.
+async fn seqs(body: Body) -> Vec<u64> {
+    let body = tokio::time::timeout(Duration::from_secs(20), to_bytes(body, 1 << 20));
+    let body = body.await.expect("the stream ends").unwrap();
+    let lines = body.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    lines
+        .map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap())
+        .map(|line| line["seq"].as_u64().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_follows_from_and_to_moments_that_have_yet_to_come() {
+    let gateway = gateway_on(Stores::of_log(Arc::new(MemoryLog::new())));
+    written(&gateway, "pit/a", [update(0, 10), update(1, 10)]).await;
+    let follow = |query: String| {
+        let uri = format!("/api/v1/rooms/pit/a/records?follow=true&{query}");
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        let gateway = gateway.clone();
+        async move {
+            let answer = router(gateway).oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+            answer.into_body()
+        }
+    };
+    let past = |moment: Timestamp| {
+        let gateway = gateway.clone();
+        async move {
+            while gateway.wall_time() <= moment {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    let soon = Timestamp::from_micros(gateway.wall_time().micros() + 500_000);
+    let from_time = follow(format!("from={soon}&limit=1")).await;
+    let from_seq = follow("from=4&limit=1".to_owned()).await;
+    let to_time = follow(format!("from=2&to={soon}")).await;
+    let to_seq = follow("from=1&to=4".to_owned()).await;
+    written(&gateway, "pit/a", [update(2, 10)]).await;
+    past(soon).await;
+    written(&gateway, "pit/a", [update(3, 10)]).await;
+    assert_eq!(seqs(from_time).await, [4], "what came before is left out");
+    assert_eq!(seqs(from_seq).await, [4]);
+    assert_eq!(seqs(to_time).await, [2, 3], "what came after is left out");
+    assert_eq!(seqs(to_seq).await, [1, 2, 3, 4]);
+    // An end that has passed ends a stream in which nothing comes any more.
+    let soon = Timestamp::from_micros(gateway.wall_time().micros() + 200_000);
+    let quiet = follow(format!("from=4&to={soon}")).await;
+    assert_eq!(seqs(quiet).await, [4]);
+    for backwards in [
+        "from=9&to=8",
+        "from=2031-01-01T00:00:00Z&to=2030-01-01T00:00:00Z",
+    ] {
+        let path = format!("/api/v1/rooms/pit/a/records?follow=true&{backwards}");
+        let (status, _, body) = ask(&gateway, "GET", &path).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{backwards}: {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn playback_goes_on_after_a_gap_of_more_than_a_day() {
+    use tokio::io::AsyncReadExt;
+    const GAP: u64 = 50 * 3600;
+    let log = MemoryLog::new();
+    let mut run = RunBuilder::new(Head::EMPTY);
+    for clock in 0..2 {
+        let draft = Draft {
+            author: Author {
+                user: None,
+                session: SessionId::new(1),
+                site: None,
+            },
+            op_id: None,
+            base: None,
+            kind: RecordKind::Update,
+            payload: update(clock, 1000),
+        };
+        let at = 1_000_000_000_000_000 + u64::from(clock) * GAP * 1_000_000;
+        run.push(Timestamp::from_micros(at), &draft);
+    }
+    let room = RoomName::parse("pit/a").unwrap();
+    let entries = vec![Entry::Run(room, run.finish().unwrap())];
+    log.append(Batch { entries }).await.unwrap();
+    let gateway = gateway_on(Stores::of_log(Arc::new(log)));
+    let listener = crate::server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(crate::server::serve(gateway.clone(), listener, None));
+    let began = tokio::time::Instant::now();
+    let mut socket = playback(address, "/api/v1/rooms/pit/a/play?from=1").await;
+    // What keeps the socket awake meanwhile is short.
+    let second = async {
+        let mut piece = vec![0; 64 << 10];
+        while socket.read(&mut piece).await.unwrap() < 1000 {}
+    };
+    let patience = Duration::from_secs(2 * GAP);
+    tokio::time::timeout(patience, second)
+        .await
+        .expect("it comes");
+    assert!(began.elapsed() >= Duration::from_secs(GAP - 1));
     serving.abort();
 }
