@@ -453,7 +453,9 @@ impl From<ArchiveError> for Problem {
             ArchiveError::Trimmed { .. } => {
                 (StatusCode::GONE, "trimmed", "The records have been trimmed")
             }
-            ArchiveError::Damaged { .. } | ArchiveError::Missing { .. } => (
+            ArchiveError::Damaged { .. }
+            | ArchiveError::Missing { .. }
+            | ArchiveError::Unreadable { .. } => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "damaged",
                 "The archive is damaged",

@@ -4,14 +4,16 @@
 //! puts it into the archive ([`publish`]); then it merges segments and applies retention
 //! ([`compact`]), trims the log and collects garbage ([`tidy`]). A round that fails is begun again
 //! after a pause, from what is published. Only two things end it for good: another writer, and a
-//! bucket that is not this log's.
+//! bucket that is not this log's. What is damaged keeps nothing else waiting: rooms of the log that
+//! cannot be read are passed over, objects of the archive that cannot be read are left as they are,
+//! and [`Archiver::status`] names them.
 //!
 //! [`gather`]: super::gather
 //! [`publish`]: super::publish
 //! [`compact`]: super::compact
 //! [`tidy`]: super::tidy
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +28,7 @@ use super::bucket::{Backoff, Bucket};
 use super::lag::Behind;
 use super::manifest::Manifest;
 use super::report::{Failing, Observer, Status};
+use super::segment::SegmentId;
 use super::settings::ArchiverOptions;
 use super::{Archive, ArchiveError, Snapshot};
 use crate::log::Log;
@@ -145,6 +148,7 @@ impl Archiver {
             writer: 0,
             counter: 0,
             manifests: VecDeque::new(),
+            damaged: BTreeMap::new(),
             tidied: None,
             trimmed: None,
             options,
@@ -228,7 +232,8 @@ impl Archiver {
     /// Archives everything that is durable now, within `patience`.
     ///
     /// # Errors
-    /// [`ArchiveError::TimedOut`] with what stood in the way, or why it has stopped for good.
+    /// [`ArchiveError::TimedOut`] with what stood in the way, or why it has stopped for good. What
+    /// is damaged, when everything else has been archived.
     pub async fn flush(&self, patience: Duration) -> Result<(), ArchiveError> {
         let mut flushed = self.shared.flushed.subscribe();
         let wanted = {
@@ -244,7 +249,9 @@ impl Archiver {
             return Err(error.clone());
         }
         if in_time {
-            return Ok(());
+            let failing = state.status.failing.as_ref().map(|failing| &failing.error);
+            let damage = failing.filter(|error| error.is_damage());
+            return damage.map_or(Ok(()), |error| Err(error.clone()));
         }
         let why = match &state.status.failing {
             Some(failing) => failing.error.to_string(),
@@ -309,6 +316,9 @@ pub(super) struct Work {
     pub(super) counter: u64,
     /// The newest manifests, the last at the back: what garbage is told by.
     pub(super) manifests: VecDeque<Manifest>,
+    /// Segments with blocks that turned out not to be what was written: they are not merged, and
+    /// their rooms not trimmed.
+    pub(super) damaged: BTreeMap<SegmentId, ArchiveError>,
     pub(super) tidied: Option<Instant>,
     pub(super) trimmed: Option<Instant>,
 }
@@ -334,9 +344,9 @@ impl Work {
         loop {
             let wanted = self.begin_round();
             match self.round().await {
-                Ok(()) => {
+                Ok(damage) => {
                     attempt = 0;
-                    self.end_round(wanted);
+                    self.end_round(wanted, damage.as_ref());
                     self.wait().await;
                 }
                 #[cfg(test)]
@@ -359,13 +369,15 @@ impl Work {
         }
     }
 
-    async fn round(&mut self) -> Result<(), Stop> {
+    /// Archives what there is to archive. Gives what is damaged, in the log or in the archive, if
+    /// something is: all the rest has been done.
+    async fn round(&mut self) -> Result<Option<ArchiveError>, Stop> {
         if self.epoch == 0 {
             self.survey().await?;
             self.take_over().await?;
         }
         self.check_fence()?;
-        let damaged = self.gather().await?;
+        let damage = self.gather().await?;
         self.check_fence()?;
         self.merge_small().await?;
         let due = |since: Option<Instant>, every: Duration| {
@@ -379,11 +391,11 @@ impl Work {
         }
         if due(self.tidied, self.options.tidy_every) {
             self.tidied = Some(Instant::now());
+            self.look_again().await?;
             self.retain().await?;
             self.collect_garbage().await?;
         }
-        // The other rooms have not been kept waiting; this one is not archived.
-        damaged.map_or(Ok(()), |error| Err(error.into()))
+        Ok(damage.or_else(|| self.damaged.values().next().cloned()))
     }
 
     /// Notes what this round is to catch up with.
@@ -399,11 +411,19 @@ impl Work {
         state.wanted
     }
 
-    fn end_round(&self, wanted: u64) {
-        let mut state = self.shared.state.lock();
-        state.round = Behind::default();
-        drop(state);
-        self.shared.working();
+    fn end_round(&self, wanted: u64, damage: Option<&ArchiveError>) {
+        match damage {
+            None => {
+                self.shared.state.lock().round = Behind::default();
+                self.shared.working();
+            }
+            // What could not be read of the log is still behind.
+            Some(error) => {
+                self.observer.failed(error);
+                self.shared.failing(error);
+                tracing::warn!(%error, "something is damaged; all else has been archived");
+            }
+        }
         self.shared.flushed.send_replace(wanted);
     }
 

@@ -171,6 +171,12 @@ impl Bucket {
         Ok(bytes.freeze())
     }
 
+    /// How long an object is.
+    pub(super) async fn length(&self, path: &str) -> Result<u64, Failure> {
+        let at = self.at(path);
+        Ok(self.attempt(0, self.store.head(&at)).await?.size)
+    }
+
     /// Creates an object.
     pub(super) async fn create(&self, path: &str, bytes: Bytes) -> Result<(), Failure> {
         let at = self.at(path);

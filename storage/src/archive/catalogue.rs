@@ -2,8 +2,10 @@
 //!
 //! A room is a floor, spans of records after it, and snapshots. A span is what one segment has of
 //! a room without gap; spans follow each other, head on head. Where they do not, something is
-//! missing, and readers are told at which Seq.
+//! missing, and readers are told at which Seq. Spans overlap where an object could not be read for a
+//! while, and what it held was archived again.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -94,13 +96,19 @@ impl Room {
         }
     }
 
-    /// The Seq after which something is missing, if spans do not follow each other.
-    pub(super) fn gap(&self) -> Option<Seq> {
+    /// The records after and up to which nothing is there, if spans do not follow each other. The
+    /// same Seq twice where two meet that are of different histories.
+    pub(super) fn gap(&self) -> Option<(Head, Seq)> {
+        self.gap_beyond(Seq::ZERO)
+    }
+
+    /// The first gap that reaches beyond a Seq.
+    pub(super) fn gap_beyond(&self, seq: Seq) -> Option<(Head, Seq)> {
         let mut at = self.start();
         for span in &self.spans {
-            let joined = span.before == at || (span.before.seq < at.seq && at == self.start());
-            if !joined {
-                return Some(at.seq);
+            let joined = span.before == at || span.before.seq < at.seq;
+            if !joined && span.before.seq > seq {
+                return Some((at, span.before.seq));
             }
             at = span.after;
         }
@@ -110,7 +118,14 @@ impl Room {
     /// Puts everything in order, and forgets what the floor forbids.
     fn settle(&mut self) {
         self.spans
-            .sort_by_key(|span| (span.before.seq, span.after.seq));
+            .sort_by_key(|span| (span.before.seq, Reverse(span.after.seq)));
+        // What lies within another span was archived again by that one.
+        let mut reached = Seq::ZERO;
+        self.spans.retain(|span| {
+            let further = span.after.seq > reached;
+            reached = reached.max(span.after.seq);
+            further
+        });
         self.snapshots.sort_by_key(|(head, id)| (head.seq, *id));
         self.snapshots.dedup_by_key(|(head, _)| head.seq);
         if let Some(floor) = self.floor {
@@ -130,6 +145,16 @@ impl Catalogue {
     ) -> impl Iterator<Item = (&RoomName, &Room)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.rooms.range((from, Bound::Unbounded))
+    }
+
+    /// Which objects cannot be read, and why; `None` when all can.
+    pub(super) fn unreadable(&self) -> Option<String> {
+        let first = self.unreadable.values().next()?;
+        Some(match self.unreadable.len() - 1 {
+            0 => first.to_string(),
+            1 => format!("{first}, and another object as well"),
+            more => format!("{first}, and {more} other objects as well"),
+        })
     }
 
     /// Takes one segment in.

@@ -2,7 +2,8 @@
 //!
 //! Both write new segments and publish a manifest that names them in place of the old ones; the
 //! old objects stay until they are garbage. Rooms are merged one after another, so that a room's
-//! blocks come to lie together and small ones become large.
+//! blocks come to lie together and small ones become large. A segment that turns out to be damaged
+//! is left as it is, and told of: what is whole of it can still be read, and it may be put back.
 //!
 //! # Where retention cuts
 //! Only at a snapshot, so that everything after it can be folded, and only where every record that
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use protocol::envelope::Damage;
 use protocol::{Head, RoomName, Run, Seq, Timestamp};
 use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::ArchiveError;
 use super::archiver::{Step, Stop, Work};
@@ -24,7 +26,7 @@ use super::catalogue::{Floor, Room};
 use super::index::{EntryKind, IndexEntry, SegmentIndex};
 use super::limits::BLOCK_BYTES;
 use super::report::Compacted;
-use super::segment::{SegmentBuilder, SegmentMeta};
+use super::segment::{SegmentBuilder, SegmentId, SegmentMeta};
 use super::settings::Retention;
 
 /// An input up to this size is read as a whole, a larger one block by block.
@@ -58,8 +60,10 @@ impl Work {
         loop {
             let limit = self.options.small_segment_bytes;
             let segments = self.ours().segments.iter();
-            let mut small: Vec<SegmentMeta> =
-                segments.filter(|s| s.length < limit).copied().collect();
+            let mut small: Vec<SegmentMeta> = segments
+                .filter(|segment| segment.length < limit && self.is_whole(segment.id))
+                .copied()
+                .collect();
             if small.len() < self.options.merge_segments.max(2) {
                 return Ok(());
             }
@@ -84,7 +88,14 @@ impl Work {
         let mut dead: Vec<(SegmentMeta, u64)> = Vec::new();
         let segments = self.ours().segments.clone();
         for meta in segments {
-            let index = self.archive.inner.index(meta.id).await?;
+            if !self.is_whole(meta.id) {
+                continue;
+            }
+            let index = match self.archive.inner.index(meta.id).await {
+                Ok(index) => index,
+                Err(error) if self.sets_aside(&error, &[meta]) => continue,
+                Err(error) => return Err(error.into()),
+            };
             let Dead { bytes, erased } = self.dead(&index, &floors);
             if erased || (bytes > 0 && bytes >= meta.index_offset / DEAD_SHARE) {
                 dead.push((meta, bytes));
@@ -151,8 +162,69 @@ impl Work {
         dead
     }
 
-    /// Writes what lives of some segments into one new one, with new floors, in their place.
+    /// Writes what lives of some segments into one new one, with new floors, in their place; those
+    /// that turn out to be damaged stay.
     async fn compact(&mut self, metas: Vec<SegmentMeta>, floors: Floors) -> Result<(), Stop> {
+        loop {
+            let whole: Vec<SegmentMeta> = (metas.iter())
+                .filter(|meta| self.is_whole(meta.id))
+                .copied()
+                .collect();
+            if whole.is_empty() && floors.is_empty() {
+                return Ok(());
+            }
+            match self.compact_whole(whole, &floors).await {
+                Err(Stop::Error(error)) if self.sets_aside(&error, &metas) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Whether a segment may be read from, as far as is known.
+    fn is_whole(&self, id: SegmentId) -> bool {
+        let catalogue = self.archive.inner.catalogue.read();
+        !self.damaged.contains_key(&id) && !catalogue.unreadable.contains_key(&id)
+    }
+
+    /// Notes which of some segments an error says is damaged. False when it says so of none, or of
+    /// one that was known to be.
+    fn sets_aside(&mut self, error: &ArchiveError, metas: &[SegmentMeta]) -> bool {
+        let (ArchiveError::Damaged { object, .. } | ArchiveError::Missing { object }) = error
+        else {
+            return false;
+        };
+        let mut metas = metas.iter();
+        let found = metas.find(|meta| self.bucket.name(&meta.id.to_string()) == *object);
+        let new = found.filter(|meta| !self.damaged.contains_key(&meta.id));
+        let Some(meta) = new else { return false };
+        tracing::error!(%error, "a segment is damaged; it is left as it is");
+        self.damaged.insert(meta.id, error.clone());
+        true
+    }
+
+    /// Looks whether what was damaged has been put back.
+    pub(super) async fn look_again(&mut self) -> Result<(), Stop> {
+        let inner = &self.archive.inner;
+        for id in self.damaged.keys().copied().collect::<Vec<_>>() {
+            let meta = inner.catalogue.read().segments.get(&id).copied();
+            let Some(meta) = meta else {
+                self.damaged.remove(&id);
+                continue;
+            };
+            let whole = inner.get(&id.to_string(), None, meta.length as usize).await;
+            if whole.is_ok_and(|whole| xxh3_128(&whole) == meta.hash) {
+                tracing::info!(segment = %id, "a segment that was damaged is whole again");
+                self.damaged.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    async fn compact_whole(
+        &mut self,
+        metas: Vec<SegmentMeta>,
+        floors: &Floors,
+    ) -> Result<(), Stop> {
         let begun = Instant::now();
         let mut inputs = Vec::with_capacity(metas.len());
         for meta in metas {
@@ -160,7 +232,8 @@ impl Work {
             let index = inner.index(meta.id).await?;
             let whole = if meta.length <= WHOLE_BYTES {
                 let path = meta.id.to_string();
-                Some(inner.get(&path, None, meta.length as usize).await?)
+                let range = Some(0..meta.length);
+                Some(inner.get(&path, range, meta.length as usize).await?)
             } else {
                 None
             };
@@ -177,10 +250,10 @@ impl Work {
         for name in names {
             let floor = {
                 let catalogue = self.archive.inner.catalogue.read();
-                floor_of(&name, catalogue.rooms.get(&name), &floors)
+                floor_of(&name, catalogue.rooms.get(&name), floors)
             };
             dropped += self
-                .merge(&name, floor, &floors, &inputs, &mut builder)
+                .merge(&name, floor, floors, &inputs, &mut builder)
                 .await?;
             tokio::task::yield_now().await;
         }

@@ -40,6 +40,18 @@ pub enum ArchiveError {
         /// The object's path in the store.
         object: String,
     },
+    /// Objects of the archive cannot be read, and what they hold is needed.
+    #[error("{objects}; {harm}. Put what is damaged back from a copy of the bucket")]
+    Unreadable {
+        /// Which objects, and what is wrong with them.
+        objects: String,
+        /// What comes of it.
+        harm: String,
+        /// The room whose records are in no other place, if there is one; the first by name.
+        room: Option<RoomName>,
+        /// Its first and its last record that are.
+        seqs: Option<(Seq, Seq)>,
+    },
     /// The records asked for are not kept: retention or a deletion removed them.
     #[error("the records up to seq {start} are not in the archive")]
     Trimmed {
@@ -87,6 +99,14 @@ impl ArchiveError {
         matches!(
             self,
             Self::WrongBucket { .. } | Self::Fenced { .. } | Self::Stopped
+        )
+    }
+
+    /// Whether it is about bytes that are not what was written, so that trying again does not help.
+    pub(super) const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Unreadable { .. }
         )
     }
 

@@ -4,6 +4,10 @@
 //! last record that the archive has of it, or its floor; the log must go on exactly there. Where
 //! it does not, this is not the log's archive, and nothing more is written to it. Deleted rooms are
 //! among the log's, also those that the archive never had: their names are not free again.
+//!
+//! Where objects of the archive cannot be read, it has less than was put there. What the log still
+//! has of that is put there again; what it has not is said, and the room goes on with what the log
+//! has. That this is the log's archive must then show in another room.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -40,6 +44,22 @@ struct Position {
     at: Head,
     /// What the log has up to this is gone for good, and the archive does not know it yet.
     erased: Option<Head>,
+    /// The records after and up to these are neither in the log nor in an object that can be read.
+    lost: Option<(Seq, Seq)>,
+}
+
+/// Rooms whose records are in no place that can be read.
+#[derive(Default)]
+struct Lost {
+    first: Option<(RoomName, Seq, Seq)>,
+    rooms: u64,
+}
+
+impl Lost {
+    fn add(&mut self, room: &RoomName, (after, up_to): (Seq, Seq)) {
+        self.rooms += 1;
+        (self.first).get_or_insert_with(|| (room.clone(), after.next(), up_to));
+    }
 }
 
 fn log_failed(error: &ReadError) -> ArchiveError {
@@ -62,6 +82,7 @@ fn position(
     state: &RoomState,
     archived: Option<&Room>,
     contents: Contents,
+    unreadable: bool,
 ) -> Result<Position, ArchiveError> {
     let floor = archived.map_or(Head::EMPTY, Room::start);
     let mut at = archived.map_or(Head::EMPTY, Room::head);
@@ -76,7 +97,7 @@ fn position(
     if state.erased > floor.seq {
         if state.start.seq == state.erased {
             erased = Some(state.start);
-        } else if at.seq < state.erased {
+        } else if at.seq < state.erased && !unreadable {
             let (start, end) = (state.start.seq, at.seq);
             let why = format!(
                 "the log of {name} was trimmed up to seq {start}, and the archive has it only up to seq {end}"
@@ -99,9 +120,10 @@ fn position(
         {
             return Err(wrong(name, other_history(name, head.seq)));
         }
-        return Ok(Position { at, erased });
+        let lost = None;
+        return Ok(Position { at, erased, lost });
     }
-    if state.start.seq > at.seq {
+    if state.start.seq > at.seq && !unreadable {
         let (start, end) = (state.start.seq, at.seq);
         let why = format!(
             "the log of {name} begins after seq {start}, and the archive has it only up to seq {end}"
@@ -117,7 +139,22 @@ fn position(
     if known.iter().any(|head| head.seq == at.seq && *head != at) {
         return Err(wrong(name, other_history(name, at.seq)));
     }
-    Ok(Position { at, erased })
+    let mut lost = None;
+    if unreadable {
+        let begins = state.start.seq;
+        let gap = archived.and_then(Room::gap);
+        let gap = gap.filter(|(before, _)| before.seq < begins);
+        lost = gap.map(|(before, up_to)| (before.seq, up_to.min(begins)));
+        // What is missing there and in the log is archived again.
+        if let Some((before, _)) = archived.and_then(|room| room.gap_beyond(begins)) {
+            at = before;
+        }
+        if begins > at.seq {
+            lost = lost.or(Some((at.seq.max(state.erased), begins)));
+            at = state.start;
+        }
+    }
+    Ok(Position { at, erased, lost })
 }
 
 fn other_history(name: &RoomName, seq: Seq) -> String {
@@ -128,16 +165,29 @@ impl Work {
     /// Compares all rooms before anything is written.
     pub(super) async fn check_bucket(&mut self) -> Result<(), Stop> {
         let mut after = None;
+        // Whether a room of the log goes on where the archive has it end.
+        let mut proven = false;
         loop {
             let rows = self.page(after.as_ref()).await?;
             for name in self.unlisted(after.as_ref(), &rows) {
                 self.deleted_at(&name).await?;
             }
             for row in &rows {
-                let at = self.position(row)?.at;
-                if self.options.contents == Contents::Everything && at.seq < row.state.head.seq {
+                let Position { at, lost, .. } = self.position(row)?;
+                if let Some((after, up_to)) = lost {
+                    let (room, first) = (&row.room, after.next());
+                    tracing::error!(%room, %first, last = %up_to,
+                        "records are neither in the log nor in an object of the archive that can be read");
+                }
+                let known = at != Head::EMPTY && lost.is_none();
+                if at.seq == row.state.head.seq {
+                    proven |= known;
+                } else if self.options.contents == Contents::Everything {
                     match self.log.read(&row.room, at.seq, 0).await {
-                        Ok(runs) => follows(&row.room, at, &runs)?,
+                        Ok(runs) => {
+                            follows(&row.room, at, &runs)?;
+                            proven |= known && !runs.is_empty();
+                        }
                         // Deleted meanwhile, or damaged: the round will tell.
                         Err(ReadError::Trimmed { .. } | ReadError::Damaged { .. }) => {}
                         Err(error) => return Err(log_failed(&error).into()),
@@ -146,15 +196,63 @@ impl Work {
             }
             match rows.last() {
                 Some(row) => after = Some(row.room.clone()),
-                None => return Ok(()),
+                None => break,
             }
+        }
+        // Keyframes lie in the log's own folder.
+        let unreadable = self.archive.inner.catalogue.read().unreadable();
+        match unreadable.filter(|_| !proven && self.options.contents == Contents::Everything) {
+            Some(objects) => Err(ArchiveError::Unreadable {
+                objects,
+                harm: "what can be read of this archive does not show that it is the one of this \
+                       log, so nothing is written to it"
+                    .to_owned(),
+                room: None,
+                seqs: None,
+            }
+            .into()),
+            None => Ok(()),
         }
     }
 
     fn position(&self, row: &RoomRow) -> Result<Position, ArchiveError> {
         let catalogue = self.archive.inner.catalogue.read();
         let archived = catalogue.rooms.get(&row.room);
-        position(&row.room, &row.state, archived, self.options.contents)
+        let unreadable = !catalogue.unreadable.is_empty();
+        position(
+            &row.room,
+            &row.state,
+            archived,
+            self.options.contents,
+            unreadable,
+        )
+    }
+
+    /// What comes of objects of the archive that cannot be read.
+    fn unreadable(&self, lost: Lost) -> Option<ArchiveError> {
+        let objects = self.archive.inner.catalogue.read().unreadable()?;
+        let Some((room, first, last)) = lost.first else {
+            return Some(ArchiveError::Unreadable {
+                objects,
+                harm: "the records that the log has are archived in others".to_owned(),
+                room: None,
+                seqs: None,
+            });
+        };
+        let others = match lost.rooms - 1 {
+            0 => String::new(),
+            1 => ", and some of another room".to_owned(),
+            more => format!(", and some of {more} other rooms"),
+        };
+        Some(ArchiveError::Unreadable {
+            objects,
+            harm: format!(
+                "seq {first} to {last} of {room}{others} are in no other place; what the log has is \
+                 archived all the same, and nothing of what is damaged is trimmed"
+            ),
+            room: Some(room),
+            seqs: Some((first, last)),
+        })
     }
 
     async fn page(&self, after: Option<&RoomName>) -> Result<Vec<RoomRow>, ArchiveError> {
@@ -194,8 +292,14 @@ impl Work {
     }
 
     /// One pass over all rooms: everything that is durable when it is reached gets archived. Gives
-    /// what is wrong with a room that could not be read, if there is one.
+    /// what is wrong with a room that could not be read, in the log or in the archive, if there is one.
     pub(super) async fn gather(&mut self) -> Result<Option<ArchiveError>, Stop> {
+        if !self.archive.inner.catalogue.read().unreadable.is_empty() {
+            // It may have been put back.
+            self.archive.refresh().await?;
+            self.check_fence()?;
+        }
+        let mut lost = Lost::default();
         let mut packing = None;
         let mut after: Option<RoomName> = None;
         let mut damaged = None;
@@ -214,7 +318,7 @@ impl Work {
                 }
             }
             for row in &rows {
-                match self.room(row, &mut packing).await {
+                match self.room(row, &mut packing, &mut lost).await {
                     Ok(()) => {}
                     // One damaged room does not keep the others waiting.
                     Err(Stop::Error(error @ ArchiveError::Damaged { .. })) => damaged = Some(error),
@@ -231,7 +335,7 @@ impl Work {
         let judged = self.snapshots(&mut packing).await;
         self.put(packing.take()).await?;
         judged?;
-        Ok(damaged)
+        Ok(damaged.or_else(|| self.unreadable(lost)))
     }
 
     fn packing<'a>(&mut self, packing: &'a mut Option<Packing>) -> &'a mut Packing {
@@ -244,9 +348,18 @@ impl Work {
     }
 
     /// Packs what is new in one room.
-    async fn room(&mut self, row: &RoomRow, packing: &mut Option<Packing>) -> Result<(), Stop> {
+    async fn room(
+        &mut self,
+        row: &RoomRow,
+        packing: &mut Option<Packing>,
+        lost: &mut Lost,
+    ) -> Result<(), Stop> {
         let name = &row.room;
-        let Position { mut at, erased } = self.position(row)?;
+        let position = self.position(row)?;
+        if let Some(seqs) = position.lost {
+            lost.add(name, seqs);
+        }
+        let Position { mut at, erased, .. } = position;
         let known = || (self.archive.inner.catalogue.read().rooms).contains_key(name);
         if row.state.deleted && self.options.contents == Contents::SnapshotsOnly && !known() {
             return Ok(());
@@ -521,8 +634,12 @@ impl Work {
             let runs = self.log.read(room, head.seq.previous(), 0).await;
             at_head(&runs.map_err(|error| log_failed(&error))?)
         } else {
-            let runs = self.archive.read(room, head.seq.previous(), 0).await?;
-            at_head(&runs)
+            match self.archive.read(room, head.seq.previous(), 0).await {
+                Ok(runs) => at_head(&runs),
+                // Nobody can say whose it is; it stays where it came from.
+                Err(error) if error.is_damage() => return Ok(Verdict::Known),
+                Err(error) => return Err(error.into()),
+            }
         };
         Ok(if right {
             Verdict::Right
@@ -569,7 +686,7 @@ enum Verdict {
     Right,
     /// Its records are not archived yet.
     Early,
-    /// There is one already, or nothing to fold it with any more.
+    /// There is one already, or nothing that can be read to fold it with.
     Known,
     /// The room's history is another.
     Wrong,

@@ -76,7 +76,7 @@ pub use self::as_log::ArchivedLog;
 pub use self::error::ArchiveError;
 pub use self::location::open_store;
 pub use self::report::{Compacted, Failing, Observer, Published, Status, Trimmed};
-pub use self::restore::{RestoreError, Restored, RestoredRoom, restore};
+pub use self::restore::{Missing, RestoreError, Restored, RestoredRoom, restore};
 pub use self::settings::{ArchiverOptions, Contents, Retention};
 pub use self::snapshot::{Snapshot, SnapshotError};
 pub use self::verify::{Fault, VerifyProgress, VerifyReport};

@@ -16,6 +16,7 @@ use super::bucket::Failure;
 use super::limits::MAX_MANIFEST_BYTES;
 use super::manifest::Manifest;
 use super::segment::{Sealed, SegmentId};
+use super::settings::Contents;
 
 /// How a manifest came out.
 enum Fate {
@@ -34,14 +35,7 @@ impl Work {
         self.archive.refresh().await?;
         self.check_bucket().await?;
         self.shared.checked.send_replace(Some(true));
-        let newest = {
-            let catalogue = self.archive.inner.catalogue.read();
-            if let Some(error) = catalogue.unreadable.values().next() {
-                // What it holds is not known, so neither is where to go on.
-                return Err(error.clone().into());
-            }
-            catalogue.manifest.clone()
-        };
+        let newest = self.archive.inner.catalogue.read().manifest.clone();
         let manifest = Manifest {
             number: newest.number + 1,
             epoch: newest.epoch + 1,
@@ -66,7 +60,18 @@ impl Work {
         self.manifests = [newest, manifest.clone()].into();
         (self.archive.inner.catalogue.write()).follow(manifest, &[]);
         self.tell();
-        tracing::info!(epoch = self.epoch, "the archive is open for writing");
+        match self.options.contents {
+            Contents::Everything => {
+                tracing::info!(epoch = self.epoch, "the archive is open for writing");
+            }
+            // It lies beside the log, and nobody else writes to it.
+            Contents::SnapshotsOnly => {
+                tracing::debug!(
+                    epoch = self.epoch,
+                    "the stored snapshots are open for writing"
+                );
+            }
+        }
         Ok(())
     }
 

@@ -118,9 +118,20 @@ impl Inner {
         max: usize,
     ) -> Result<Bytes, ArchiveError> {
         let get = || self.bucket.get(path, range.clone(), max);
-        retried(self.options.read_tries, READ_BACKOFF, get)
-            .await
-            .map_err(|failure| self.failed("read", path, failure))
+        let got = retried(self.options.read_tries, READ_BACKOFF, get).await;
+        let failure = match (got, range) {
+            (Ok(bytes), _) => return Ok(bytes),
+            // A store refuses a range that the object does not reach, and does not say so alike.
+            (Err(failure @ Failure::Other(_)), Some(range)) => {
+                let length = self.bucket.length(path).await;
+                if length.is_ok_and(|length| length < range.end) {
+                    return Err(self.damaged(path, None, None, Damage::Torn));
+                }
+                failure
+            }
+            (Err(failure), _) => failure,
+        };
+        Err(self.failed("read", path, failure))
     }
 
     pub(super) fn failed(&self, doing: &str, path: &str, failure: Failure) -> ArchiveError {
@@ -235,7 +246,11 @@ impl Inner {
             if span.before.seq > pick.at() {
                 return self.gap(room, pick);
             }
-            self.read_span(room, &span, &mut pick).await?;
+            match self.read_span(room, &span, &mut pick).await {
+                // What lies before the damage is given; who asks for more hears of it.
+                Err(error) if error.is_damage() && pick.at() > after => return Ok(pick.finish()),
+                read => read?,
+            }
             if pick.is_full() {
                 return Ok(pick.finish());
             }

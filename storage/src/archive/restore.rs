@@ -3,10 +3,15 @@
 //! Rooms are written in the order of their names, many small ones in one batch. Each run is
 //! checked, and must begin where the log ends, so what is written is right or is not written; a
 //! restore that was interrupted finds what it wrote and goes on after it.
+//!
+//! What is damaged does not stop the rest: a room is written up to its first record that cannot be
+//! read, and what is missing is told. Once it has been put back, another restore goes on from there.
 
+use std::fmt;
 use std::time::Duration;
 
-use protocol::{Head, RoomName, Timestamp};
+use protocol::envelope::Damage;
+use protocol::{Head, RoomName, Run, Seq, Timestamp};
 
 use super::bucket::Backoff;
 use super::catalogue::Room;
@@ -22,6 +27,8 @@ pub struct RestoredRoom {
     pub start: Head,
     /// The last record that is back.
     pub head: Head,
+    /// The last record that the archive is known to have had: the same, unless some are missing.
+    pub archived: Seq,
     /// The time of the room's very first record.
     pub created: Timestamp,
     /// Whether it had been deleted: then only its head is back, so that no Seq is given twice.
@@ -33,7 +40,7 @@ pub struct RestoredRoom {
 }
 
 /// What a restore has brought back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Restored {
     /// Rooms, deleted ones not counted.
     pub rooms: u64,
@@ -45,14 +52,49 @@ pub struct Restored {
     pub bytes: u64,
     /// The time of the newest record.
     pub newest: Timestamp,
+    /// What could not be read.
+    pub missing: Vec<Missing>,
 }
 
-/// Why a restore stopped. What it has written stays and is right; it can be run again.
+/// What could not be read of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Of which room, the first and the last record that are not back. `None` for an object of which
+    /// it is not known what it held: any room may lack records at its end, or be missing altogether.
+    pub records: Option<(RoomName, Seq, Seq)>,
+    /// Why.
+    pub error: ArchiveError,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.records {
+            Some((room, first, last)) => {
+                write!(
+                    f,
+                    "{room}: seq {first} to {last} are missing: {}",
+                    self.error
+                )
+            }
+            None => write!(
+                f,
+                "{}; which rooms it held is not known: any may lack records at its end",
+                self.error
+            ),
+        }
+    }
+}
+
+/// Why a restore did not bring everything back. What it has written stays and is right; it can be
+/// run again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
     /// The archive could not be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// Objects are damaged. What does not need them is back.
+    #[error("the archive is damaged: {} of its parts are missing", .0.missing.len())]
+    Incomplete(Box<Restored>),
     /// The log has records of its own that are not the archive's.
     #[error(
         "the log is not empty: {room} ends at seq {head} with another history than the archive's"
@@ -88,23 +130,13 @@ const BACKOFF: Backoff = Backoff {
 /// record it is back. A restore that was interrupted goes on where it stopped.
 ///
 /// # Errors
-/// [`RestoreError`]
+/// [`RestoreError`]; [`RestoreError::Incomplete`] when all that can be read is back, and something
+/// cannot: each room then has its records up to the first of those.
 pub async fn restore(
     archive: &Archive,
     log: &dyn Log,
     progress: impl FnMut(&RestoredRoom),
 ) -> Result<Restored, RestoreError> {
-    let unreadable = archive
-        .inner
-        .catalogue
-        .read()
-        .unreadable
-        .values()
-        .next()
-        .cloned();
-    if let Some(error) = unreadable {
-        return Err(error.into());
-    }
     let mut restoring = Restoring {
         archive,
         log,
@@ -130,7 +162,17 @@ pub async fn restore(
         }
     }
     restoring.append().await?;
-    Ok(restoring.total)
+    let mut total = restoring.total;
+    let catalogue = archive.inner.catalogue.read();
+    let unreadable = catalogue.unreadable.values().cloned();
+    total.missing.extend(unreadable.map(|error| Missing {
+        records: None,
+        error,
+    }));
+    if total.missing.is_empty() {
+        return Ok(total);
+    }
+    Err(RestoreError::Incomplete(Box::new(total)))
 }
 
 struct Restoring<'a, P> {
@@ -170,6 +212,7 @@ impl<P: FnMut(&RestoredRoom)> Restoring<'_, P> {
             room: name.clone(),
             start,
             head,
+            archived: head.seq,
             created: room.created(),
             deleted: room.is_deleted(),
             records: 0,
@@ -190,18 +233,16 @@ impl<P: FnMut(&RestoredRoom)> Restoring<'_, P> {
             return Err(not_empty(name, at));
         }
         while at.seq < head.seq {
-            let runs = self.archive.read(name, at.seq, BATCH_BYTES / 4).await?;
-            for run in runs {
-                if run.before() != at {
-                    return Err(not_empty(name, at));
+            let runs = match self.read(name, at).await? {
+                Ok(runs) => runs,
+                Err(error) => {
+                    let records = Some((name.clone(), at.seq.next(), head.seq));
+                    self.total.missing.push(Missing { records, error });
+                    back.head = at;
+                    break;
                 }
-                run.verify()
-                    .map_err(|(seq, damage)| ArchiveError::Damaged {
-                        object: "the archive".to_owned(),
-                        room: Some(name.clone()),
-                        seq: Some(seq),
-                        damage,
-                    })?;
+            };
+            for run in runs {
                 at = run.after();
                 back.records += run.len();
                 let bytes = run.bytes().len();
@@ -214,6 +255,41 @@ impl<P: FnMut(&RestoredRoom)> Restoring<'_, P> {
         }
         self.finished.push(back);
         Ok(())
+    }
+
+    /// The records of a room that go on from `at`, or why they cannot be had.
+    async fn read(
+        &self,
+        name: &RoomName,
+        at: Head,
+    ) -> Result<Result<Vec<Run>, ArchiveError>, RestoreError> {
+        let damaged = |seq, damage| ArchiveError::Damaged {
+            object: "the archive".to_owned(),
+            room: Some(name.clone()),
+            seq: Some(seq),
+            damage,
+        };
+        let runs = match self.archive.read(name, at.seq, BATCH_BYTES / 4).await {
+            Ok(runs) => runs,
+            Err(error) if error.is_damage() => return Ok(Err(error)),
+            Err(error) => return Err(error.into()),
+        };
+        let mut head = at;
+        for run in &runs {
+            if run.before() != head {
+                // Where the log ends it is its own records that are other ones.
+                return if head == at {
+                    Err(not_empty(name, at))
+                } else {
+                    Ok(Err(damaged(head.seq.next(), Damage::Content)))
+                };
+            }
+            if let Err((seq, damage)) = run.verify() {
+                return Ok(Err(damaged(seq, damage)));
+            }
+            head = run.after();
+        }
+        Ok(Ok(runs))
     }
 
     async fn push(&mut self, entry: Entry, bytes: usize) -> Result<(), RestoreError> {
@@ -244,7 +320,7 @@ impl<P: FnMut(&RestoredRoom)> Restoring<'_, P> {
         for room in self.finished.drain(..) {
             if room.deleted {
                 self.total.deleted += 1;
-            } else {
+            } else if room.head != Head::EMPTY {
                 self.total.rooms += 1;
             }
             self.total.records += room.records;

@@ -14,6 +14,7 @@ use protocol::{RoomName, Seq, Timestamp};
 use super::ArchiveError;
 use super::archiver::{Step, Stop, Work};
 use super::bucket::Listed;
+use super::catalogue::Span;
 use super::manifest::Manifest;
 use super::report::Trimmed;
 use super::segment::SegmentId;
@@ -78,7 +79,8 @@ impl Work {
         let catalogue = self.archive.inner.catalogue.read();
         let room = catalogue.rooms.get(&row.room)?;
         // A hole is worth keeping what the log has, whatever else is known.
-        if room.gap().is_some() {
+        let is_damaged = |span: &Span| self.damaged.contains_key(&span.segment);
+        if room.gap().is_some() || room.spans.iter().any(is_damaged) {
             return None;
         }
         let allowed = allowed.min(room.head().seq);

@@ -260,7 +260,7 @@ impl<P: FnMut(&VerifyProgress)> Scrub<'_, P> {
         let alive = catalogue.rooms.values().filter(|room| !room.is_deleted());
         self.report.rooms = alive.count() as u64;
         let gaps: Vec<(RoomName, Seq)> = (catalogue.rooms.iter())
-            .filter_map(|(name, room)| Some((name.clone(), room.gap()?)))
+            .filter_map(|(name, room)| Some((name.clone(), room.gap()?.0.seq)))
             .collect();
         drop(catalogue);
         for (name, seq) in gaps {

@@ -7,7 +7,7 @@ use super::*;
 use crate::archive::index::SegmentIndex;
 use crate::archive::manifest::Manifest;
 use crate::archive::segment::{SegmentBuilder, SegmentId, open_header};
-use crate::archive::{ArchiveError, Fault, VerifyReport};
+use crate::archive::{ArchiveError, Fault, RestoreError, VerifyReport, restore};
 
 /// A small archive with records, snapshots, a deletion, and three manifests.
 async fn small_archive() -> World {
@@ -179,16 +179,280 @@ async fn a_missing_segment_hides_only_what_it_held() {
         .map(|fault| (&fault.room, fault.seq))
         .collect();
     assert_eq!(seqs, [(&None, None), (&Some(a.clone()), Some(Seq::FIRST))]);
-    // Nothing is written to it or restored from it: what is lost is not known.
+    // It is written to all the same, and what can be read of it is restored: see below.
     let archiver = world.archiver(small()).await;
     let error = archiver.flush(Duration::from_secs(60)).await.unwrap_err();
     assert!(error.to_string().contains("is missing"), "{error}");
-    let log = MemoryLog::new();
-    assert!(
-        crate::archive::restore(&archive, &log, |_| ())
-            .await
-            .is_err()
+}
+
+/// What may become of an object.
+#[derive(Debug, Clone, Copy)]
+enum Harm {
+    /// A bit of its index is another.
+    Flipped,
+    /// It has no bytes.
+    Emptied,
+    Gone,
+}
+
+async fn harm(world: &World, path: &Path, good: &Bytes, harm: Harm) {
+    match harm {
+        Harm::Flipped => {
+            let mut bad = good.to_vec();
+            let at = bad.len() - 30;
+            bad[at] ^= 1;
+            put(world, path, bad).await;
+        }
+        Harm::Emptied => put(world, path, Bytes::new()).await,
+        Harm::Gone => world.store.delete(path).await.unwrap(),
+    }
+}
+
+/// The segment that holds a room's records, all of them.
+async fn segment_of(world: &World, name: &RoomName) -> (Path, Bytes) {
+    let archive = world.archive().await;
+    let id = archive.inner.catalogue.read().rooms[name].spans[0].segment;
+    let path = Path::from(format!("some/where/{id}"));
+    let bytes = world.store.get(&path).await.unwrap().bytes().await.unwrap();
+    (path, bytes)
+}
+
+fn trimming() -> ArchiverOptions {
+    ArchiverOptions {
+        keep_local: Some(Duration::ZERO),
+        trim_floor: Arc::new(|_| Seq::MAX),
+        ..small()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_segment_under_a_trimmed_log_is_damage_and_other_rooms_are_archived_on() {
+    for kind in [Harm::Flipped, Harm::Emptied, Harm::Gone] {
+        let mut world = World::new();
+        let (a, b, c) = (room("doc/a"), room("doc/b"), room("doc/c"));
+        let archiver = world.archiver(trimming()).await;
+        world.write(&a, 10, 100).await;
+        archiver.flush(PATIENCE).await.unwrap();
+        world.write(&b, 5, 100).await;
+        archiver.offer(world.snapshot(&a, 10));
+        archiver.flush(PATIENCE).await.unwrap();
+        assert_eq!(world.log.state(&a).await.unwrap().start.seq, Seq::new(10));
+        drop(archiver);
+        let (path, good) = segment_of(&world, &a).await;
+        harm(&world, &path, &good, kind).await;
+
+        for name in [&a, &b, &c] {
+            world.write(name, 4, 100).await;
+        }
+        let archiver = world.archiver(trimming()).await;
+        for (name, seq) in [(&a, 14), (&b, 9)] {
+            archiver.offer(world.snapshot(name, seq));
+        }
+        let error = archiver.flush(PATIENCE).await.unwrap_err();
+        let text = error.to_string();
+        for says in [path.as_ref(), "seq 1 to 10 of doc/a", "copy of the bucket"] {
+            assert!(text.contains(says), "{kind:?}: {text}");
+        }
+        assert!(
+            matches!(&error, ArchiveError::Unreadable { room: Some(found), seqs, .. }
+                if *found == a && *seqs == Some((Seq::FIRST, Seq::new(10)))),
+            "{error:?}"
+        );
+        let archive = archiver.archive();
+        for name in [&b, &c] {
+            let all = &world.model[name].records;
+            assert_eq!(records(archive, name, Seq::ZERO).await, *all, "{kind:?}");
+        }
+        let end = &world.model[&a].records[10..];
+        assert_eq!(records(archive, &a, Seq::new(10)).await, end, "{kind:?}");
+        let start = |name: &RoomName| {
+            let state = world.log.state(name);
+            async move { state.await.unwrap().start.seq }
+        };
+        assert_eq!(start(&a).await, Seq::new(10), "nothing more is trimmed");
+        assert_eq!(start(&b).await, Seq::new(9), "others are");
+
+        // Put back, it is an archive like any other.
+        put(&world, &path, good).await;
+        archiver.flush(PATIENCE).await.unwrap();
+        assert_eq!(archiver.status().failing, None);
+        assert_eq!(start(&a).await, Seq::new(14));
+        world.check_nothing_is_missing(archiver.archive()).await;
+        let report = world.archive().await.verify(|_| ()).await.unwrap();
+        assert!(report.is_whole(), "{kind:?}: {:?}", report.faults);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_unreadable_segment_held_is_archived_again_from_a_log_that_has_it() {
+    let mut world = World::new();
+    let (a, b) = (room("doc/a"), room("doc/b"));
+    let archiver = world.archiver(small()).await;
+    for name in [&b, &a, &a, &a] {
+        world.write(name, 5, 100).await;
+        archiver.flush(PATIENCE).await.unwrap();
+    }
+    drop(archiver);
+    let path = Path::from("some/where/segments/0000000001-0000000003");
+    let good = world.store.get(&path).await.unwrap().bytes().await.unwrap();
+    harm(&world, &path, &good, Harm::Flipped).await;
+    let archiver = world.archiver(small()).await;
+    let error = archiver.flush(PATIENCE).await.unwrap_err();
+    let none = ArchiveError::Unreadable {
+        objects: String::new(),
+        harm: String::new(),
+        room: None,
+        seqs: None,
+    };
+    assert_eq!(
+        std::mem::discriminant(&error),
+        std::mem::discriminant(&none)
     );
+    assert!(error.to_string().contains("archived in others"), "{error}");
+    world.check_nothing_is_missing(archiver.archive()).await;
+    let segments = archiver.status().segments;
+    archiver.flush(PATIENCE).await.unwrap_err();
+    assert_eq!(archiver.status().segments, segments, "once");
+    // Both copies are there then.
+    put(&world, &path, good).await;
+    archiver.flush(PATIENCE).await.unwrap();
+    world.check_nothing_is_missing(archiver.archive()).await;
+    assert!(
+        world
+            .archive()
+            .await
+            .verify(|_| ())
+            .await
+            .unwrap()
+            .is_whole()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archive_that_nothing_shows_to_be_ours_is_not_written_to() {
+    let mut world = World::new();
+    let archiver = world.archiver(small()).await;
+    world.write(&room("doc/a"), 5, 100).await;
+    archiver.flush(PATIENCE).await.unwrap();
+    drop(archiver);
+    let (path, good) = segment_of(&world, &room("doc/a")).await;
+    harm(&world, &path, &good, Harm::Flipped).await;
+    let before = objects(&world).await.len();
+    let archiver = world.archiver(small()).await;
+    let error = archiver.flush(Duration::from_secs(60)).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("nothing is written to it"), "{text}");
+    assert_eq!(objects(&world).await.len(), before);
+    put(&world, &path, good).await;
+    archiver.flush(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_block_stays_where_it_is_and_the_rest_is_merged_and_trimmed() {
+    let mut world = World::new();
+    let (a, b) = (room("doc/a"), room("doc/b"));
+    let archiver = world.archiver(small()).await;
+    for name in [&a, &b, &b, &b] {
+        world.write(name, 5, 100).await;
+        archiver.flush(PATIENCE).await.unwrap();
+    }
+    drop(archiver);
+    let (path, good) = segment_of(&world, &a).await;
+    let mut bad = good.to_vec();
+    bad[40] ^= 1;
+    put(&world, &path, bad).await;
+    let options = ArchiverOptions {
+        merge_segments: 2,
+        ..trimming()
+    };
+    let archiver = world.archiver(options).await;
+    for (name, seq) in [(&a, 5), (&b, 15)] {
+        archiver.offer(world.snapshot(name, seq));
+    }
+    let error = archiver.flush(PATIENCE).await.unwrap_err();
+    assert!(
+        matches!(&error, ArchiveError::Damaged { object, room: Some(found), seq, .. }
+            if object == path.as_ref() && *found == a && *seq == Some(Seq::FIRST)),
+        "{error:?}"
+    );
+    assert_eq!(
+        archiver.status().segments,
+        2,
+        "the damaged one, and one of all others"
+    );
+    let start = |name: &RoomName| {
+        let state = world.log.state(name);
+        async move { state.await.unwrap().start.seq }
+    };
+    assert_eq!(start(&a).await, Seq::ZERO, "the log has the only copy");
+    assert_eq!(start(&b).await, Seq::new(15));
+    put(&world, &path, good).await;
+    tokio::time::sleep(ArchiverOptions::default().tidy_every).await;
+    archiver.flush(PATIENCE).await.unwrap();
+    archiver.flush(PATIENCE).await.unwrap();
+    assert_eq!(archiver.status().segments, 1);
+    world.check_nothing_is_missing(archiver.archive()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_brings_back_what_is_whole_and_says_room_by_room_what_is_missing() {
+    let mut world = World::new();
+    let (a, b, c) = (room("doc/a"), room("doc/b"), room("doc/c"));
+    let archiver = world.archiver(small()).await;
+    for name in [&a, &b, &c, &a, &a] {
+        world.write(name, 5, 100).await;
+        archiver.flush(PATIENCE).await.unwrap();
+    }
+    drop(archiver);
+    let found = objects(&world).await;
+    let nth = |n: u64| {
+        let path = Path::from(format!("some/where/segments/0000000001-000000000{n}"));
+        let found = found.iter().find(|(at, _)| *at == path);
+        found.cloned().unwrap()
+    };
+    // Of `a` the middle third, and all that there is of `c`.
+    let (middle, third) = (nth(4), nth(3));
+    let mut bad = middle.1.to_vec();
+    bad[40] ^= 1;
+    put(&world, &middle.0, bad).await;
+    harm(&world, &third.0, &third.1, Harm::Flipped).await;
+    let log = MemoryLog::new();
+    let mut told = Vec::new();
+    let archive = world.archive().await;
+    let restored = restore(&archive, &log, |room| {
+        told.push((room.room.clone(), room.head.seq.get(), room.archived.get()));
+    });
+    let Err(RestoreError::Incomplete(restored)) = restored.await else {
+        panic!("what is missing was not told");
+    };
+    assert_eq!(told, [(a.clone(), 5, 15), (b.clone(), 5, 5)]);
+    assert_eq!((restored.rooms, restored.records), (2, 10));
+    let lines: Vec<String> = restored.missing.iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for says in [
+        "doc/a: seq 6 to 15 are missing",
+        middle.0.as_ref(),
+        "at seq 6",
+    ] {
+        assert!(lines[0].contains(says), "{lines:?}");
+    }
+    assert!(lines[1].contains(third.0.as_ref()), "{lines:?}");
+    for (name, kept) in [(&a, 5), (&b, 5), (&c, 0)] {
+        let read = log.read(name, Seq::ZERO, 1 << 20).await.unwrap();
+        let read = read.iter().flat_map(Run::records).map(Result::unwrap);
+        assert!(
+            read.eq(world.model[name].records[..kept].iter().cloned()),
+            "{name}"
+        );
+    }
+    // Put back, the rest comes after what is there.
+    put(&world, &middle.0, middle.1.clone()).await;
+    put(&world, &third.0, third.1.clone()).await;
+    let rest = restore(&world.archive().await, &log, |_| ()).await.unwrap();
+    assert_eq!((rest.records, rest.missing), (15, vec![]));
+    for (name, model) in &world.model {
+        assert_eq!(log.state(name).await.unwrap().head, model.head());
+    }
 }
 
 #[test]
