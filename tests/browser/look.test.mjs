@@ -43,7 +43,7 @@ for (const [name, options] of Object.entries(LOOKS)) {
     await badge(drawer.page, "saved");
     await until("the ink dries", async () => (await ink(drawer.page)).pixels > 500);
     await fits(drawer.page);
-    for (const id of ["tool-pen", "tool-eraser", "undo", "redo", "share", "badge", "fit"]) {
+    for (const id of ["tool-pen", "tool-eraser", "undo", "redo", "people", "share", "badge", "fit"]) {
       await reachable(drawer.page, id);
     }
     await picture(drawer.page, `${name}-creator`);
@@ -119,7 +119,8 @@ async function reachable(page, id) {
     const { left, top, right, bottom } = element.getBoundingClientRect();
     const inside = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
     const over = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-    return { inside, hit: over !== null && (element.contains(over) || over.contains(element)) };
+    const large = right - left >= 24 && bottom - top >= 18;
+    return { inside, large, hit: over !== null && (element.contains(over) || over.contains(element)) };
   });
-  assert.deepEqual(found, { inside: true, hit: true }, id);
+  assert.deepEqual(found, { inside: true, large: true, hit: true }, id);
 }

@@ -328,7 +328,8 @@ async function reachable(page, id) {
     const { left, top, right, bottom } = element.getBoundingClientRect();
     const inside = left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight;
     const over = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-    return { inside, hit: over !== null && (element.contains(over) || over.contains(element)) };
+    const large = right - left >= 24 && bottom - top >= 18;
+    return { inside, large, hit: over !== null && (element.contains(over) || over.contains(element)) };
   });
-  assert.deepEqual(found, { inside: true, hit: true }, id);
+  assert.deepEqual(found, { inside: true, large: true, hit: true }, id);
 }

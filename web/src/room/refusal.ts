@@ -88,7 +88,7 @@ export function refusalOf(kind: RefusalKind, thing: Thing): Refusal {
     case "forbidden":
       return { title: "Not with this link", detail: `Its token is not for this ${thing}, or not for what you want to do in it. Ask for another link, and paste it here.` };
     case "no-room":
-      return { title: `There is no such ${thing}`, detail: thing === "pit" ? "It was deleted, or the code is not quite right. Check the code, or start a new pit." : "It was deleted, or the address is not quite right." };
+      return { title: `There is no such ${thing}`, detail: thing === "pit" ? "It was deleted, or the code is not quite right. Check the code, or start a new pit." : "Nothing was ever written there, it was deleted, or the address is not quite right. Check the address, or begin anew from the start." };
     case "too-slow":
       return { title: "That took too long", detail: "The server waited for your token and gave up. Try once more." };
     case "replaced":

@@ -60,8 +60,6 @@ export function People({ peers, me, role, deed, onRename }: PeopleProps) {
         data-drawing={faces.length}
         data-watching={watching}
       >
-        {/* Initials are no words: what is seen is not what is said. */}
-        <span className={styles.spoken}>{`${faces.length} ${deed}, ${watching} watching`}</span>
         {faces.slice(0, FACES_MAX.wide).map(({ key, name, color }) => (
           <Face key={key} name={name} color={color} />
         ))}
@@ -77,6 +75,8 @@ export function People({ peers, me, role, deed, onRename }: PeopleProps) {
             {watching} watching
           </span>
         ) : null}
+        {/* Initials are no words: what is seen is not what is said. */}
+        <span className={styles.spoken}>{`${faces.length} ${deed}, ${watching} watching`}</span>
       </button>
       {open ? (
         <div className={styles.panel} data-testid="people-panel">
