@@ -486,6 +486,29 @@ it("a text room: any moment, its authors' colours, and what changed between two"
   await context.close();
 });
 
+it("a text's moment that takes its time is said to be on its way", async () => {
+  const { page, context, mishaps } = await person(browser);
+  for (const text of ["one", "one two"]) await put("slow", text);
+  await open(page, "/replay/text/slow");
+  await textAt(page, 2);
+  assert.equal(await page.getByTestId("text-late").innerText(), "");
+  let answer = () => {};
+  const asked = new Promise((done) => (answer = () => done(null)));
+  await page.route("**/state?seq=1&*", async (route) => {
+    await asked;
+    await route.continue();
+  });
+  await page.getByTestId("step-back").click();
+  await page.getByText("Reading this moment…").waitFor();
+  assert.deepEqual(await linesShown(page), ["one two"], "what was shown stays");
+  await picture(page, "replay-text-late");
+  answer();
+  await textAt(page, 1);
+  assert.equal(await page.getByTestId("text-late").innerText(), "");
+  assert.deepEqual(mishaps, []);
+  await context.close();
+});
+
 it("a text of 100,000 lines: only what is in sight is in the page, and everything can be reached", async () => {
   const { page, context, mishaps } = await person(browser);
   const lines = Array.from({ length: 100_000 }, (_, index) => `This is line ${index + 1}`);

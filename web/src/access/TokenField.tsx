@@ -10,7 +10,7 @@ export interface Pasted {
 }
 
 /** A field for another link, or for a token alone. */
-export function TokenField({ label, onToken }: { label: string; onToken: (pasted: Pasted) => void }) {
+export function TokenField({ label, kept = "It stays in this browser.", onToken }: { label: string; kept?: string; onToken: (pasted: Pasted) => void }) {
   const [text, setText] = useState("");
   const [wrong, setWrong] = useState(false);
   const field = useId();
@@ -47,7 +47,7 @@ export function TokenField({ label, onToken }: { label: string; onToken: (pasted
         </Button>
       </div>
       <p id={hint} className={styles.hint} data-wrong={wrong} role={wrong ? "alert" : undefined} data-testid="token-hint">
-        {wrong ? "There is no token in that. Copy the whole link, to its very end." : "It stays in this browser."}
+        {wrong ? "There is no token in that. Copy the whole link, to its very end." : kept}
       </p>
     </form>
   );

@@ -58,9 +58,9 @@ function Opened({ observatory, onToken }: { observatory: Observatory; onToken: (
         <strong>{problem.title}:</strong> {problem.detail}
       </p>
       <section className={styles.card}>
-        <p>This Well is not open to everyone, and neither is its Observatory: it takes an observer&apos;s token, or an admin&apos;s, for all rooms. It is kept until this tab is closed. Make one with the key that the server&apos;s tokens are signed with; a server that was given none has its own in <code>auth.secret</code> in its data folder:</p>
+        <p>This Well is not open to everyone, and neither is its Observatory: it takes an observer&apos;s token, or an admin&apos;s, for all rooms. Make one with the key that the server&apos;s tokens are signed with; a server that was given none has its own in <code>auth.secret</code> in its data folder:</p>
         <pre className={styles.command}>well token mint --key well-data/auth.secret --room &apos;*/*&apos; --role observer --ttl 8h</pre>
-        <TokenField key={observatory.token} label="An observer's token" onToken={({ token }) => onToken(token)} />
+        <TokenField key={observatory.token} label="An observer's token" kept="It is kept until this tab is closed." onToken={({ token }) => onToken(token)} />
       </section>
     </>
   );

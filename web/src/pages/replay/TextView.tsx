@@ -18,6 +18,8 @@ import { showReplayHandle } from "./test-handle";
 /** In px, as in the style sheet. */
 const LINE_HEIGHT = 24;
 const LINES_AROUND = 20;
+/** A moment that is not here by then is said to be on its way. */
+const LATE_MS = 500;
 /** Of one line so many pieces are in sight, each with so many characters. */
 const PIECES_MAX = 200;
 const PIECE_MAX = 2_000;
@@ -37,6 +39,7 @@ export function TextView({ replay, view, palette }: { replay: Replay; view: Repl
   useEffect(() => showReplayHandle(replay, null), [replay]);
   const from = since === null ? null : Math.min(since, seq);
   const { shown, failed } = useShown(replay, seq, from);
+  const late = useLate(shown?.seq !== seq || shown.since !== from);
   const lines = useMemo(() => (shown === null ? [] : linesOf(shown.text, shown.changes)), [shown]);
   return (
     <div className={styles.view} data-testid="text-view" data-seq={shown?.seq ?? ""} data-since={shown?.since ?? ""}>
@@ -61,11 +64,28 @@ export function TextView({ replay, view, palette }: { replay: Replay; view: Repl
           </span>
         )}
       </div>
+      <p role="status" className={styles.late} data-testid="text-late">
+        {late && !failed ? "Reading this moment…" : ""}
+      </p>
       {failed ? <p role="alert" className={styles.note}>This moment cannot be read right now.</p> : null}
       {shown !== null && lines.length === 1 && lines[0]?.length === 0 ? <p className={styles.note}>Nothing is written at this moment.</p> : null}
       <Window lines={lines} palette={palette} />
     </div>
   );
+}
+
+/** Whether something has been waited for so long that it has to be said. */
+function useLate(waits: boolean): boolean {
+  const [late, setLate] = useState(false);
+  useEffect(() => {
+    if (!waits) return;
+    const timer = setTimeout(() => setLate(true), LATE_MS);
+    return () => {
+      clearTimeout(timer);
+      setLate(false);
+    };
+  }, [waits]);
+  return waits && late;
 }
 
 /** The lines in sight. */
