@@ -1,10 +1,16 @@
 //! What it costs to go to a random moment of a long room, whose history lies in an archive in a
 //! folder: beside folding it from the start, and beside a room a tenth as long.
 //!
-//! `cargo run --release -p replay --example past [RECORDS]`, 1,000,000 without. The room is a pit in
-//! which strokes are drawn point by point and old ones erased, so its document stays at some
-//! hundred strokes. *Cold*: nothing of ours is cached but the list of what there is; the operating
-//! system's own cache is warm. *Warm*: after two hundred other moments.
+//! `cargo run --release -p replay --example past [RECORDS]`, 1,000,000 without. Two rooms are drawn, a
+//! tenth as long first. In the pit of *strokes* these are drawn point by point and old ones erased: its
+//! document stays at some hundred strokes, and grows by what Yjs remembers of each that was erased. In
+//! that of the *trail* points are added at the end of one list and go from its start: of these Yjs
+//! remembers one stretch, so that the document stays one size while the history grows.
+//!
+//! *Cold*: nothing of ours is cached but the list of what there is; the operating system's own cache is
+//! warm. *Warm*: after two hundred other moments, which leave a frame near most moments of the short
+//! room and near some of the long one. *Dragged*: the moments of one stretch of ten thousand records,
+//! after all of it was dragged over, as by somebody who scrubs.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
@@ -28,6 +34,17 @@ use yrs::{Array, ArrayPrelim, Doc, Transact};
 const STROKES: usize = 200;
 const POINTS: usize = 50;
 const MOMENTS: usize = 400;
+/// How many points the trail has.
+const TRAIL: u32 = 10_000;
+/// How many records somebody scrubs over.
+const DRAGGED: u64 = 10_000;
+
+/// What is drawn.
+#[derive(Debug, Clone, Copy)]
+enum Drawing {
+    Strokes,
+    Trail,
+}
 
 fn main() {
     let records: u64 = std::env::args()
@@ -35,13 +52,15 @@ fn main() {
         .map_or(1_000_000, |text| text.parse().unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        for records in [records / 10, records] {
-            measure(records).await;
+        for drawing in [Drawing::Strokes, Drawing::Trail] {
+            for records in [records / 10, records] {
+                measure(drawing, records).await;
+            }
         }
     });
 }
 
-async fn measure(records: u64) {
+async fn measure(drawing: Drawing, records: u64) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file://{}", folder.path().display());
     let room = RoomName::parse("pit/k3x9qa").unwrap();
@@ -59,12 +78,12 @@ async fn measure(records: u64) {
     let dynamic = Arc::clone(&log) as Arc<dyn Log>;
     let archiver = Archiver::start(dynamic, archive, options, Arc::new(()));
     let began = Instant::now();
-    let sealed = draw(&log, &archiver, &room, records).await;
+    let sealed = draw(drawing, &log, &archiver, &room, records).await;
     archiver.flush(Duration::from_secs(600)).await.unwrap();
     archiver.flush(Duration::from_secs(600)).await.unwrap();
     let stored = folder_bytes(folder.path());
     println!(
-        "{records} records, {:.1} MB sealed, written and archived in {:?}; the log compressed alone \
+        "{drawing:?}: {records} records, {:.1} MB sealed, written and archived in {:?}; the log compressed alone \
          {:.1} MB, the archive with its snapshots {:.1} MB: {:.2} x",
         sealed.len() as f64 / 1e6,
         began.elapsed(),
@@ -83,27 +102,51 @@ async fn measure(records: u64) {
     );
 
     let mut random = StdRng::seed_from_u64(1);
-    let mut moment = || Seq::new(random.random_range(1..=records));
+    let moment = |random: &mut StdRng| Seq::new(random.random_range(1..=records));
     let mut cold = Vec::new();
     for _ in 0..MOMENTS / 4 {
         let history = fresh(&log, &url).await;
         let began = Instant::now();
-        history.document_at(&room, moment()).await.unwrap();
+        history
+            .document_at(&room, moment(&mut random))
+            .await
+            .unwrap();
         cold.push(began.elapsed());
     }
     report("cold", cold, fold);
     let history = fresh(&log, &url).await;
     for _ in 0..200 {
-        history.document_at(&room, moment()).await.unwrap();
+        history
+            .document_at(&room, moment(&mut random))
+            .await
+            .unwrap();
     }
     let mut warm = Vec::new();
     for _ in 0..MOMENTS {
-        let seq = moment();
+        let seq = moment(&mut random);
         let began = Instant::now();
         history.document_at(&room, seq).await.unwrap();
         warm.push(began.elapsed());
     }
     report("warm", warm, fold);
+    println!(
+        "  frames take {:.0} MB then",
+        history.cached_bytes() as f64 / 1e6
+    );
+    let history = fresh(&log, &url).await;
+    let end = records / 2 + DRAGGED.min(records) / 2;
+    let stretch = end - DRAGGED.min(end)..end;
+    for seq in stretch.clone().step_by(100) {
+        history.document_at(&room, Seq::new(seq)).await.unwrap();
+    }
+    let mut dragged = Vec::new();
+    for _ in 0..MOMENTS {
+        let seq = Seq::new(random.random_range(stretch.clone()));
+        let began = Instant::now();
+        history.document_at(&room, seq).await.unwrap();
+        dragged.push(began.elapsed());
+    }
+    report("dragged", dragged, fold);
 }
 
 fn report(name: &str, mut took: Vec<Duration>, fold: Duration) {
@@ -130,7 +173,13 @@ async fn fresh(log: &Arc<MemoryLog>, url: &str) -> History {
 }
 
 /// Writes the room, with the snapshots that a broker would have taken. Gives its sealed records.
-async fn draw(log: &MemoryLog, archiver: &Archiver, room: &RoomName, records: u64) -> Vec<u8> {
+async fn draw(
+    drawing: Drawing,
+    log: &MemoryLog,
+    archiver: &Archiver,
+    room: &RoomName,
+    records: u64,
+) -> Vec<u8> {
     let writer = Doc::with_client_id(7);
     let strokes = writer.get_or_insert_array("strokes");
     let mut document = YjsDocument::new();
@@ -145,20 +194,31 @@ async fn draw(log: &MemoryLog, archiver: &Archiver, room: &RoomName, records: u6
         while run.head().seq.get() < records && run.len_bytes() < 128 << 10 {
             let payload: Bytes = {
                 let mut txn = writer.transact_mut();
-                if points == POINTS {
-                    points = 0;
-                    let empty: [f64; 0] = [];
-                    open.push_back(strokes.push_back(&mut txn, ArrayPrelim::from(empty)));
-                    if open.len() > STROKES {
-                        open.pop_front();
-                        strokes.remove(&mut txn, 0);
+                let x = f64::from(random.random_range(0..10_000)) / 10.0;
+                match drawing {
+                    Drawing::Trail => {
+                        strokes.push_back(&mut txn, x);
+                        strokes.push_back(&mut txn, x / 3.0);
+                        if strokes.len(&txn) > 2 * TRAIL {
+                            strokes.remove_range(&mut txn, 0, 2);
+                        }
                     }
-                }
-                points += 1;
-                if let Some(stroke) = open.back() {
-                    let x = f64::from(random.random_range(0..10_000)) / 10.0;
-                    stroke.push_back(&mut txn, x);
-                    stroke.push_back(&mut txn, x / 3.0);
+                    Drawing::Strokes => {
+                        if points == POINTS {
+                            points = 0;
+                            let empty: [f64; 0] = [];
+                            open.push_back(strokes.push_back(&mut txn, ArrayPrelim::from(empty)));
+                            if open.len() > STROKES {
+                                open.pop_front();
+                                strokes.remove(&mut txn, 0);
+                            }
+                        }
+                        points += 1;
+                        if let Some(stroke) = open.back() {
+                            stroke.push_back(&mut txn, x);
+                            stroke.push_back(&mut txn, x / 3.0);
+                        }
+                    }
                 }
                 txn.encode_update_v1().into()
             };

@@ -844,6 +844,40 @@ const PIT_IDLE: Duration = Duration::from_secs(30 * 60);
 const EPHEMERAL_BYTES: u64 = 256 << 20;
 
 const DEFAULT_FILE: &str = "well.toml";
+const DEFAULT_DATA: &str = "./well-data";
+
+/// Where rooms are: what every command but `serve` reads of the configuration, by the same rule.
+#[derive(Debug)]
+pub(crate) struct Places {
+    pub(crate) data: PathBuf,
+    pub(crate) archive: Option<String>,
+    pub(crate) spaces: BTreeMap<String, Space>,
+}
+
+impl Places {
+    /// What flags and variables say, else the file, else the default. An archive that is said to be
+    /// `""` is none.
+    pub(crate) fn find(
+        file: Option<&Path>,
+        data: Option<&PathBuf>,
+        archive: Option<&String>,
+    ) -> anyhow::Result<Self> {
+        let file = File::find(file)?;
+        Ok(Self {
+            data: data_of(data.cloned(), file.data),
+            archive: archive_of(archive.cloned(), file.archive.url),
+            spaces: read_spaces(file.spaces)?,
+        })
+    }
+}
+
+fn data_of(said: Option<PathBuf>, file: Option<PathBuf>) -> PathBuf {
+    said.or(file).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA))
+}
+
+fn archive_of(said: Option<String>, file: Option<String>) -> Option<String> {
+    said.or(file).filter(|url| !url.is_empty())
+}
 
 impl ServeArgs {
     /// For who asks a server that is there: whether it may serve so is not the question.
@@ -912,10 +946,7 @@ impl ServeArgs {
         auth.secret = self.auth_secret.or(auth.secret);
         Ok(Config {
             listen,
-            data: self
-                .data
-                .or(file.data)
-                .unwrap_or_else(|| PathBuf::from("./well-data")),
+            data: data_of(self.data, file.data),
             store: self.store.or(file.store).unwrap_or(Store::Sled),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: self
@@ -931,7 +962,7 @@ impl ServeArgs {
             observe: self.observe.or(file.observe).unwrap_or(true),
             tls: file.tls,
             archive: Archive {
-                url: self.archive.or(file.archive.url),
+                url: archive_of(self.archive, file.archive.url),
                 keep_local: file.archive.keep_local,
             },
             auth,
@@ -963,11 +994,6 @@ fn refuse_open(listen: SocketAddr, spaces: &BTreeMap<String, Space>) -> anyhow::
          --allow-open",
         open.join(", ")
     )
-}
-
-/// The spaces of a configuration file, for commands that only read.
-pub(crate) fn spaces(path: Option<&Path>) -> anyhow::Result<BTreeMap<String, Space>> {
-    read_spaces(File::find(path)?.spaces)
 }
 
 fn read_spaces(file: BTreeMap<String, FileSpace>) -> anyhow::Result<BTreeMap<String, Space>> {
@@ -1083,6 +1109,43 @@ mod tests {
         assert_eq!(config.limits.sessions_per_room, 7);
         assert_eq!(config.spaces["blob"].kind, replay::Kind::Opaque);
         assert_eq!(config.spaces["pit"].kind, replay::Kind::Yjs);
+    }
+
+    #[test]
+    fn every_command_finds_rooms_where_serve_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("well.toml");
+        std::fs::write(
+            &path,
+            "data = '/file'\n[archive]\nurl = 'file:///archive'\n[spaces.blob]\nkind = 'opaque'",
+        )
+        .unwrap();
+        let (data, archive) = (PathBuf::from("/flag"), "file:///flag".to_owned());
+        let none = String::new();
+        for (data, archive) in [
+            (None, None),
+            (Some(&data), None),
+            (None, Some(&archive)),
+            (Some(&data), Some(&archive)),
+            (None, Some(&none)),
+        ] {
+            let places = Places::find(Some(&path), data, archive).unwrap();
+            let served = ServeArgs {
+                config: Some(path.clone()),
+                data: data.cloned(),
+                archive: archive.cloned(),
+                ..args()
+            };
+            let served = served.resolve().unwrap();
+            assert_eq!(places.data, served.data);
+            assert_eq!(places.archive, served.archive.url);
+            let kinds = |spaces: BTreeMap<String, Space>| -> Vec<_> {
+                let spaces = spaces.into_iter();
+                spaces.map(|(name, space)| (name, space.kind)).collect()
+            };
+            assert_eq!(kinds(places.spaces), kinds(served.spaces));
+            assert_eq!(places.data, *data.unwrap_or(&PathBuf::from("/file")));
+        }
     }
 
     #[test]

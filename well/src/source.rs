@@ -10,22 +10,30 @@ use replay::{History, Span, Stores};
 use storage::Log;
 use storage::archive::{self, Archive, ArchivedLog, Snapshot};
 
-use crate::{config, stores};
+use crate::config::Places;
+use crate::stores;
 
 /// Where records are that are not here.
 pub(crate) const GONE: &str =
     "they are in the archive, if one was kept (--archive), or gone for good";
 
+/// What is said where a command needs an archive.
+pub(crate) const NO_ARCHIVE: &str =
+    "which archive? Say --archive URL, or [archive] url in the configuration";
+
 /// Which rooms' history a command reads.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Source {
-    /// The data folder; no server may have it open [default: ./well-data, unless there is an archive]
+    /// The data folder; no server may have it open [default: `data` of the configuration, else
+    /// ./well-data; none where --archive is said and this is not]
     #[arg(long, env = "WELL_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// An archive: beside the data folder, or alone
+    /// An archive: beside the data folder, or alone; "" for none [default: `[archive] url` of the
+    /// configuration]
     #[arg(long, env = "WELL_ARCHIVE", value_name = "URL")]
     pub(crate) archive: Option<String>,
-    /// A configuration file, for its spaces; without one, well.toml is read if it is there
+    /// A configuration file, for its data folder, archive and spaces; without one, well.toml is read
+    /// if it is there
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -41,28 +49,32 @@ pub(crate) struct Opened {
 impl Source {
     /// Opens what there is; for reading only, though a log is recovered when it is opened.
     pub(crate) async fn open(&self) -> anyhow::Result<Opened> {
-        let archive = match &self.archive {
+        let (data, archive) = (self.data.as_ref(), self.archive.as_ref());
+        let places = Places::find(self.config.as_deref(), data, archive)?;
+        let alone = data.is_none() && archive.is_some_and(|url| !url.is_empty());
+        let archive = match &places.archive {
             Some(url) => Some(open_archive(url).await?),
             None => None,
         };
-        let data = match (&self.data, &archive) {
-            (Some(data), _) => Some(data.clone()),
-            (None, Some(_)) => None,
-            (None, None) => Some(PathBuf::from("./well-data")),
-        };
-        let (log, snapshots): (Arc<dyn Log>, _) = match (data, &archive) {
-            (Some(data), _) => {
+        let (log, snapshots): (Arc<dyn Log>, _) = match &archive {
+            Some(archive) if alone => (Arc::new(ArchivedLog::new(archive.clone())), None),
+            _ => {
+                let data = places.data;
                 if !data.is_dir() {
                     bail!("there is no data folder {}", data.display());
                 }
                 if !stores::holds_log(&data) {
                     bail!("{} holds no log: no server has run on it", data.display());
                 }
+                if stores::restores_from(&data).is_some() {
+                    eprintln!(
+                        "{} is restored only in part: rooms may lack records",
+                        data.display()
+                    );
+                }
                 let log = stores::open_log(&data, None)?;
                 (log, Some(stores::open_snapshots(&data).await?))
             }
-            (None, Some(archive)) => (Arc::new(ArchivedLog::new(archive.clone())), None),
-            (None, None) => bail!("there is neither a data folder nor an archive"),
         };
         let stores = Stores {
             log: Arc::clone(&log),
@@ -74,7 +86,7 @@ impl Source {
             // It is set here only.
             let _ = stores.archive.set(archive);
         }
-        let spaces = config::spaces(self.config.as_deref())?;
+        let spaces = places.spaces;
         let kind_of = move |space: &str| {
             let space = spaces.get(space);
             space.map_or(replay::Kind::Opaque, |space| space.kind)

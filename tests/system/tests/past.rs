@@ -976,6 +976,139 @@ async fn the_archive_of_another_server_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_archive_is_restored_as_far_as_it_is_whole() {
+    let mut world = World::start("");
+    // A segment for each clean stop.
+    for (room, client, from, to) in [
+        ("doc/a", 1, 0, 10),
+        ("doc/a", 1, 10, 20),
+        ("doc/b", 2, 0, 10),
+    ] {
+        write(world.at(), room, client, from..to, 300).await;
+        world.stop();
+        world.server.start_again();
+    }
+    world.stop();
+    let (data, archive) = (world.data().to_owned(), world.archive());
+    let whole = log(&data, "doc/a");
+    let mut segments = files(&world.folder.path().join("archive/segments"));
+    segments.sort();
+    let damaged = &segments[1];
+    let good = fs::read(damaged).expect("a segment");
+    let mut bad = good.clone();
+    bad[60] ^= 1;
+    fs::write(damaged, &bad).expect("a segment");
+
+    let mut server = Server::new("sled");
+    let new = server.folder().to_owned();
+    let new = text(&new);
+    let restore = ["restore", "--archive", &archive, "--data", new];
+    let name = damaged
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("a name");
+    let said = well(&restore).fails();
+    for part in [
+        "doc/a: seq 11 to 20 are missing",
+        "at seq 11",
+        name,
+        "restored 2 rooms and 20 records",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(
+        said.contains("1 part of the archive") && said.contains("--partial"),
+        "{said}"
+    );
+    assert!(server.try_start().is_err());
+    assert!(
+        server.stderr().contains("found damage"),
+        "{}",
+        server.stderr()
+    );
+    // Put back, it goes on from there.
+    fs::write(damaged, &good).expect("a segment");
+    let said = well(&restore).ok();
+    assert!(said.contains("restored 2 rooms and 10 records"), "{said}");
+    assert_eq!(log(new, "doc/a"), whole);
+
+    fs::write(damaged, &bad).expect("a segment");
+    let mut server = Server::new("sled");
+    let new = server.folder().to_owned();
+    let new = text(&new);
+    let restore = ["restore", "--archive", &archive, "--data", new, "--partial"];
+    let said = well(&restore).fails();
+    for part in ["doc/a: seq 11 to 20 are missing", "with another archive"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(log(new, "doc/a").lines().count(), 10);
+    server.start_again();
+    assert_eq!(keys_at(server.address(), "doc/a", "").await, keys(1, 10));
+    assert_eq!(keys_at(server.address(), "doc/b", "").await, keys(2, 10));
+    assert!(server.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_find_rooms_where_the_configuration_says() {
+    let mut world = World::start("");
+    write(world.at(), "doc/a", 1, 0..10, 300).await;
+    let put = http::send(
+        world.at(),
+        "PUT",
+        "/api/v1/rooms/text/notes/text",
+        &[("content-type", "text/plain")],
+        "hello",
+    )
+    .await;
+    assert_eq!(put.expect("an answer").status, 200);
+    world.stop();
+    let file = world.folder.path().join("well.toml");
+    let told = format!(
+        "data = {:?}\n[archive]\nurl = {:?}\n",
+        world.data(),
+        world.archive()
+    );
+    fs::write(&file, told).expect("a configuration");
+    let file = text(&file);
+    let said = well(&["verify", "--config", file]).ok();
+    assert!(said.contains("all holds: 2 rooms"), "{said}");
+    assert!(said.contains("archive: "), "{said}");
+    let said = well(&["archive", "verify", "--config", file]).ok();
+    assert!(said.contains("2 rooms"), "{said}");
+    let lines = well(&["log", "doc/a", "--config", file]).ok();
+    assert_eq!(lines, log(world.data(), "doc/a"));
+    let ran = well(&["state", "doc/a", "--seq", "0", "--config", file]);
+    assert!(ran.stderr.contains("before its first record"), "{ran}");
+    let new = world.folder.path().join("new");
+    let said = well(&["restore", "--config", file, "--data", text(&new)]).ok();
+    assert!(said.contains("restored 2 rooms"), "{said}");
+
+    // Of all rooms those are exported that can be; one that cannot be is refused by its name.
+    let to = world.folder.path().join("documents");
+    let export = |rooms: &str| {
+        let arguments = [
+            "export",
+            rooms,
+            "--format",
+            "yjs",
+            "--to",
+            text(&to),
+            "--config",
+            file,
+        ];
+        well(&arguments)
+    };
+    let ran = export("*");
+    assert_eq!(ran.code, Some(0), "{ran}");
+    for part in ["exported 1 room,", "left out 1 room", "text/notes"] {
+        assert!(ran.stderr.contains(part), "{ran}");
+    }
+    assert_eq!(files(&to).len(), 1);
+    let why = export("text/notes").fails();
+    assert!(why.contains("text/notes holds no Yjs document"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_that_are_in_neither_log_nor_archive_are_found() {
     let mut world = World::start("[archive]\nkeep_local = \"0s\"\n");
     let room = "doc/parted";
@@ -1119,7 +1252,7 @@ async fn a_store_that_is_away_holds_nothing_up_and_is_filled_when_it_comes() {
         said
     };
     let said = run(&["verify", "--data", data, "--archive", archive]);
-    assert!(said.contains("all holds: 1 rooms, 20 records"), "{said}");
+    assert!(said.contains("all holds: 1 room, 20 records"), "{said}");
     let archived = run(&["log", "doc/room", "--archive", archive]);
     assert_eq!(archived, log(data, "doc/room"));
     // An export to the bucket is one object, and comes back from there.

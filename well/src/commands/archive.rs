@@ -1,10 +1,13 @@
 //! `well archive verify`: scrubs an archive, byte by byte.
 
-use anyhow::bail;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
-use super::say;
-use crate::source::open_archive;
+use super::{count, say};
+use crate::config::Places;
+use crate::source::{NO_ARCHIVE, open_archive};
 
 /// `well archive`
 #[derive(Debug, Args)]
@@ -17,15 +20,19 @@ pub(crate) struct ArchiveArgs {
 enum ArchiveCommand {
     /// Read every object of an archive and check all of it
     Verify {
-        /// The archive
+        /// The archive [default: `[archive] url` of the configuration]
         #[arg(long, env = "WELL_ARCHIVE", value_name = "URL")]
-        archive: String,
+        archive: Option<String>,
+        /// A configuration file; without one, well.toml is read if it is there
+        #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
     },
 }
 
 pub(crate) async fn run(args: ArchiveArgs) -> anyhow::Result<()> {
-    let ArchiveCommand::Verify { archive: url } = args.command;
-    let archive = open_archive(&url).await?;
+    let ArchiveCommand::Verify { archive, config } = args.command;
+    let places = Places::find(config.as_deref(), None, archive.as_ref())?;
+    let archive = open_archive(&places.archive.context(NO_ARCHIVE)?).await?;
     let bar = indicatif::ProgressBar::new(0);
     let report = archive
         .verify(|progress| {
@@ -38,17 +45,17 @@ pub(crate) async fn run(args: ArchiveArgs) -> anyhow::Result<()> {
         say(&fault.to_string())?;
     }
     say(&format!(
-        "{} objects, {} bytes: {} rooms, {} records, {} snapshots, {} orphans",
-        report.objects,
-        report.bytes,
-        report.rooms,
-        report.records,
-        report.snapshots,
-        report.orphans
+        "{}, {}: {}, {}, {}, {}",
+        count(report.objects, "object"),
+        count(report.bytes, "byte"),
+        count(report.rooms, "room"),
+        count(report.records, "record"),
+        count(report.snapshots, "snapshot"),
+        count(report.orphans, "orphan")
     ))?;
     if !report.is_whole() {
         let faults = report.faults.len() as u64 + report.more_faults;
-        bail!("{faults} faults");
+        bail!("{}", count(faults, "fault"));
     }
     Ok(())
 }

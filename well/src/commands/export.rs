@@ -2,7 +2,8 @@
 //!
 //! Whatever it is, what it writes is whole or is not there. A room whose first records are gone is
 //! exported with the snapshot that the rest folds on; without one it is refused, the others are
-//! exported, and the command fails.
+//! exported, and the command fails. Rooms that hold no Yjs document are left out of `--format yjs`, and
+//! named; one that is asked for by its name is refused.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use replay::{Span, WholeLog};
 use storage::Log;
 use storage::archive::{Archive, Archiver, ArchiverOptions, open_store};
 
-use super::export_lines;
+use super::{count, export_lines};
 use crate::source::{Chosen, Opened, Source};
 use crate::{progress, stores};
 
@@ -67,15 +68,29 @@ pub(crate) async fn run(args: ExportArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     opened.close().await;
     let done = done?;
-    if done.rooms == 0 && done.refused == 0 {
+    if done.rooms == 0 && done.refused == 0 && done.skipped == 0 {
         bail!("there is no room {}", args.rooms);
     }
     eprintln!(
-        "exported {} rooms, {} records to {}",
-        done.rooms, done.records, args.to
+        "exported {}, {} to {}",
+        count(done.rooms, "room"),
+        count(done.records, "record"),
+        args.to
     );
+    if done.skipped > 0 {
+        let named = done.named.iter().map(RoomName::as_str);
+        let named = named.collect::<Vec<_>>().join(", ");
+        let more = match done.skipped - done.named.len() as u64 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        eprintln!(
+            "left out {} of no Yjs document ({JSONL}): {named}{more}",
+            count(done.skipped, "room")
+        );
+    }
     if done.refused > 0 {
-        bail!("{} rooms could not be exported", done.refused);
+        bail!("{} could not be exported", count(done.refused, "room"));
     }
     Ok(())
 }
@@ -87,7 +102,37 @@ pub(super) struct Done {
     pub(super) records: u64,
     /// Rooms of which no document can be had.
     pub(super) refused: u64,
+    /// Rooms that hold another kind of document than is exported.
+    pub(super) skipped: u64,
+    /// The first of these.
+    pub(super) named: Vec<RoomName>,
 }
+
+impl Done {
+    /// Whether a room is to be exported as a Yjs document. Of many those that hold none are left out.
+    fn takes(&mut self, opened: &Opened, chosen: &Chosen, room: &RoomName) -> anyhow::Result<bool> {
+        let kind = opened.history.kind_of(room);
+        if kind == replay::Kind::Yjs {
+            return Ok(true);
+        }
+        if matches!(chosen, Chosen::Room(_)) {
+            bail!(
+                "{room} holds no Yjs document but one of kind {}: {JSONL}",
+                kind.name()
+            );
+        }
+        self.skipped += 1;
+        if self.named.len() < MAX_NAMED {
+            self.named.push(room.clone());
+        }
+        Ok(false)
+    }
+}
+
+/// What takes rooms of every kind.
+const JSONL: &str = "--format jsonl takes the records of every room";
+/// How many rooms are named that are left out.
+const MAX_NAMED: usize = 20;
 
 /// Calls `each` for every room that is chosen.
 macro_rules! for_each_room {
@@ -115,6 +160,9 @@ async fn to_folder(
 ) -> anyhow::Result<Done> {
     let mut done = Done::default();
     for_each_room!(opened, chosen, None, |room, span| {
+        if !done.takes(opened, chosen, &room)? {
+            continue;
+        }
         let path = if matches!(chosen, Chosen::Room(_)) && !to.is_dir() {
             to.to_owned()
         } else {
@@ -143,9 +191,6 @@ fn write_whole(path: &PathBuf, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 async fn document(opened: &Opened, room: &RoomName, span: &Span) -> anyhow::Result<bytes::Bytes> {
-    if opened.history.kind_of(room) != replay::Kind::Yjs {
-        bail!("{room} is not a Yjs room; export its records with --format jsonl");
-    }
     let folded = opened.history.document_at(room, span.head.seq).await?;
     Ok(folded.document.encode())
 }
@@ -173,6 +218,9 @@ async fn to_store(
     let prefix = object_store::path::Path::from(prefix);
     let mut done = Done::default();
     for_each_room!(opened, chosen, None, |room, span| {
+        if !done.takes(opened, chosen, &room)? {
+            continue;
+        }
         // The name says what is in it, so what is there already is whole.
         let name = format!("{}.{}-{}.yjs", room.name(), span.head.seq, span.head.chain);
         let path = prefix.clone().join(room.space()).join(name);

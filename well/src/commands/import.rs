@@ -22,13 +22,15 @@ use protocol::record::RunBuilder;
 use protocol::{Head, Record, RoomName, Run};
 use replay::Document;
 use replay::lines::SnapshotLine;
-use storage::archive::{Archive, open_store};
+use storage::archive::{Archive, ArchiveError, RestoreError, open_store};
 use storage::{Batch, Entry, Log};
 
+use super::count;
 use super::lines::{Counts, Text};
 use crate::bases::Bases;
+use crate::config::{Places, Space};
 use crate::source::open_archive;
-use crate::{config, progress, stores};
+use crate::{progress, stores};
 
 /// How many bytes of records are written at once.
 const BATCH_BYTES: usize = 1 << 20;
@@ -44,15 +46,12 @@ pub(crate) struct ImportArgs {
     /// The room to put a .yjs file into: a new one
     #[arg(long, value_name = "SPACE/NAME")]
     room: Option<String>,
-    /// The data folder to fill; created if it is not there
-    #[arg(
-        long,
-        env = "WELL_DATA",
-        value_name = "DIR",
-        default_value = "./well-data"
-    )]
-    data: PathBuf,
-    /// A configuration file, for its spaces
+    /// The data folder to fill; created if it is not there [default: `data` of the configuration,
+    /// else ./well-data]
+    #[arg(long, env = "WELL_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A configuration file, for its data folder and spaces; without one, well.toml is read if it is
+    /// there
     #[arg(long, env = "WELL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -71,13 +70,18 @@ pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<()> {
         (None, Some(path)) => Incoming::Lines(Box::new(open_lines(&path, args.partial)?)),
         (None, None) => from_store(&args).await?,
     };
-    let log = stores::open_log(&args.data, None)?;
+    let places = Places::find(args.config.as_deref(), args.data.as_ref(), None)?;
+    let log = stores::open_log(&places.data, None)?;
     let bar = progress::counting("importing");
-    let imported = import(&args, from, &log, &bar).await;
+    let imported = import(&args, &places, from, &log, &bar).await;
     bar.finish_and_clear();
     log.close().await;
     let (rooms, records) = imported?;
-    eprintln!("imported {rooms} rooms, {records} new records");
+    eprintln!(
+        "imported {}, {}",
+        count(rooms, "room"),
+        count(records, "new record")
+    );
     Ok(())
 }
 
@@ -90,32 +94,46 @@ enum Incoming {
 
 async fn import(
     args: &ImportArgs,
+    Places { data, spaces, .. }: &Places,
     from: Incoming,
     log: &Arc<dyn Log>,
     bar: &ProgressBar,
 ) -> anyhow::Result<(u64, u64)> {
-    let spaces = config::spaces(args.config.as_deref())?;
     let mut unknown = HashSet::new();
     match from {
         Incoming::Archive(archive) => {
             let mut based = Vec::new();
             let restored = storage::archive::restore(&archive, &**log, |room| {
                 bar.inc(room.records);
-                unknown.extend(unknown_space(&spaces, &room.room));
+                unknown.extend(unknown_space(spaces, &room.room));
                 if !room.deleted && room.start != Head::EMPTY {
                     based.push(room.room.clone());
                 }
             });
-            let restored = restored.await?;
+            let restored = match restored.await {
+                Err(RestoreError::Incomplete(restored)) => *restored,
+                restored => restored?,
+            };
             warn_of(&unknown);
-            keep_bases(&archive, &based, &args.data, log).await?;
+            let lost = keep_bases(&archive, &based, data, log).await?;
+            let missing = restored.missing.iter().map(ToString::to_string);
+            let missing: Vec<String> = missing.chain(lost).collect();
+            for missing in &missing {
+                eprintln!("{missing}");
+            }
+            if !missing.is_empty() && !args.partial {
+                bail!(
+                    "{} is damaged (--partial takes what is whole); what is whole is imported",
+                    args.from
+                );
+            }
             Ok((restored.rooms, restored.records))
         }
-        Incoming::Document(path) => import_document(&path, args, log).await,
+        Incoming::Document(path) => import_document(&path, args, spaces, log).await,
         Incoming::Lines(lines) => {
             let mut import = Import {
                 log,
-                data: &args.data,
+                data,
                 bar,
                 room: None,
                 head: Head::EMPTY,
@@ -129,7 +147,7 @@ async fn import(
             };
             import.read(lines, args.partial).await?;
             let rooms = import.rooms.iter();
-            unknown.extend(rooms.filter_map(|room| unknown_space(&spaces, room)));
+            unknown.extend(rooms.filter_map(|room| unknown_space(spaces, room)));
             warn_of(&unknown);
             if !import.ended && !args.partial {
                 bail!("{}; what came is imported", cut_off(&args.from));
@@ -139,7 +157,7 @@ async fn import(
     }
 }
 
-fn unknown_space(spaces: &BTreeMap<String, config::Space>, room: &RoomName) -> Option<String> {
+fn unknown_space(spaces: &BTreeMap<String, Space>, room: &RoomName) -> Option<String> {
     let known = spaces.contains_key(room.space());
     (!known).then(|| room.space().to_owned())
 }
@@ -156,27 +174,42 @@ fn warn_of(spaces: &HashSet<String>) {
 }
 
 /// Puts the snapshots beside the log that the rooms of an archive begin with whose first records
-/// are gone.
+/// are gone. Says which of them could not be read.
 pub(super) async fn keep_bases(
     archive: &Archive,
     rooms: &[RoomName],
     data: &Path,
     log: &Arc<dyn Log>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
+    let mut lost = Vec::new();
     if rooms.is_empty() {
-        return Ok(());
+        return Ok(lost);
     }
     let mut bases = Bases::open(data, log).await?;
     for room in rooms {
         // What begins anew after a deletion has none, and needs none.
-        let Some(first) = archive.snapshots(room).first().copied() else {
-            continue;
-        };
-        if let Some(snapshot) = archive.snapshot(room, first.seq).await? {
-            bases.keep(snapshot).await?;
+        let end = log.state(room).await?.head.seq;
+        let there = archive.snapshots(room).into_iter();
+        for head in there.take_while(|head| head.seq <= end) {
+            match archive.snapshot(room, head.seq).await {
+                Ok(Some(snapshot)) => {
+                    bases.keep(snapshot).await?;
+                    break;
+                }
+                Ok(None) => {}
+                // The next one stands for what comes after it.
+                Err(error @ (ArchiveError::Damaged { .. } | ArchiveError::Missing { .. })) => {
+                    lost.push(format!(
+                        "{room}: the snapshot at seq {} that stands for its first records: {error}",
+                        head.seq
+                    ));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
-    bases.finish().await
+    bases.finish().await?;
+    Ok(lost)
 }
 
 fn cut_off(from: &str) -> String {
@@ -423,12 +456,18 @@ async fn write(log: &Arc<dyn Log>, room: &RoomName, run: Run) -> anyhow::Result<
 async fn import_document(
     from: &Path,
     args: &ImportArgs,
+    spaces: &BTreeMap<String, Space>,
     log: &Arc<dyn Log>,
 ) -> anyhow::Result<(u64, u64)> {
-    use protocol::{Author, Draft, Kind, SessionId, Timestamp};
+    use protocol::{Author, Draft, Kind, SessionId, Slug, Timestamp};
     let room = args.room.as_deref().unwrap_or_default();
     let room = RoomName::parse(room).with_context(|| format!("{room:?} is no room"))?;
-    let spaces = config::spaces(args.config.as_deref())?;
+    if room.space() == "pit" && !Slug::has_page(room.name()) {
+        bail!(
+            "no page would lead to {room}: a pit is named by its code, or by letters, digits and _ . - \
+             that do not read like another pit's code"
+        );
+    }
     if spaces.get(room.space()).map(|space| space.kind) != Some(replay::Kind::Yjs) {
         bail!("the space of {room} is not one of Yjs documents");
     }

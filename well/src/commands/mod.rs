@@ -20,6 +20,12 @@ pub(crate) mod verify;
 
 use std::io::Write;
 
+/// So many of something: "1 room", "2 rooms".
+pub(crate) fn count(many: u64, what: &str) -> String {
+    let s = if many == 1 { "" } else { "s" };
+    format!("{many} {what}{s}")
+}
+
 /// A line on standard output. One that nobody reads any more ends the command.
 pub(crate) fn say(line: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();

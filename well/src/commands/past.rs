@@ -93,7 +93,10 @@ pub(crate) async fn state(args: StateArgs) -> anyhow::Result<()> {
             .with_context(|| format!("{} cannot be written", path.display()))?,
         None => std::io::stdout().lock().write_all(&bytes)?,
     }
-    eprintln!("{room} at seq {}, {}", head.seq, head.at);
+    match head.seq {
+        Seq::ZERO => eprintln!("{room} at seq 0, before its first record"),
+        seq => eprintln!("{room} at seq {seq}, {}", head.at),
+    }
     opened.close().await;
     Ok(())
 }

@@ -304,8 +304,8 @@ fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
             let data = config.data.display();
             if let Some(archive) = stores::restores_from(&config.data) {
                 bail!(
-                    "{data} is filled from an archive, and that was interrupted: finish it with \
-                     `well restore --archive {archive} --data {data}`"
+                    "{data} is filled from an archive, and that was interrupted or found damage: \
+                     finish it with `well restore --archive {archive} --data {data}`"
                 );
             }
             stores::open_log(&config.data, Some(Arc::new(Observer)))?

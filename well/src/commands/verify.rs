@@ -13,7 +13,7 @@ use replay::{Kind, Span, document};
 use storage::Log;
 use storage::archive::{Archive, ArchivedLog};
 
-use super::say;
+use super::{count, say};
 use crate::progress;
 use crate::source::{Chosen, Opened, Source};
 
@@ -75,11 +75,17 @@ pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<()> {
     let records = bar.position();
     if faults.count > 0 {
         bail!(
-            "{} faults in {rooms} rooms, {records} records",
-            faults.count
+            "{} in {}, {}",
+            count(faults.count, "fault"),
+            count(rooms, "room"),
+            count(records, "record")
         );
     }
-    say(&format!("all holds: {rooms} rooms, {records} records"))?;
+    say(&format!(
+        "all holds: {}, {}",
+        count(rooms, "room"),
+        count(records, "record")
+    ))?;
     Ok(())
 }
 
@@ -116,8 +122,11 @@ async fn scrub(name: &str, archive: &Archive, faults: &mut Faults) -> anyhow::Re
     }
     faults.count += report.more_faults;
     say(&format!(
-        "{name}: {} objects, {} bytes, {} records and {} snapshots read",
-        report.objects, report.bytes, report.records, report.snapshots
+        "{name}: {}, {}, {} and {} read",
+        count(report.objects, "object"),
+        count(report.bytes, "byte"),
+        count(report.records, "record"),
+        count(report.snapshots, "snapshot")
     ))?;
     Ok(())
 }
