@@ -5,6 +5,21 @@ use std::process::{Command, Output, Stdio};
 
 use crate::server::binary;
 
+/// What a server that has a configuration signs tokens with, unless that says otherwise.
+pub const SECRET: &str = "a secret of more than 32 bytes, for tests";
+
+/// A token of such a server, with further arguments of `well token mint`.
+///
+/// # Panics
+/// If it cannot be made.
+#[must_use]
+pub fn token(role: &str, room: &str, more: &[&str]) -> String {
+    let mut arguments = vec!["token", "mint", "--secret", SECRET];
+    arguments.extend(["--role", role, "--room", room]);
+    arguments.extend(more);
+    well(&arguments).ok().trim().to_owned()
+}
+
 /// What a command said, and how it ended.
 #[derive(Debug)]
 pub struct Ran {

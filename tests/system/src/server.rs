@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::command::SECRET;
 
 const START_TIME: Duration = Duration::from_secs(60);
 const STOP_TIME: Duration = Duration::from_secs(30);
@@ -25,6 +27,8 @@ pub struct Server {
     port: u16,
     folder: TempDir,
     store: &'static str,
+    /// Its `well.toml`, if it has one.
+    config: Option<NamedTempFile>,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
     stderr: Arc<Mutex<String>>,
@@ -50,6 +54,18 @@ impl Server {
         server
     }
 
+    /// Starts a server on `store` with this `well.toml`, for [`token`](crate::command::token)s.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn configured(store: &'static str, config: impl AsRef<str>) -> Self {
+        let mut server = Self::new(store);
+        server.configure(config);
+        server.start_again();
+        server
+    }
+
     /// A server that has not been started.
     ///
     /// # Panics
@@ -61,11 +77,23 @@ impl Server {
             port: 0,
             folder: TempDir::with_prefix("well-system-").expect("a temporary folder"),
             store,
+            config: None,
             arguments: Vec::new(),
             variables: Vec::new(),
             stderr: Arc::default(),
             ended: None,
         }
+    }
+
+    /// Writes its `well.toml`, which it reads at its next start, and when it is told to read it again.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn configure(&mut self, config: impl AsRef<str>) {
+        let file = self.config.get_or_insert_with(|| {
+            NamedTempFile::with_suffix(".toml").expect("a file for the configuration")
+        });
+        std::fs::write(file, config.as_ref()).expect("the configuration can be written");
     }
 
     /// Gives `serve` further arguments from its next start on, in place of earlier ones.
@@ -158,6 +186,10 @@ impl Server {
     /// Starts it. False when it closes its standard output without having said that it listens.
     fn launch(&mut self, mut command: Command) -> bool {
         assert!(self.child.is_none(), "it is running already");
+        if let Some(config) = &self.config {
+            command.env("WELL_CONFIG", config.path());
+            command.env("WELL_AUTH_SECRET", SECRET);
+        }
         let mut child = command
             .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
             .arg("--data")

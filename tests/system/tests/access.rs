@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use system_tests::command::well;
+use system_tests::command::{token as token_of, well};
 use system_tests::http::{self, Answer};
 use system_tests::server::Server;
 use system_tests::socket::Socket;
@@ -17,7 +17,6 @@ use well_client::{Client, Event, Join, Options, Room};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Sessions are closed within a second of a revocation; a busy machine has longer to show it.
 const SOON: Duration = Duration::from_secs(10);
-const SECRET: &str = "a secret of more than 32 bytes, for tests";
 const CONFIG: &str = "
 [spaces.open]
 [spaces.half]
@@ -31,36 +30,8 @@ access = 'token'
 access = 'token'
 ";
 
-struct Place {
-    server: Server,
-    config: tempfile::NamedTempFile,
-}
-
-impl Place {
-    fn new() -> Self {
-        let config = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
-        std::fs::write(&config, CONFIG).expect("it can be written");
-        let mut server = Server::new("sled");
-        server.set_arguments(["--config".as_ref(), config.path()]);
-        server.set_variable("WELL_AUTH_SECRET", SECRET);
-        server.start_again();
-        Self { server, config }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-}
-
 fn token(role: &str, room: &str) -> String {
     token_of(role, room, &[])
-}
-
-fn token_of(role: &str, room: &str, more: &[&str]) -> String {
-    let mut arguments = vec!["token", "mint", "--secret", SECRET];
-    arguments.extend(["--role", role, "--room", room]);
-    arguments.extend(more);
-    well(&arguments).ok().trim().to_owned()
 }
 
 async fn ask(
@@ -178,7 +149,7 @@ fn standing(access: &str, who: &str, role: Option<&str>) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_do_what_over_http() {
-    let place = Place::new();
+    let place = Server::configured("sled", CONFIG);
     let server = place.address();
     for access in ["open", "half", "shut"] {
         let maker = token("editor", &format!("{access}/*"));
@@ -257,7 +228,7 @@ async fn who_may_do_what_over_http() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_do_what_over_sockets() {
-    let place = Place::new();
+    let place = Server::configured("sled", CONFIG);
     let server = place.address();
     for access in ["open", "half", "shut"] {
         let room = format!("{access}/a");
@@ -316,7 +287,7 @@ async fn who_may_do_what_over_sockets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_tokens_get_nobody_in_by_any_way() {
-    let place = Place::new();
+    let place = Server::configured("sled", CONFIG);
     let server = place.address();
     let good = token("creator", "*/*");
     let [head, claims, _] = good.split('.').collect::<Vec<_>>()[..] else {
@@ -373,14 +344,14 @@ async fn bad_tokens_get_nobody_in_by_any_way() {
         assert_eq!(answer.status, status, "{query}");
     }
     // Nothing of a token reaches the log.
-    let log = place.server.stderr();
+    let log = place.stderr();
     let mac = good.rsplit('.').next().unwrap();
     assert!(!log.contains(mac) && !log.contains(claims), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_shows_what_a_token_may_read() {
-    let place = Place::new();
+    let place = Server::configured("sled", CONFIG);
     let server = place.address();
     let all = token("editor", "*/*");
     for room in ["open/a", "half/a", "shut/a", "shut/b", "shut/team-a"] {
@@ -412,7 +383,7 @@ async fn a_list_shows_what_a_token_may_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_shares_a_room_gives_no_more_than_they_have() {
-    let place = Place::new();
+    let place = Server::configured("sled", CONFIG);
     let server = place.address();
     let path = "/api/v1/rooms/shut/a/tokens";
     let creator = token_of("creator", "shut/*", &["--ttl", "10m"]);
@@ -533,7 +504,7 @@ impl Open {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_end_with_their_tokens() {
-    let mut place = Place::new();
+    let mut place = Server::configured("sled", CONFIG);
     let server = place.address();
     let admin = token("admin", "*/*");
     let revoke = async |token: &str, body: Value| {
@@ -604,8 +575,8 @@ async fn sessions_end_with_their_tokens() {
     let reload = ask(server, "POST", "/api/v1/admin/reload", Some(&of_half), "").await;
     assert_eq!(reload.status, 403, "only an admin of everything reloads");
     // A revocation outlives the server, however that ends.
-    place.server.kill();
-    place.server.start_again();
+    place.kill();
+    place.start_again();
     let server = place.address();
     for dead in [&named, &others] {
         assert_eq!(yjs(server, "shut/a", Some(dead)).await, Err(4401));
@@ -614,7 +585,7 @@ async fn sessions_end_with_their_tokens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_and_spaces_change_without_a_dropped_session() {
-    let place = Place::new();
+    let mut place = Server::configured("sled", CONFIG);
     let server = place.address();
     let folder = tempfile::tempdir().expect("a folder");
     let key = folder.path().join("key.pem");
@@ -629,21 +600,21 @@ async fn keys_and_spaces_change_without_a_dropped_session() {
     let mut session = Open::new(server, "shut/a", &old).await;
     assert_eq!(yjs(server, "shut/a", Some(&new)).await, Err(4401));
     let config = format!("[auth]\npublic_keys = [\"{key}.pub\"]\n{CONFIG}");
-    std::fs::write(&place.config, &config).expect("it can be written");
+    place.configure(&config);
     let admin = token("admin", "*/*");
     let reload = ask(server, "POST", "/api/v1/admin/reload", Some(&admin), "").await;
     assert_eq!(reload.status, 204, "{reload:?}");
     assert_eq!(yjs(server, "shut/a", Some(&new)).await, Ok(true));
     session.goes_on().await;
     // What is wrong is said, and nothing changes.
-    std::fs::write(&place.config, format!("{config}\n[spaces.more]\n")).expect("it can be written");
+    place.configure(format!("{config}\n[spaces.more]\n"));
     let reload = ask(server, "POST", "/api/v1/admin/reload", Some(&admin), "").await;
     assert_eq!(reload.status, 422, "{reload:?}");
     assert_eq!(yjs(server, "shut/a", Some(&new)).await, Ok(true));
     let opened = config.replacen("[spaces.shut]\naccess = 'token'", "[spaces.shut]", 1);
-    std::fs::write(&place.config, opened).expect("it can be written");
+    place.configure(opened);
     assert_eq!(yjs(server, "shut/a", None).await, Err(4401));
-    place.server.hang_up();
+    place.hang_up();
     until(SOON, "the space is open", || async {
         yjs(server, "shut/a", None).await.ok()
     })
@@ -670,13 +641,9 @@ async fn from_page(server: SocketAddr, path: &str, origin: &str) -> Result<(), u
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_pages_that_are_named_speak_to_a_space() {
-    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
     let config = "[spaces.shown]\norigins = ['https://app.example']\n[spaces.all]\norigins = '*'\n";
-    std::fs::write(&file, config).expect("it can be written");
-    let mut server = Server::new("memory");
-    server.set_arguments(["--config".as_ref(), file.path()]);
-    server.start_again();
-    let server = server.address();
+    let place = Server::configured("memory", config);
+    let server = place.address();
     let own = format!("http://{server}");
     for (space, origin, may) in [
         ("doc", own.as_str(), true),

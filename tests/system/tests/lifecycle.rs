@@ -11,19 +11,15 @@ use system_tests::{until, within};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn server(config: &str, archive: Option<&Path>) -> (Server, tempfile::NamedTempFile) {
-    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
-    std::fs::write(&file, config).expect("it can be written");
+fn server(config: &str, archive: Option<&Path>) -> Server {
     let mut server = Server::new("sled");
-    let config = file.path().to_str().expect("a path").to_owned();
-    let mut arguments = vec!["--config".to_owned(), config];
+    server.configure(config);
     if let Some(archive) = archive {
         let url = format!("file://{}", archive.display());
-        arguments.extend(["--archive".to_owned(), url]);
+        server.set_arguments(["--archive", url.as_str()]);
     }
-    server.set_arguments(arguments);
     server.start_again();
-    (server, file)
+    server
 }
 
 /// Whether a file below `folder` holds `wanted`, in its name or its bytes.
@@ -77,7 +73,7 @@ async fn of_an_ephemeral_room_no_byte_is_on_disk_or_in_the_archive() {
     const KEPT: &str = "zqj-planted-in-a-room-that-stays";
     let archive = tempfile::tempdir().expect("a folder");
     let config = "[spaces.brief]\nlifetime = 'ephemeral'\nidle = '1s'\n";
-    let (mut server, _file) = server(config, Some(archive.path()));
+    let mut server = server(config, Some(archive.path()));
     let brief = plant(&server, "brief/room-of-brief", BRIEF).await;
     let kept = plant(&server, "doc/room-that-is-kept", KEPT).await;
     assert!(is_there(&server, "brief/room-of-brief").await);
@@ -122,7 +118,7 @@ async fn of_an_ephemeral_room_no_byte_is_on_disk_or_in_the_archive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ephemeral_room_that_begins_anew_is_another_room() {
     let config = "[spaces.brief]\nlifetime = 'ephemeral'\nidle = '1s'\n";
-    let (mut server, _file) = server(config, None);
+    let mut server = server(config, None);
     let address = server.address();
     let mut members = Vec::new();
     for room in ["brief/twice", "doc/once"] {
@@ -162,10 +158,10 @@ async fn an_ephemeral_room_that_begins_anew_is_another_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_space_that_has_had_rooms_does_not_become_ephemeral() {
-    let (mut server, file) = server("[spaces.brief]\n", None);
+    let mut server = server("[spaces.brief]\n", None);
     drop(plant(&server, "brief/a", "a").await);
     let config = "[spaces.brief]\nlifetime = 'ephemeral'\n";
-    std::fs::write(&file, config).expect("it can be written");
+    server.configure(config);
     server.hang_up();
     until(PATIENCE, "a refusal", || async {
         server.stderr().contains("at a start only").then_some(())
@@ -180,7 +176,7 @@ async fn a_space_that_has_had_rooms_does_not_become_ephemeral() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_space_takes_a_new_room_for_an_idle_one_or_says_that_it_is_full() {
     let config = "[spaces.small]\nmax_rooms = 2\n";
-    let (server, _file) = server(config, None);
+    let server = server(config, None);
     let first = plant(&server, "small/a", "a").await;
     let second = plant(&server, "small/b", "b").await;
     let mut third = Socket::connect(server.address(), "/yjs/small/c")
@@ -213,10 +209,57 @@ async fn a_full_space_takes_a_new_room_for_an_idle_one_or_says_that_it_is_full()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_space_whose_rooms_take_too_much_takes_no_new_one_until_one_is_idle() {
+    let server = server("[spaces.small]\nmax_total = '3KB'\n", None);
+    let mut held = Vec::new();
+    for (client, name) in ["a", "b", "c"].into_iter().enumerate() {
+        let room = format!("small/{name}");
+        held.push(plant_as(&server, &room, name, 7 + client as u64).await);
+    }
+    let mut more = Socket::connect(server.address(), "/yjs/small/d")
+        .await
+        .expect("a handshake");
+    let (code, reason, _) = more.closing().await;
+    assert_eq!(code, 1013, "{reason}");
+    assert!(reason.contains("take as much as they may"), "{reason}");
+    held.remove(0);
+    let _more = until(PATIENCE, "room for it", || async {
+        let mut more = Socket::connect(server.address(), "/yjs/small/d")
+            .await
+            .ok()?;
+        more.sync().await.ok().map(|_| more)
+    })
+    .await;
+    assert!(!is_there(&server, "small/a").await);
+    assert!(is_there(&server, "small/b").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_room_is_unloaded_or_deleted_as_its_space_says() {
+    let idle = "[spaces.doc]\nidle = '1s'\n[spaces.brief]\nlifetime = 'expiring'\nidle = '1s'\n";
+    let server = server(idle, None);
+    drop(plant(&server, "doc/a", "a").await);
+    drop(plant(&server, "brief/a", "a").await);
+    until(PATIENCE, "both are idle", || async {
+        let metrics = http::get(server.address(), "/metrics").await.ok()?;
+        let unloaded = String::from_utf8_lossy(&metrics.body).contains("\nwell_rooms_loaded 0\n");
+        let deleted = !is_there(&server, "brief/a").await;
+        (unloaded && deleted).then_some(())
+    })
+    .await;
+    assert!(is_there(&server, "doc/a").await);
+    let mut again = Socket::connect(server.address(), "/yjs/brief/a")
+        .await
+        .expect("a handshake");
+    let (code, reason, _) = again.closing().await;
+    assert_eq!(code, 4404, "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_an_archive_a_room_that_goes_is_read_from_there() {
     let archive = tempfile::tempdir().expect("a folder");
     let config = "[spaces.small]\nmax_rooms = 1\n";
-    let (server, _file) = server(config, Some(archive.path()));
+    let server = server(config, Some(archive.path()));
     drop(plant(&server, "small/a", "a").await);
     let second = until(PATIENCE, "room for another", || async {
         let mut second = Socket::connect(server.address(), "/yjs/small/b")
@@ -241,7 +284,7 @@ async fn what_happens_to_rooms_is_written_down() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("audit.jsonl");
     let config = format!("[audit]\nfile = '{}'\n", file.display());
-    let (server, _config) = server(&config, None);
+    let server = server(&config, None);
     drop(plant(&server, "doc/a", "not-to-be-written-down").await);
     let delete = "/api/v1/rooms/doc/a";
     let answer = http::request(server.address(), "DELETE", delete).await;

@@ -8,7 +8,7 @@ use system_tests::http;
 use system_tests::server::Server;
 use system_tests::socket::Socket;
 use system_tests::wire::{self, Message};
-use system_tests::within;
+use system_tests::{until, within};
 use well_client::{Client, Event, Join, Options, Room};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,19 +26,19 @@ new_rooms_per_ip_per_hour = 'off'
 ";
 
 /// A server whose pits have these limits and no others.
-fn server(limit: &str) -> (Server, tempfile::NamedTempFile) {
-    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
+fn server(limit: &str) -> Server {
+    Server::configured("memory", with(limit))
+}
+
+/// The configuration of one.
+fn with(limit: &str) -> String {
     let key = |line: &str| line.split(' ').next().map(str::to_owned);
     let said: Vec<_> = limit.lines().filter_map(key).collect();
     let rest = OFF
         .lines()
         .filter(|line| key(line).is_none_or(|key| !said.contains(&key)));
     let rest: Vec<_> = rest.chain([limit]).collect();
-    std::fs::write(&file, rest.join("\n")).expect("it can be written");
-    let mut server = Server::new("memory");
-    server.set_arguments(["--config".as_ref(), file.path()]);
-    server.start_again();
-    (server, file)
+    rest.join("\n")
 }
 
 async fn pit(server: SocketAddr, name: &str) -> Socket {
@@ -83,7 +83,7 @@ async fn send(socket: &mut Socket, client: u64, clock: u64, bytes: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_updates_is_refused_and_a_client_beside_it_is_not_harmed() {
-    let (server, _file) = server("updates_per_minute = 60");
+    let server = server("updates_per_minute = 60");
     let address = server.address();
     let mut flood = pit(address, "a").await;
     let mut beside = pit(address, "a").await;
@@ -136,7 +136,7 @@ async fn a_flood_of_updates_is_refused_and_a_client_beside_it_is_not_harmed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_its_minute_a_connection_is_slowed_and_loses_nothing() {
-    let (server, _file) = server("bytes_per_minute = '60KB'\nmax_update = '10KB'");
+    let server = server("bytes_per_minute = '60KB'\nmax_update = '10KB'");
     let mut socket = pit(server.address(), "a").await;
     socket.sync().await.expect("it is in");
     let bytes = wire::update(1, 0, 1000).len();
@@ -164,7 +164,7 @@ async fn over_its_minute_a_connection_is_slowed_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_and_large_updates_are_refused_in_both_dialects() {
-    let (server, _file) = server("bytes_per_minute = '20KB'\nmax_update = '10KB'");
+    let server = server("bytes_per_minute = '20KB'\nmax_update = '10KB'");
     let address = server.address();
     let mut socket = pit(address, "a").await;
     socket.sync().await.expect("it is in");
@@ -204,7 +204,7 @@ fn stroke(client: u8, value: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn binary_content_is_refused_by_its_path_in_both_dialects() {
-    let (server, _file) = server("binary = 'deny'");
+    let server = server("binary = 'deny'");
     let address = server.address();
     let mut socket = pit(address, "a").await;
     socket.sync().await.expect("it is in");
@@ -236,7 +236,7 @@ async fn binary_content_is_refused_by_its_path_in_both_dialects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_has_so_many_sessions_and_so_much_memory() {
-    let (server, _file) = server("sessions_per_room = 2\nroom_memory = '100KB'");
+    let server = server("sessions_per_room = 2\nroom_memory = '100KB'");
     let address = server.address();
     let mut first = pit(address, "a").await;
     let mut second = pit(address, "a").await;
@@ -255,11 +255,53 @@ async fn a_room_has_so_many_sessions_and_so_much_memory() {
     assert!(denied[0].contains("limit of 100000"), "{denied:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn past_the_rooms_that_may_be_loaded_others_wait_until_one_rests() {
+    let server = server("[limits]\nrooms_loaded = 1");
+    let address = server.address();
+    let mut first = pit(address, "a").await;
+    first.sync().await.expect("it is in");
+    let (code, reason) = comes_in(&mut pit(address, "b").await).await.unwrap_err();
+    assert_eq!(code, 1013, "{reason}");
+    send(&mut first, 1, 0, 10).await;
+    first.settle(1).await.expect("who is in goes on");
+    drop(first);
+    until(PATIENCE, "a place", || async {
+        comes_in(&mut pit(address, "b").await).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_the_memory_of_all_documents_they_are_read_and_not_written() {
+    let server = server("[limits]\nmemory = '200KB'");
+    let address = server.address();
+    let mut writer = pit(address, "a").await;
+    writer.sync().await.expect("it is in");
+    let mut clock = 0;
+    // One after the other, because what comes at once is looked at once.
+    let end = loop {
+        send(&mut writer, 1, clock, 10_000).await;
+        clock += 1;
+        if let Err(end) = writer.settle(clock).await {
+            break end.to_string();
+        }
+    };
+    assert!(end.contains("Close(1013"), "{end}");
+    assert!(end.contains("memory for documents is full"), "{end}");
+    assert!(clock < 50, "{clock} were taken");
+    let mut reader = pit(address, "a").await;
+    let state = reader.sync().await.expect("it is read");
+    assert!(state.len() > 10_000, "{}", state.len());
+    let (code, reason) = comes_in(&mut pit(address, "b").await).await.unwrap_err();
+    assert_eq!(code, 1013, "{reason}");
+}
+
 /// What a client wrote while it was away is more than its rate: it comes in bit by bit, and what is sent
 /// again on the way is not counted again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_over_its_rate_gets_everything_in() {
-    let (server, _file) = server("bytes_per_minute = '300KB'\nmax_update = '20KB'");
+    let server = server("bytes_per_minute = '300KB'\nmax_update = '20KB'");
     let client = Client::connect(Options::new(format!("ws://{}/well", server.address())));
     let room = client.join(Join::new("pit/late")).await.expect("a room");
     let mut tickets = Vec::new();
@@ -279,7 +321,7 @@ async fn a_client_over_its_rate_gets_everything_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_is_in_so_many_rooms_and_says_hello_in_time() {
     let limits = "[limits]\nrooms_per_connection = 2\nhandshake = '200ms'";
-    let (server, _file) = server(limits);
+    let server = server(limits);
     let address = server.address();
     let client = Client::connect(Options::new(format!("ws://{address}/well")));
     let mut rooms = Vec::new();
@@ -311,7 +353,7 @@ async fn a_connection_is_in_so_many_rooms_and_says_hello_in_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_is_full_is_read_and_not_written_until_it_may_be_larger() {
-    let (server, file) = server("max_document = '20KB'");
+    let mut server = server("max_document = '20KB'");
     let address = server.address();
     let mut socket = pit(address, "a").await;
     socket.sync().await.expect("it is in");
@@ -331,14 +373,12 @@ async fn a_document_that_is_full_is_read_and_not_written_until_it_may_be_larger(
     within(PATIENCE, "an ack", reader.settle(1))
         .await
         .expect("it adds nothing");
-    let limits = std::fs::read_to_string(file.path()).expect("it is there");
-    let larger = limits.replace("max_document = '20KB'", "max_document = '50KB'");
-    std::fs::write(&file, larger).expect("it can be written");
+    server.configure(with("max_document = '50KB'"));
     let answer = http::request(address, "POST", "/api/v1/admin/reload").await;
     let status = answer.expect("an answer").status;
     assert_ne!(status, 204, "only an admin reloads over HTTP");
     server.hang_up();
-    system_tests::until(PATIENCE, "the larger limit", || async {
+    until(PATIENCE, "the larger limit", || async {
         let mut writer = pit(address, "a").await;
         writer.sync().await.expect("it is in");
         send(&mut writer, 2, 0, 4_000).await;
@@ -349,7 +389,7 @@ async fn a_document_that_is_full_is_read_and_not_written_until_it_may_be_larger(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_has_so_many_connections_over_all_transports() {
-    let (server, _file) = server("connections_per_ip = 3");
+    let server = server("connections_per_ip = 3");
     let address = server.address();
     let mut first = pit(address, "a").await;
     let mut second = pit(address, "b").await;
@@ -378,7 +418,7 @@ async fn an_address_has_so_many_connections_over_all_transports() {
         .expect("a handshake");
     comes_in(&mut other).await.expect("it is in");
     drop(first);
-    system_tests::until(PATIENCE, "a place", || async {
+    until(PATIENCE, "a place", || async {
         comes_in(&mut pit(address, "a").await).await.ok()
     })
     .await;
@@ -386,7 +426,7 @@ async fn an_address_has_so_many_connections_over_all_transports() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_joins_and_downloads_so_often() {
-    let (server, _file) = server("joins_per_ip_per_minute = 5");
+    let server = server("joins_per_ip_per_minute = 5");
     let address = server.address();
     let mut writer = pit(address, "a").await;
     writer.sync().await.expect("it is in");
@@ -429,7 +469,7 @@ async fn an_address_joins_and_downloads_so_often() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_begins_so_many_rooms_and_a_proxy_speaks_for_others() {
-    let (server, _file) = server("new_rooms_per_ip_per_hour = 2\n");
+    let server = server("new_rooms_per_ip_per_hour = 2\n");
     let address = server.address();
     let begin = async |headers: &[(&str, &str)]| {
         http::send(address, "POST", "/api/v1/pits", headers, "")
@@ -457,12 +497,8 @@ async fn an_address_begins_so_many_rooms_and_a_proxy_speaks_for_others() {
         "who is not trusted speaks for themselves: {made:?}"
     );
 
-    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
     let config = "trusted_proxies = ['127.0.0.0/8']\n[spaces.pit]\nnew_rooms_per_ip_per_hour = 1\n";
-    std::fs::write(&file, config).expect("it can be written");
-    let mut proxied = Server::new("memory");
-    proxied.set_arguments(["--config".as_ref(), file.path()]);
-    proxied.start_again();
+    let proxied = Server::configured("memory", config);
     let address = proxied.address();
     let begin = async |client: &str| {
         let headers = [("x-forwarded-for", client)];

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use system_tests::command::well;
+use system_tests::command::token;
 use system_tests::server::Server;
 use system_tests::socket::Socket;
 use system_tests::{http, until, wire};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const SECRET: &str = "a secret of more than 32 bytes, for tests";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accepted_update_is_told_with_its_room_its_session_and_its_seq() {
@@ -38,16 +37,6 @@ async fn an_accepted_update_is_told_with_its_room_its_session_and_its_seq() {
         async move { found }
     })
     .await;
-}
-
-fn server(config: &str) -> (Server, tempfile::NamedTempFile) {
-    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
-    std::fs::write(&file, config).expect("it can be written");
-    let mut server = Server::new("memory");
-    server.set_arguments(["--config".as_ref(), file.path()]);
-    server.set_variable("WELL_AUTH_SECRET", SECRET);
-    server.start_again();
-    (server, file)
 }
 
 /// Writes to a room of its own, and gives whether the log tells of the update before it tells of the end
@@ -83,14 +72,8 @@ async fn set_log(server: SocketAddr, token: &str, filter: &str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_logged_is_changed_while_it_runs() {
-    let (server, file) = server("log = 'info'");
-    let token = |room: &str| {
-        let mint = [
-            "token", "mint", "--secret", SECRET, "--role", "admin", "--room", room,
-        ];
-        well(&mint).ok().trim().to_owned()
-    };
-    let (admin, of_one_room) = (token("*/*"), token("doc/*"));
+    let mut server = Server::configured("memory", "log = 'info'");
+    let (admin, of_one_room) = (token("admin", "*/*", &[]), token("admin", "doc/*", &[]));
     let address = server.address();
     assert!(!is_traced(&server, "before").await);
     assert_eq!(set_log(address, &of_one_room, "trace").await, 403);
@@ -103,7 +86,7 @@ async fn what_is_logged_is_changed_while_it_runs() {
     server.hang_up();
     read_again(&server, 1).await;
     assert!(!is_traced(&server, "read-again").await);
-    std::fs::write(&file, "log = 'info,broker=trace'").expect("it can be written");
+    server.configure("log = 'info,broker=trace'");
     server.hang_up();
     read_again(&server, 2).await;
     assert!(is_traced(&server, "by-the-file").await);
@@ -124,7 +107,7 @@ async fn read_again(server: &Server, times: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_lines_is_cut_short_and_counted() {
     const STORM: u64 = 300;
-    let (server, _config) = server("log_format = 'json'");
+    let server = Server::configured("memory", "log_format = 'json'");
     let mut socket = Socket::connect(server.address(), "/yjs/doc/storm?role=viewer")
         .await
         .expect("a socket");

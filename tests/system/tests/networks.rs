@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use system_tests::command::well;
+use system_tests::command::token;
 use system_tests::http::{self, Answer};
 use system_tests::server::Server;
 use system_tests::socket::{Socket, handshake};
@@ -12,12 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const SECRET: &str = "a secret of more than 32 bytes, for tests";
 
 /// A server that trusts this machine to say for whom it asks, and shuts out the networks of a file.
 struct Place {
     server: Server,
-    _config: tempfile::NamedTempFile,
     denied: tempfile::NamedTempFile,
 }
 
@@ -25,22 +23,13 @@ impl Place {
     fn new(more: &str) -> Self {
         let denied = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(&denied, "203.0.113.0/24 # a data centre\n").expect("it can be written");
-        let config = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
         let path = denied.path().display();
         let text = format!(
             "trusted_proxies = ['127.0.0.0/8']\n{more}\n[networks]\ndeny = ['{path}']\n\
              [spaces.pit]\nconnections_per_ip = 1\n"
         );
-        std::fs::write(&config, text).expect("it can be written");
-        let mut server = Server::new("memory");
-        server.set_arguments(["--config".as_ref(), config.path()]);
-        server.set_variable("WELL_AUTH_SECRET", SECRET);
-        server.start_again();
-        Self {
-            server,
-            _config: config,
-            denied,
-        }
+        let server = Server::configured("memory", text);
+        Self { server, denied }
     }
 }
 
@@ -63,10 +52,7 @@ async fn ask(
 async fn whoever_comes_from_a_denied_network_needs_a_token() {
     let place = Place::new("");
     let server = place.server.address();
-    let arguments = [
-        "token", "mint", "--secret", SECRET, "--role", "creator", "--room", "pit/*",
-    ];
-    let token = well(&arguments).ok().trim().to_owned();
+    let token = token("creator", "pit/*", &[]);
     let made = ask(server, "POST", "/api/v1/pits", "198.51.100.1", None).await;
     assert_eq!(made.status, 201);
     let room = made.json()["room"].as_str().expect("a room").to_owned();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use system_tests::command::well;
+use system_tests::command::token;
 use system_tests::http::{self, Answer};
 use system_tests::server::Server;
 use system_tests::socket::Socket;
@@ -14,18 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const SECRET: &str = "a secret of more than 32 bytes, for tests";
 const AT: &str = "/api/v1/observatory";
-
-fn server(config: &str) -> (Server, tempfile::NamedTempFile) {
-    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
-    std::fs::write(&file, config).expect("it can be written");
-    let mut server = Server::new("sled");
-    server.set_arguments(["--config".as_ref(), file.path()]);
-    server.set_variable("WELL_AUTH_SECRET", SECRET);
-    server.start_again();
-    (server, file)
-}
 
 async fn ask(server: SocketAddr, path: &str) -> Value {
     let answer = http::get(server, &format!("{AT}{path}")).await;
@@ -81,7 +70,7 @@ fn near(told: f64, truth: f64) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_says_of_a_load_is_what_the_client_has_sent() {
     const UPDATES: u64 = 4000;
-    let (server, _config) = server("[spaces.open]\n");
+    let server = Server::configured("sled", "[spaces.open]\n");
     let address = server.address();
     let mut live = Live::of(address).await;
     let first = live.sample().await;
@@ -200,14 +189,9 @@ async fn what_it_says_of_a_load_is_what_the_client_has_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_for_admins_and_observers_and_an_observer_sees_nothing_of_a_room() {
-    let (server, _config) = server("[spaces.open]\n[spaces.shut]\naccess = 'token'\n");
+    let server = Server::configured("sled", "[spaces.open]\n[spaces.shut]\naccess = 'token'\n");
     let address = server.address();
-    let token = |role: &str, room: &str| {
-        let mint = [
-            "token", "mint", "--secret", SECRET, "--role", role, "--room", room,
-        ];
-        well(&mint).ok().trim().to_owned()
-    };
+    let token = |role: &str, room: &str| token(role, room, &[]);
     let get = async |path: String, token: Option<&str>| -> Answer {
         let bearer = token.map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer
@@ -260,7 +244,7 @@ async fn it_is_for_admins_and_observers_and_an_observer_sees_nothing_of_a_room()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rooms_and_scrapes_leave_series_and_memory_as_they_were() {
-    let (server, _config) = server("[spaces.open]\n");
+    let server = Server::configured("sled", "[spaces.open]\n");
     let address = server.address();
     let series = async || {
         let answer = http::get(address, "/metrics").await.expect("an answer");

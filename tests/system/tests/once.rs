@@ -31,12 +31,7 @@ async fn an_operation_is_in_the_log_once_and_in_its_clients_order() {
     let operations = setting("ONCE_OPERATIONS", 24_000) / CLIENTS;
     let kills = setting("ONCE_KILLS", 2);
     let mut random = StdRng::seed_from_u64(seed());
-    let mut server = Server::new("sled");
-    let config = server.folder().join("well.toml");
-    std::fs::write(&config, "[spaces.blob]\nkind = \"opaque\"\n").unwrap();
-    let config = config.into_os_string();
-    server.set_arguments(["--config".into(), config]);
-    server.start_again();
+    let mut server = Server::configured("sled", "[spaces.blob]\nkind = 'opaque'\n");
 
     let cuts = Arc::new(AtomicU64::new(0));
     let proxy = proxy(server.address(), Arc::clone(&cuts), random.random()).await;

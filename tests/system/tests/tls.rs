@@ -38,12 +38,7 @@ fn server(more: &str) -> (Server, tempfile::TempDir, CertificateDer<'static>) {
     let trusted = certificate(folder.path());
     let at = folder.path().display();
     let config = format!("[tls]\ncert = '{at}/cert.pem'\nkey = '{at}/key.pem'\n{more}");
-    let file = folder.path().join("well.toml");
-    std::fs::write(&file, config).expect("it can be written");
-    let mut server = Server::new("sled");
-    server.set_arguments(["--config".as_ref(), file.as_path()]);
-    server.start_again();
-    (server, folder, trusted)
+    (Server::configured("sled", config), folder, trusted)
 }
 
 fn connector(

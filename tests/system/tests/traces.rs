@@ -19,21 +19,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 
-fn server(trace: &str) -> (Server, tempfile::NamedTempFile) {
+fn server(trace: &str) -> Server {
     server_on("sled", trace)
 }
 
-fn server_on(store: &'static str, trace: &str) -> (Server, tempfile::NamedTempFile) {
-    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
-    std::fs::write(&file, format!("[trace]\n{trace}")).expect("it can be written");
-    let mut server = Server::new(store);
-    server.set_arguments(["--config".as_ref(), file.path()]);
-    server.start_again();
-    (server, file)
+fn server_on(store: &'static str, trace: &str) -> Server {
+    Server::configured(store, format!("[trace]\n{trace}"))
 }
 
 /// One that tells a collector what callers trace, what fails and what takes as long as `slow`.
-fn telling(collector: &Collector, slow: &str) -> (Server, tempfile::NamedTempFile) {
+fn telling(collector: &Collector, slow: &str) -> Server {
     let endpoint = collector.endpoint();
     server(&format!(
         "endpoint = '{endpoint}'\nsample = 0.0\nslow = '{slow}'"
@@ -92,7 +87,7 @@ fn unix_nanos() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_updates_trace_from_a_pages_span_to_the_last_write() {
     let collector = Collector::start().await;
-    let (server, _file) = telling(&collector, "1h");
+    let server = telling(&collector, "1h");
     let address = server.address();
     let writer = traced(address, "doc/told").await;
     let mut readers = Vec::new();
@@ -194,7 +189,7 @@ async fn a_caller_does_not_make_us_trace_everything() {
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
     let file = format!("endpoint = '{endpoint}'\nsample = 0.0\nslow = '1h'\nper_second = {BOUND}");
-    let (server, _file) = server(&file);
+    let server = server(&file);
     let room = traced(server.address(), "doc/greedy").await;
     let began = std::time::Instant::now();
     for clock in 0..UPDATES {
@@ -217,7 +212,7 @@ async fn a_caller_does_not_make_us_trace_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_slow_or_fails_is_told_though_nobody_asked() {
     let collector = Collector::start().await;
-    let (server, _file) = telling(&collector, "0s");
+    let server = telling(&collector, "0s");
     let address = server.address();
     let mut socket = Socket::connect(address, "/yjs/doc/slow").await.expect("in");
     let update = wire::update_message(&wire::update(1, 0, 10));
@@ -255,7 +250,7 @@ async fn what_is_slow_or_fails_is_told_though_nobody_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_part_of_their_callers_work() {
     let collector = Collector::start().await;
-    let (server, _file) = telling(&collector, "1h");
+    let server = telling(&collector, "1h");
     let address = server.address();
     let path = "/api/v1/rooms/doc/none?x=secret";
     for flags in ["00", "01"] {
@@ -295,7 +290,7 @@ async fn a_collector_that_is_gone_holds_nobody_up() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let at = silent.local_addr().expect("an address");
     let file = format!("endpoint = 'http://{at}'\nsample = 1.0\nper_second = 100000");
-    let (mut server, _file) = server_on("memory", &file);
+    let mut server = server_on("memory", &file);
     let address = server.address();
     let mut socket = Socket::connect(address, "/yjs/doc/on").await.expect("in");
     for clock in 0..UPDATES {

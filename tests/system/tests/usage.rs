@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use system_tests::command::well;
+use system_tests::command::token;
 use system_tests::http::{self, Answer};
 use system_tests::server::Server;
 use system_tests::socket::Socket;
@@ -16,15 +16,7 @@ use well_client::{Client, Event, Join, Options, Room};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Counts are written down every ten seconds.
 const WRITTEN_DOWN: Duration = Duration::from_secs(60);
-const SECRET: &str = "a secret of more than 32 bytes, for tests";
 const CONFIG: &str = "[spaces.doc]\nrecords_per_month = 3\n";
-
-fn token(role: &str, room: &str, more: &[&str]) -> String {
-    let mut arguments = vec!["token", "mint", "--secret", SECRET];
-    arguments.extend(["--role", role, "--room", room]);
-    arguments.extend(more);
-    well(&arguments).ok().trim().to_owned()
-}
 
 async fn ask(server: SocketAddr, method: &str, path: &str, token: &str, body: &str) -> Answer {
     let bearer = format!("Bearer {token}");
@@ -74,6 +66,26 @@ async fn taken(server: SocketAddr, name: &str, token: &str) -> (usize, Option<St
     (6, None)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_has_so_many_bytes() {
+    let server = Server::configured("memory", "[spaces.doc]\nbytes_per_month = '2KB'\n");
+    let mut socket = Socket::connect(server.address(), "/yjs/doc/a")
+        .await
+        .expect("in");
+    socket.sync().await.expect("it is in");
+    for clock in 0..3 {
+        let update = wire::update_message(&wire::update(7, clock, 900));
+        socket.send(&update).await.expect("it is sent");
+    }
+    let (code, reason, denied) = within(PATIENCE, "its end", socket.closing()).await;
+    assert_eq!(code, 4429, "{reason}");
+    let said = "this month's bytes are used up, 2000 of them";
+    assert!(denied[0].contains(said), "{denied:?}");
+    let document = http::snapshot(server.address(), "doc/a").await;
+    let keys = wire::keys([document.expect("reads go on").as_slice()]);
+    assert_eq!(keys.len(), 2);
+}
+
 /// Each account with what it has had.
 async fn usage(server: SocketAddr, token: &str) -> Vec<(String, Option<String>, u64)> {
     let answer = ask(server, "GET", "/api/v1/usage", token, "").await;
@@ -95,12 +107,7 @@ async fn usage(server: SocketAddr, token: &str) -> Vec<(String, Option<String>, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_month_has_so_many_records_for_each_tenant_also_after_a_restart() {
-    let config = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
-    std::fs::write(&config, CONFIG).expect("it can be written");
-    let mut server = Server::new("sled");
-    server.set_arguments(["--config".as_ref(), config.path()]);
-    server.set_variable("WELL_AUTH_SECRET", SECRET);
-    server.start_again();
+    let mut server = Server::configured("sled", CONFIG);
     let address = server.address();
     let acme = token("creator", "doc/*", &["--tenant", "acme"]);
     let paid = r#"{"records_per_month": 5}"#;

@@ -23,18 +23,13 @@ use yrs::{Doc, ReadTxn, Text, Transact};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server that has opaque rooms too. The file has to outlive its starts.
-fn server() -> (Server, tempfile::NamedTempFile) {
+/// A server that has opaque rooms too.
+fn server() -> Server {
     server_on("sled")
 }
 
-fn server_on(store: &'static str) -> (Server, tempfile::NamedTempFile) {
-    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
-    std::fs::write(&file, "[spaces.blob]\nkind = 'opaque'\n").expect("it can be written");
-    let mut server = Server::new(store);
-    server.set_arguments(["--config".as_ref(), file.path()]);
-    server.start_again();
-    (server, file)
+fn server_on(store: &'static str) -> Server {
+    Server::configured(store, "[spaces.blob]\nkind = 'opaque'\n")
 }
 
 fn over_websocket(server: SocketAddr) -> Client {
@@ -87,7 +82,7 @@ async fn shows(room: &mut TextRoom, expected: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_transports_meet_in_rooms() {
-    let (server, _file) = server();
+    let server = server();
     let address = server.address();
     let quic = over_webtransport(address, address);
     let tcp = over_websocket(address);
@@ -288,7 +283,7 @@ async fn typing_through_bad_weather_converges() {
     let cut = Duration::from_millis(setting("WEATHER_CUT_MS", 5_000));
     // A session is opened anew in the same weather, which may take many tries.
     let limit = Duration::from_secs(120) + 10 * cut;
-    let (server, _file) = server();
+    let server = server();
     let address = server.address();
     let bad = Weather {
         delay,
@@ -357,7 +352,7 @@ async fn typing_through_bad_weather_converges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_changes_its_address_keeps_its_rooms_and_acks() {
     let seed = seed();
-    let (server, _file) = server();
+    let server = server();
     let address = server.address();
     let link = Link::to(address, seed).await;
     let client = over_webtransport(address, link.address());
@@ -379,7 +374,7 @@ async fn a_client_that_changes_its_address_keeps_its_rooms_and_acks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_server_has_what_it_acked_and_takes_the_rest_once() {
     let seed = seed();
-    let (mut server, _file) = server();
+    let mut server = server();
     let address = server.address();
     let limit = Duration::from_secs(120);
     let mut typists = [
@@ -416,7 +411,7 @@ async fn a_restarted_server_has_what_it_acked_and_takes_the_rest_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_servers_quic_clients_are_back_without_waiting_for_silence() {
-    let (mut server, _file) = server();
+    let mut server = server();
     let address = server.address();
     let client = over_webtransport(address, address);
     let mut room = client.join(Join::new("blob/killed")).await.unwrap();
@@ -478,7 +473,7 @@ async fn payloads(room: &mut Room, count: usize) -> (Vec<Bytes>, bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_another_past_than_the_log_is_told_so_and_follows_it() {
-    let (mut server, _file) = server_on("memory");
+    let mut server = server_on("memory");
     let address = server.address();
     let mut here = over_websocket(address)
         .join(Join::new("blob/anew"))
@@ -535,7 +530,7 @@ async fn who_has_another_past_than_the_log_is_told_so_and_follows_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_logs_own_past_goes_on_from_any_record() {
-    let (mut server, _file) = server();
+    let mut server = server();
     let address = server.address();
     let writer = over_websocket(address);
     let room = writer.join(Join::new("blob/goes-on")).await.unwrap();
@@ -572,7 +567,7 @@ async fn who_has_the_logs_own_past_goes_on_from_any_record() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_whose_log_began_anew_has_again_what_its_writers_have() {
-    let (mut server, _file) = server_on("memory");
+    let mut server = server_on("memory");
     let address = server.address();
     let clients = [over_websocket(address), over_websocket(address)];
     let mut a = TextRoom::join(&clients[0], Join::new("text/anew"))
@@ -617,7 +612,7 @@ const SOONER_THAN_SILENCE: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_says_who_is_where_in_a_text() {
-    let (server, _file) = server();
+    let server = server();
     let address = server.address();
     let get = async |path: &str| {
         let path = format!("/api/v1/rooms/{path}");
@@ -685,7 +680,7 @@ async fn the_server_says_who_is_where_in_a_text() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_says_what_its_clients_know() {
-    let (server, _file) = server();
+    let server = server();
     let address = server.address();
     let get = async |path: &str| {
         let path = format!("/api/v1/rooms/{path}");
@@ -736,7 +731,7 @@ async fn the_server_says_what_its_clients_know() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_speaks_webtransport_by_a_certificates_hash() {
-    let (server, _file) = server();
+    let server = server();
     let address = server.address();
     let published = http::get(address, "/webtransport.json").await;
     let published = published.expect("an answer").json();
@@ -808,7 +803,7 @@ impl Drop for Piped {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sent_line_by_line_is_acked_line_by_line() {
-    let (mut server, _file) = server();
+    let mut server = server();
     let url = format!("ws://{}/well", server.address());
     let mut send = Piped::run(&["send", "blob/slow", "--server", &url]);
     let mut input = send.0.stdin.take().expect("a pipe");
@@ -834,7 +829,7 @@ async fn what_is_sent_line_by_line_is_acked_line_by_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn why_there_is_no_connection_is_said() {
-    let (mut server, _file) = server();
+    let mut server = server();
     let url = format!("ws://{}/well", server.address());
     let lines = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(lines.path(), "one\n").expect("it can be written");
@@ -920,7 +915,7 @@ async fn what_a_former_run_left_is_sent_or_said_to_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_only_writes_needs_no_events_and_has_the_document_when_it_asks() {
-    let (server, _file) = server();
+    let server = server();
     let client = over_websocket(server.address());
     let mut writer = client.join(Join::new("blob/writes")).await.unwrap();
     let other = over_websocket(server.address());
