@@ -49,7 +49,13 @@ for (const width of [320, 390, 1280]) {
       await page.getByTestId("token-field").fill(mint("*/*", "admin"));
       await page.getByTestId("token-use").click();
       await page.getByTestId("admin-room").first().waitFor();
+      await page.getByTestId("admin-account").first().waitFor();
       await look("admin");
+      await page.getByTestId("admin-leave").click();
+      await page.getByTestId("token-field").fill(mint("pit/*", "editor"));
+      await page.getByTestId("token-use").click();
+      await page.getByTestId("admin-not").waitFor();
+      await look("admin-not");
       assert.deepEqual(mishaps, []);
       await context.close();
     });

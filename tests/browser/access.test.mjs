@@ -397,19 +397,30 @@ it("an admin sees the rooms, and evicts, revokes, deletes and reloads", async ()
   await picture(admin.page, "admin-asks");
   await admin.page.getByTestId("token-field").fill(mint("*/*", "creator"));
   await admin.page.getByTestId("token-use").click();
-  await admin.page.getByTestId("reload").click();
-  await admin.page.locator("[data-testid=admin-problem][data-code=forbidden]").waitFor();
+  assert.match(await admin.page.getByTestId("admin-not").innerText(), /it is a creator's/);
+  for (const deed of ["admin-rooms", "admin-usage", "revoke", "reload"]) assert.equal(await admin.page.getByTestId(deed).count(), 0, `${deed} is for admins`);
+  await admin.page.getByTestId("token-field").fill(mint("*/*", "admin").slice(0, -3));
+  await admin.page.getByTestId("token-use").click();
+  await admin.page.locator("[data-testid=admin-problem][data-code=bad_token]").waitFor();
+  await admin.page.getByTestId("token-field").fill(mint("pit/*", "admin"));
+  await admin.page.getByTestId("token-use").click();
+  await admin.page.getByTestId("revoke").waitFor();
+  assert.equal(await admin.page.getByTestId("reload").count(), 0, "the configuration is for who may do everything");
+  await admin.page.getByTestId("admin-leave").click();
   await admin.page.getByTestId("token-field").fill(mint("*/*", "admin"));
   await admin.page.getByTestId("token-use").click();
   await admin.page.waitForFunction(() => /^admin of/.test(document.querySelector("[data-testid=admin-who]")?.textContent ?? ""));
 
   const guest = await person(browser);
-  await enter(guest.page, `${url}#token=${mint(`pit/${slug}`, "editor", { jti: "of-the-guest" })}`);
+  await enter(guest.page, `${url}#token=${mint(`pit/${slug}`, "editor", { jti: "of-the-guest", tenant: "acme" })}`);
   await draw(guest.page, line(0));
   await badge(guest.page, "saved");
   const row = admin.page.locator(`[data-testid=admin-room][data-room="pit/${slug}"]`);
   await admin.page.getByTestId("admin-refresh").click();
   await until("the row tells of the guest", async () => /1\s+just now/.test(await row.innerText()));
+  await admin.page.getByTestId("usage-refresh").click();
+  const account = admin.page.locator("[data-testid=admin-account][data-space=pit][data-tenant=acme]");
+  await until("what the guest wrote stands beside its limit", async () => (await account.count()) === 1 && /\d of 1,000\srecords, 0\s%/.test(await account.innerText()) && /of 1\sMB/.test(await account.innerText()));
   await picture(admin.page, "admin");
 
   await row.getByTestId("evict").click();

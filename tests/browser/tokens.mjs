@@ -8,6 +8,8 @@ const SECRET = "a secret of the tests that has more than 32 bytes";
 const CONFIG = `
 ${UNLIMITED_PITS}
 access = "create-with-token"
+records_per_month = 1000
+bytes_per_month = "1MB"
 [spaces.text]
 kind = "text"
 access = "token"
@@ -27,12 +29,12 @@ export async function closedServer() {
  * A token as `well token mint` makes it.
  * @param {string} room a pattern
  * @param {string} role
- * @param {{ seconds?: number, jti?: string }} [options]
+ * @param {{ seconds?: number, jti?: string, tenant?: string }} [options]
  */
-export function mint(room, role, { seconds = 3_600, jti } = {}) {
+export function mint(room, role, { seconds = 3_600, jti, tenant } = {}) {
   const part = (/** @type {object} */ value) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const now = Math.floor(Date.now() / 1_000);
-  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ room, role, iat: Math.min(now, now + seconds), exp: now + seconds, ...(jti === undefined ? {} : { jti }) })}`;
+  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ room, role, iat: Math.min(now, now + seconds), exp: now + seconds, ...(jti === undefined ? {} : { jti }), ...(tenant === undefined ? {} : { tenant }) })}`;
   return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
 }
 

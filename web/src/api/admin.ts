@@ -51,6 +51,48 @@ export function reload(token: string): Promise<Answer<true>> {
   return askFor("/api/v1/admin/reload", { method: "POST", token }, () => true);
 }
 
+/** What one tenant has written in a space this month; without a tenant, everybody who has none. */
+export interface Account {
+  readonly space: string;
+  readonly tenant: string | null;
+  readonly records: number;
+  readonly bytes: number;
+  /** What the space allows; null where there is no limit. */
+  readonly recordsPerMonth: number | null;
+  readonly bytesPerMonth: number | null;
+}
+
+export interface UsagePage {
+  /** `2026-11`, in UTC. */
+  readonly month: string;
+  readonly resetsAtMs: number;
+  readonly accounts: readonly Account[];
+  readonly next: string | null;
+}
+
+export const ACCOUNTS_PER_PAGE = 20;
+
+/** The accounts of spaces that the token is for as a whole, after one. */
+export function listUsage(token: string, after: string | null): Promise<Answer<UsagePage>> {
+  const query = new URLSearchParams({ limit: String(ACCOUNTS_PER_PAGE), ...(after === null ? {} : { after }) });
+  return askFor(`/api/v1/usage?${query}`, { token }, readUsage);
+}
+
+function readUsage(body: unknown): UsagePage | null {
+  if (!isRecord(body) || !Array.isArray(body["usage"])) return null;
+  const { month, resets_at: resets, next } = body;
+  if (typeof month !== "string" || typeof resets !== "string") return null;
+  return { month, resetsAtMs: Date.parse(resets), accounts: body["usage"].flatMap(readAccount), next: typeof next === "string" ? next : null };
+}
+
+function readAccount(account: unknown): readonly Account[] {
+  if (!isRecord(account)) return [];
+  const { space, tenant, records, bytes } = account;
+  if (typeof space !== "string" || typeof records !== "number" || typeof bytes !== "number") return [];
+  const most = (limit: unknown): number | null => (typeof limit === "number" ? limit : null);
+  return [{ space, tenant: typeof tenant === "string" ? tenant : null, records, bytes, recordsPerMonth: most(account["records_per_month"]), bytesPerMonth: most(account["bytes_per_month"]) }];
+}
+
 function readPage(body: unknown): RoomsPage | null {
   if (!isRecord(body) || !Array.isArray(body["rooms"])) return null;
   const { next } = body;

@@ -11,10 +11,13 @@ import { usePageTitle } from "../../design/page-title";
 import { timeLeft } from "../../design/time-ago";
 import { adminToken, keepAdminToken } from "../../room/admin-token";
 import { asksForToken, kindOfProblem, waitOfProblem } from "../../room/refusal";
-import { readClaims } from "../../room/tokens";
+import { readClaims, type TokenRole } from "../../room/tokens";
 import styles from "./AdminPage.module.css";
 import { Revoke, Reload } from "./Deeds";
 import { Rooms } from "./Rooms";
+import { Usage } from "./Usage";
+
+const WHOSE: Readonly<Record<TokenRole, string>> = { viewer: "a viewer's", editor: "an editor's", creator: "a creator's", admin: "an admin's" };
 
 export default function AdminPage() {
   const [token, setToken] = useState(adminToken);
@@ -22,6 +25,9 @@ export default function AdminPage() {
   const [nowMs] = useState(() => Date.now());
   usePageTitle("Admin");
   const claims = token === null ? null : readClaims(token);
+  // What a token says of itself; whether it is believed is for the server to say.
+  const isAdmin = claims?.role === "admin";
+  const isRefused = failed !== null && asksForToken(kindOfProblem(failed.status, failed.problem.code));
 
   function enter(token: string | null): void {
     keepAdminToken(token);
@@ -56,19 +62,25 @@ export default function AdminPage() {
           {waitOfProblem(failed.problem) === null ? null : ` It may work again in ${waitText(waitOfProblem(failed.problem) ?? 0)}.`}
         </p>
       )}
-      {token === null || (failed !== null && asksForToken(kindOfProblem(failed.status, failed.problem.code))) ? (
+      {token === null || isAdmin ? null : (
+        <p role="alert" className={styles.problem} data-testid="admin-not">
+          <strong>Not an admin&apos;s token:</strong> {claims === null ? "it does not say that it is one" : `it is ${WHOSE[claims.role]}`}, and nothing here can be seen or done with it.
+        </p>
+      )}
+      {!isAdmin || isRefused ? (
         <section className={styles.card}>
           <p>This page takes an admin&apos;s token. It is kept until this tab is closed. Make one with the key that the server&apos;s tokens are signed with; a server that was given none has its own in <code>auth.secret</code> in its data folder:</p>
           <pre className={styles.command}>well token mint --key well-data/auth.secret --room &apos;*/*&apos; --role admin --ttl 1h</pre>
           <TokenField key={token} label="An admin's token" onToken={({ token }) => enter(token)} />
         </section>
       ) : null}
-      {token === null ? null : (
+      {token === null || !isAdmin ? null : (
         <>
           <Rooms key={token} token={token} onFailed={setFailed} />
+          <Usage key={`${token} usage`} token={token} onFailed={setFailed} />
           <div className={styles.deeds}>
             <Revoke token={token} onFailed={setFailed} />
-            <Reload token={token} onFailed={setFailed} />
+            {claims.rooms.includes("*/*") ? <Reload token={token} onFailed={setFailed} /> : null}
           </div>
         </>
       )}

@@ -6,6 +6,7 @@ import { Dialog } from "../../design/Dialog";
 import { timeAgo } from "../../design/time-ago";
 import { withUnit } from "../../design/units";
 import styles from "./AdminPage.module.css";
+import { Pager } from "./Pager";
 
 interface Shown extends RoomsPage {
   readonly asOfMs: number;
@@ -61,7 +62,7 @@ export function Rooms({ token, onFailed }: { token: string; onFailed: (failed: F
         {done}
       </p>
       {shown === null ? <p className={styles.soft}>…</p> : shown.rooms.length === 0 ? <p className={styles.soft}>None that this token is for{after === null ? "" : ", on this page"}.</p> : null}
-      <table className={styles.rooms} hidden={shown === null || shown.rooms.length === 0}>
+      <table className={styles.list} hidden={shown === null || shown.rooms.length === 0}>
         <thead>
           <tr>
             <th scope="col">Room</th>
@@ -103,19 +104,7 @@ export function Rooms({ token, onFailed }: { token: string; onFailed: (failed: F
           ))}
         </tbody>
       </table>
-      {path.length > 1 || (shown !== null && shown.next !== null) ? (
-        <div className={styles.row}>
-          <Button disabled={path.length === 1} onClick={() => setPath(path.slice(0, -1))} data-testid="admin-before">
-            Before
-          </Button>
-          <span className={styles.soft}>
-            Page {path.length}, {ROOMS_PER_PAGE} rooms each
-          </span>
-          <Button disabled={shown === null || shown.next === null} onClick={() => setPath([...path, shown?.next ?? null])} data-testid="admin-next">
-            Next
-          </Button>
-        </div>
-      ) : null}
+      <Pager path={path} next={shown?.next ?? null} size={withUnit(ROOMS_PER_PAGE, "rooms")} onPath={setPath} testid="admin" />
       {asked === null ? null : (
         <Dialog title={asked.what === "delete" ? "Delete this room?" : "Revoke its tokens?"} onClose={() => setAsked(null)} testid="admin-ask">
           <p>
