@@ -23,6 +23,8 @@ TIMES = 300
 TIMES_OF_PAUSES = 8
 TIMES_OF_LAG = 30
 
+# Rightly told of every Well on a machine whose own disk is nearly full.
+OF_THE_DISK = {"WellDiskFills", "WellDiskNearlyFull"}
 DISK_BYTES = 1 << 30
 MIB = 1 << 20
 
@@ -32,12 +34,12 @@ class Watch:
 
     seen = set()
 
-    def __init__(self, well, times=TIMES):
+    def __init__(self, well, times=TIMES, own_disk=False):
         self.prometheus = servers.Prometheus(well, times)
         self.stop = self.prometheus.stop
         servers.until("the Well is asked", lambda: self.prometheus.values('up{job="well"}') == [1.0])
         time.sleep(2)
-        firing = self.prometheus.firing()
+        firing = self.prometheus.firing() - (set() if own_disk else OF_THE_DISK)
         assert firing == set(), f"a Well that is well is left alone, but {firing}"
 
     def fire(self, *names):
@@ -163,7 +165,7 @@ def a_disk_that_fills():
     with contextlib.ExitStack() as stack:
         disk = stack.enter_context(ended(Disk()))
         well = stack.enter_context(ended(servers.Well(data=disk.mounted / "data")))
-        watch = stack.enter_context(ended(Watch(well)))
+        watch = stack.enter_context(ended(Watch(well, own_disk=True)))
 
         left = 440
         disk.leave(left * MIB)
