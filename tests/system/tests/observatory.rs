@@ -306,7 +306,7 @@ async fn rooms_and_scrapes_leave_series_and_memory_as_they_were() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_measures_nothing_says_so_and_works() {
-    let (server, _config) = server("observe = false\n[spaces.open]\n");
+    let server = Server::configured("memory", "observe = false\n[spaces.open]\n");
     let address = server.address();
     let mut socket = Socket::connect(address, "/yjs/open/a").await.expect("in");
     socket.sync().await.expect("the document");

@@ -874,7 +874,7 @@ async fn why_there_is_no_connection_is_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_former_run_left_is_sent_or_said_to_wait() {
-    let (mut server, _file) = server();
+    let mut server = server();
     let url = format!("ws://{}/well", server.address());
     let folder = tempfile::tempdir().expect("a folder");
     let queue = folder.path().join("queue");

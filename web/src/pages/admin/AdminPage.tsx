@@ -71,7 +71,7 @@ export default function AdminPage() {
         <section className={styles.card}>
           <p>This page takes an admin&apos;s token. It is kept until this tab is closed. Make one with the key that the server&apos;s tokens are signed with; a server that was given none has its own in <code>auth.secret</code> in its data folder:</p>
           <pre className={styles.command}>well token mint --key well-data/auth.secret --room &apos;*/*&apos; --role admin --ttl 1h</pre>
-          <TokenField key={token} label="An admin's token" onToken={({ token }) => enter(token)} />
+          <TokenField key={token} label="An admin's token" kept="It is kept until this tab is closed." onToken={({ token }) => enter(token)} />
         </section>
       ) : null}
       {token === null || !isAdmin ? null : (
