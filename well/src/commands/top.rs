@@ -18,8 +18,11 @@ const ROOMS: usize = 200;
 /// Wide enough for everything, where there is no terminal.
 const PLAIN_WIDTH: usize = 200;
 
-/// `well top`. Keys: u, b, s and l order the rooms; q ends it.
+/// `well top`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Keys: u, b, s and l order the rooms by updates, bytes, sessions and lag; q ends it."
+)]
 #[command(mut_args(worded))]
 pub(crate) struct TopArgs {
     /// Say it once, as plain text, and end; 1 if the server does not answer
