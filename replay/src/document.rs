@@ -252,6 +252,8 @@ pub struct Checked {
     pub adds: bool,
     /// The replica that made it, where the payload names exactly one.
     pub site: Option<Site>,
+    /// By how many bytes [`Document::encode`] gives more than before, at the most.
+    pub growth: usize,
 }
 
 /// Why a document refused something.

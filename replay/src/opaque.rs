@@ -109,14 +109,15 @@ fn split(state: &[u8]) -> Result<Vec<(usize, &[u8])>, DocumentError> {
 
 impl Document for OpaqueDocument {
     fn integrate(&mut self, payloads: &[Bytes]) -> Vec<Result<Checked, DocumentError>> {
-        for payload in payloads {
+        let taken = payloads.iter().map(|payload| {
             self.push(payload);
-        }
-        let taken = Checked {
-            adds: true,
-            site: None,
-        };
-        vec![Ok(taken); payloads.len()]
+            Ok(Checked {
+                adds: true,
+                site: None,
+                growth: payload.len() + MAX_VAR_BYTES,
+            })
+        });
+        taken.collect()
     }
 
     /// Always `false`: what cannot be read may always be new.

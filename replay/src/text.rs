@@ -71,6 +71,8 @@ impl Document for TextDocument {
             Ok(Checked {
                 adds: admitted.adds,
                 site: admitted.author.map(|client| Site::new(client.get())),
+                // Two bytes that delete from the middle of a run leave a run on each side of it.
+                growth: payload.len().saturating_mul(16),
             })
         });
         answers.collect()

@@ -145,21 +145,32 @@ impl YjsDocument {
 
     fn integrate_one(&mut self, payload: &Bytes) -> Result<Checked, DocumentError> {
         let mut sections = std::mem::take(&mut self.sections);
-        let taken = self.take(payload, &mut sections);
+        let checked = self.check(payload, &mut sections);
+        self.sections = sections;
+        checked
+    }
+
+    fn check(
+        &mut self,
+        payload: &Bytes,
+        sections: &mut Vec<Section>,
+    ) -> Result<Checked, DocumentError> {
+        let deletes = scan::check(payload, sections).map_err(malformed)?;
         let site = match &sections[..] {
             [section] => Some(Site::new(section.client)),
             _ => None,
         };
-        self.sections = sections;
-        Ok(Checked { adds: taken?, site })
+        let growth = growth(payload, sections, deletes);
+        let adds = self.take(payload, sections, deletes)?;
+        Ok(Checked { adds, site, growth })
     }
 
     fn take(
         &mut self,
         payload: &Bytes,
         sections: &mut Vec<Section>,
+        deletes: usize,
     ) -> Result<bool, DocumentError> {
-        let deletes = scan::check(payload, sections).map_err(malformed)?;
         // Only what changes nothing leaves the last encoding valid.
         self.settle();
         let mut held = None;
@@ -525,6 +536,21 @@ fn walk_over(range: Range<u32>, mut step: impl FnMut(u32) -> Option<u32>) -> boo
         }
     }
     true
+}
+
+/// How much more an encoding has after an update whose deletes begin at `deletes`, at the most: its own bytes, and
+/// what it cuts runs in two for. A struct may come between the characters of one run and name one of another as
+/// its right neighbour, and take the place of a map's value; two bytes that delete from the middle of a run leave
+/// a run on each side of it.
+fn growth(payload: &[u8], sections: &[Section], deletes: usize) -> usize {
+    const CUTS_OF_A_STRUCT: usize = 64;
+    const CUTS_OF_A_DELETING_BYTE: usize = 16;
+    let structs: usize = sections
+        .iter()
+        .map(|section| section.structs as usize)
+        .sum();
+    let deleting = payload.len() - deletes;
+    payload.len() + structs * CUTS_OF_A_STRUCT + deleting * CUTS_OF_A_DELETING_BYTE
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made where it is passed")]

@@ -602,7 +602,10 @@ impl Core {
                 .integrate(std::slice::from_ref(&payload))
                 .pop()
             {
-                Some(Ok(checked)) if checked.adds => site = checked.site,
+                Some(Ok(checked)) if checked.adds => {
+                    self.measure.grew(checked.growth);
+                    site = checked.site;
+                }
                 Some(Ok(_)) | None => {
                     unused();
                     return Ok(());
@@ -627,7 +630,6 @@ impl Core {
         let head = self.staged.run.push(self.at, &draft);
         if kind == Kind::Update {
             self.document.recorded(head.seq);
-            self.measure.grew(payload.len());
             if let Some(state) = &mut self.state {
                 state.tail_bytes += payload.len();
             }
@@ -796,6 +798,7 @@ impl Core {
             let (session, number) = (item.session, item.number);
             match self.admit(&item) {
                 Ok(Some(checked)) if checked.adds => {
+                    self.measure.grew(checked.growth);
                     self.stage(item, checked.site);
                     continue;
                 }
@@ -924,7 +927,6 @@ impl Core {
         };
         let head = self.staged.run.push(self.at, &draft);
         self.document.recorded(head.seq);
-        self.measure.grew(payload.len());
         if let Some(id) = draft.op_id {
             self.clients.take(id, head.seq, draft.base);
             let stale = draft.base.map_or(0, |base| head.seq.previous().since(base));

@@ -6,10 +6,6 @@
 
 use replay::Document;
 
-/// What a byte of an update adds to the encoding at most. Two bytes that delete from the middle of a
-/// run leave a run on each side, with an identity and an origin of its own.
-const GROWTH: usize = 16;
-
 /// A bound on an encoding's size.
 #[derive(Debug)]
 pub(super) struct Measure {
@@ -32,9 +28,9 @@ impl Measure {
         self.limit = limit;
     }
 
-    /// An update of so many bytes has been integrated.
+    /// An update has been integrated, by which the encoding has so many bytes more at the most.
     pub(super) const fn grew(&mut self, bytes: usize) {
-        self.since = self.since.saturating_add(bytes.saturating_mul(GROWTH));
+        self.since = self.since.saturating_add(bytes);
     }
 
     /// Whether telling if so many bytes fit takes encoding the document.

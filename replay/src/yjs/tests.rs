@@ -180,6 +180,73 @@ fn binary_content_is_found_and_its_place_named() {
     assert_eq!(none, None);
 }
 
+/// Whatever holds it, and however deep among values of every length.
+#[test]
+fn binary_content_is_found_in_every_kind_of_content() {
+    const URL: &str = "\"data:image/png,x\"";
+    const BLOB: &[u8] = &[116, 2, 0, 1];
+    let run = |bytes: &[u8]| [&[bytes.len() as u8], bytes].concat();
+    let json = |text: &str| run(text.as_bytes());
+    let object = |members: &[(&str, &[u8])]| {
+        let members = members
+            .iter()
+            .map(|(key, value)| [&json(key)[..], value].concat());
+        [
+            &[118, members.len() as u8][..],
+            &members.collect::<Vec<_>>().concat(),
+        ]
+        .concat()
+    };
+    let list = |values: &[&[u8]]| [&[117, values.len() as u8][..], &values.concat()].concat();
+    let long = [&[122_u8][..], &[116; 8]].concat();
+    let double = [&[123_u8][..], &[116; 8]].concat();
+    let float = [&[124_u8][..], &[116; 4]].concat();
+    let numbers = list(&[&[125, 0x80, 0x01], &float, &double, &long, &[126], &[120]]);
+    let deep = object(&[
+        ("a", &numbers),
+        (
+            "b",
+            &list(&[&numbers, &object(&[("c", BLOB), ("d", &long)])]),
+        ),
+    ]);
+    let subdocument = object(&[
+        ("gc", &[120]),
+        ("meta", &list(&[&object(&[("icon", BLOB)])])),
+    ]);
+    for (kind, content, place) in [
+        (kind::BINARY, run(&[1, 2]), "l[0]"),
+        (
+            kind::ANY,
+            [&[2][..], &numbers, &deep].concat(),
+            "l[1].b[1].c",
+        ),
+        (
+            kind::JSON,
+            [&[2][..], &json("[1]"), &json(URL)].concat(),
+            "l[1]",
+        ),
+        (kind::EMBED, json(&format!("{{\"image\":{URL}}}")), "l[0]"),
+        (kind::FORMAT, [json("image"), json(URL)].concat(), "l[0]"),
+        (
+            kind::DOC,
+            [json("guid"), subdocument].concat(),
+            "l[0].meta[0].icon",
+        ),
+    ] {
+        let update = [&[1, 1, 9, 0, kind, 1, 1, b'l'][..], &content, &[0]].concat();
+        let update = Bytes::from(update);
+        let mut document = YjsDocument::new();
+        assert_eq!(document.binary(&update).as_deref(), Some(place), "{kind}");
+        document
+            .integrate(std::slice::from_ref(&update))
+            .remove(0)
+            .unwrap();
+        assert_eq!(document.binary(&update), None, "{kind}: it is there");
+    }
+    let numbers = [&[1, 1, 9, 0, kind::ANY, 1, 1, b'l', 1][..], &numbers, &[0]].concat();
+    assert_eq!(YjsDocument::new().binary(&numbers.into()), None);
+}
+
 #[test]
 fn binary_content_that_waits_or_is_behind_other_values_is_found_too() {
     let mut document = YjsDocument::new();
@@ -201,4 +268,57 @@ fn binary_content_that_waits_or_is_behind_other_values_is_found_too() {
         None,
         "no update"
     );
+}
+
+/// Three authors write into one text and one map, in the middle of one another's runs, and delete.
+#[test]
+fn an_encoding_grows_by_no_more_than_is_said() {
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+    use yrs::updates::decoder::Decode;
+    use yrs::{Map, ReadTxn, Text, Transact};
+    for seed in 0..20 {
+        let mut random = StdRng::seed_from_u64(seed);
+        // Short identities cut for the fewest bytes.
+        let clients = if seed % 2 == 0 {
+            [1, 2, 3]
+        } else {
+            [1 << 31, 2 << 40, 3 << 50]
+        };
+        let authors = clients.map(yrs::Doc::with_client_id);
+        let mut document = YjsDocument::new();
+        for _ in 0..400 {
+            let nth = random.random_range(0..authors.len());
+            let author = &authors[nth];
+            let (text, map) = (
+                author.get_or_insert_text("t"),
+                author.get_or_insert_map("m"),
+            );
+            let before = author.transact().state_vector();
+            let mut txn = author.transact_mut();
+            let length = text.len(&txn);
+            match random.random_range(0..6) {
+                0 if length > 0 => text.remove_range(&mut txn, random.random_range(0..length), 1),
+                1 => drop(map.insert(&mut txn, ["a", "b"][nth % 2], random.random::<bool>())),
+                2 => text.push(&mut txn, &"long ".repeat(random.random_range(1..20))),
+                _ => text.insert(&mut txn, random.random_range(0..=length), "x"),
+            }
+            drop(txn);
+            let update = Bytes::from(author.transact().encode_diff_v1(&before));
+            let size = document.encode().len();
+            let checked = document
+                .integrate(std::slice::from_ref(&update))
+                .remove(0)
+                .unwrap();
+            let grown = document.encode().len().saturating_sub(size);
+            assert!(
+                grown <= checked.growth,
+                "{seed}: {grown} > {}",
+                checked.growth
+            );
+            for other in &authors {
+                let update = yrs::Update::decode_v1(&update).unwrap();
+                other.transact_mut().apply_update(update).unwrap();
+            }
+        }
+    }
 }
