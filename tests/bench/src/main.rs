@@ -11,6 +11,8 @@
 //! [`server`] starts and watches processes, [`meter`] counts what they use, [`relay`] is one of
 //! them, [`disk`] another reference; [`link`] is a network that loses packets; [`report`] prints.
 //!
+//! Attackers are those of `tests/system`, where it is tested what they are told.
+//!
 //! Where WebTransport is measured, both it and WebSocket are spoken by `well-client`, so that only the
 //! transport differs.
 
@@ -43,11 +45,12 @@ use clap::{Args, Parser, Subcommand};
 use load::{Ack, AckEvery};
 use report::Report;
 use scenario::{
-    Bench, Pace, archive, bytes, fanout::FanOut, idle, inflight, join, observation, presence,
-    store, throughput::Throughput, transports,
+    Bench, Pace, archive, attack, bytes, fanout::FanOut, idle, inflight, join, observation,
+    presence, store, throughput::Throughput, transports,
 };
 use server::{Launcher, Peer};
 use story::Hand;
+use system_tests::attack::Attack;
 
 /// Loads the Well and the servers it is compared with, and prints ratios.
 #[derive(Parser)]
@@ -146,6 +149,13 @@ enum Command {
     Loss,
     /// What 1,000 members who all move cost the acks of one who writes
     Presence,
+    /// What attackers cost the acks of those who behave: floods, slow readers and writers, connections
+    /// that say nothing, a join storm, and all of them together
+    Attack {
+        /// Only this one
+        #[arg(long)]
+        only: Option<Attack>,
+    },
     /// Bytes on the wire for each typed character
     Bytes,
     /// The store alone: runs its own bench
@@ -162,6 +172,12 @@ enum Command {
         program: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
+    },
+    /// Be attackers, until standard input ends
+    #[command(hide = true)]
+    Attackers {
+        server: SocketAddr,
+        attacks: Vec<Attack>,
     },
     /// Be the bare relay
     Relay {
@@ -187,6 +203,7 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
     let open_files = client::raise_open_files()?;
     match command {
         Command::Relay { listen, coalesce } => return relay::serve(listen, coalesce),
+        Command::Attackers { server, attacks } => return attack::attackers(server, &attacks),
         Command::Tied { program, args } => return Err(server::tied(&program, &args)),
         _ => {}
     }
@@ -202,7 +219,7 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
         );
     }
     match command {
-        Command::Relay { .. } | Command::Tied { .. } => Ok(()),
+        Command::Relay { .. } | Command::Attackers { .. } | Command::Tied { .. } => Ok(()),
         Command::Throughput { rooms, window, ack } => Throughput {
             rooms: rooms as usize,
             window,
@@ -222,6 +239,7 @@ fn run(Cli { command, options }: Cli) -> anyhow::Result<()> {
         Command::Transports => transports::run(&mut bench),
         Command::Loss => transports::through_loss(&mut bench),
         Command::Presence => presence::run(&mut bench),
+        Command::Attack { only } => attack::run(&mut bench, only),
         Command::Bytes => bytes::run(&mut bench),
         Command::Store { args } => store::run(&store_bench, &args),
         Command::All => all(&mut bench, open_files, &store_bench),
@@ -232,7 +250,7 @@ type Scenario<'a> = &'a dyn Fn(&mut Bench) -> anyhow::Result<()>;
 
 /// Every scenario; one that fails does not keep the others from running.
 fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result<()> {
-    let scenarios: [(&'static str, Scenario<'_>); 12] = [
+    let scenarios: [(&'static str, Scenario<'_>); 13] = [
         ("throughput", &|bench| {
             Throughput {
                 rooms: 50,
@@ -251,6 +269,7 @@ fn all(bench: &mut Bench, open_files: u64, store_bench: &Path) -> anyhow::Result
         ("transports", &transports::run),
         ("loss", &transports::through_loss),
         ("presence", &presence::run),
+        ("attack", &|bench| attack::run(bench, None)),
         ("bytes", &bytes::run),
         ("idle", &|bench| idle::run(bench, open_files, false)),
         ("join", &join::run),

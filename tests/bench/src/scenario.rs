@@ -10,6 +10,7 @@ use crate::{
 };
 
 pub(crate) mod archive;
+pub(crate) mod attack;
 pub(crate) mod bytes;
 pub(crate) mod fanout;
 pub(crate) mod idle;

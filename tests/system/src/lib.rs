@@ -5,6 +5,7 @@
 //! its crates is used here, so that a mistake in one of them is not repeated in what checks it; the
 //! client is one of those that are tried on it.
 
+pub mod attack;
 pub mod collector;
 pub mod command;
 pub mod http;

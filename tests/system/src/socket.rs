@@ -1,11 +1,12 @@
 //! A WebSocket client (RFC 6455) that does as it is told, also what no honest client would do.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::wire::{self, Message};
 
@@ -25,7 +26,14 @@ pub enum Heard {
 /// One connection.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    ears: Ears,
+    mouth: OwnedWriteHalf,
+}
+
+/// The side of a connection that hears.
+#[derive(Debug)]
+pub struct Ears {
+    stream: OwnedReadHalf,
     buffer: Vec<u8>,
     at: usize,
 }
@@ -36,10 +44,27 @@ impl Socket {
     /// # Errors
     /// When the connection fails, or the server does not agree to speak WebSocket.
     pub async fn connect(server: SocketAddr, path: &str) -> io::Result<Self> {
-        let mut socket = Self::connect_without_handshake(server).await?;
-        socket.send_raw(handshake(server, path).as_bytes()).await?;
-        socket.take_handshake().await?;
-        Ok(socket)
+        let socket = Self::connect_without_handshake(server).await?;
+        socket.shake_hands(server, path).await
+    }
+
+    /// Connects from another address of this machine, like `127.0.0.2`, and does the handshake.
+    ///
+    /// # Errors
+    /// As for [`Socket::connect`], or when the address is not this machine's.
+    pub async fn connect_from(
+        source: Ipv4Addr,
+        server: SocketAddr,
+        path: &str,
+    ) -> io::Result<Self> {
+        let socket = Self::connect_from_without_handshake(source, server).await?;
+        socket.shake_hands(server, path).await
+    }
+
+    async fn shake_hands(mut self, server: SocketAddr, path: &str) -> io::Result<Self> {
+        self.send_raw(handshake(server, path).as_bytes()).await?;
+        self.take_handshake().await?;
+        Ok(self)
     }
 
     /// Only connects.
@@ -47,13 +72,37 @@ impl Socket {
     /// # Errors
     /// When the connection fails.
     pub async fn connect_without_handshake(server: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(server).await?;
+        Self::of(TcpStream::connect(server).await?)
+    }
+
+    /// Only connects, from another address of this machine.
+    ///
+    /// # Errors
+    /// When the connection fails, or the address is not this machine's.
+    pub async fn connect_from_without_handshake(
+        source: Ipv4Addr,
+        server: SocketAddr,
+    ) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((source, 0)))?;
+        Self::of(socket.connect(server).await?)
+    }
+
+    fn of(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self {
+        let (stream, mouth) = stream.into_split();
+        let ears = Ears {
             stream,
             buffer: Vec::new(),
             at: 0,
-        })
+        };
+        Ok(Self { ears, mouth })
+    }
+
+    /// Both sides apart, to hear while something is being said.
+    #[must_use]
+    pub fn split(self) -> (Ears, OwnedWriteHalf) {
+        (self.ears, self.mouth)
     }
 
     /// Reads the server's answer to a handshake.
@@ -61,22 +110,7 @@ impl Socket {
     /// # Errors
     /// When it is not 101.
     pub async fn take_handshake(&mut self) -> io::Result<()> {
-        let end = loop {
-            let unread = &self.buffer[self.at..];
-            if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
-                break end;
-            }
-            if !self.fill().await? {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        };
-        let head = String::from_utf8_lossy(&self.buffer[self.at..self.at + end]).into_owned();
-        self.at += end + 4;
-        if head.starts_with("HTTP/1.1 101 ") {
-            Ok(())
-        } else {
-            Err(io::Error::other(head))
-        }
+        self.ears.take_handshake().await
     }
 
     /// Sends one binary message.
@@ -92,7 +126,7 @@ impl Socket {
     /// # Errors
     /// When the connection is gone.
     pub async fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.mouth.write_all(bytes).await
     }
 
     /// Ends the sending side: the server reads to the end of what was sent, and no further.
@@ -100,7 +134,7 @@ impl Socket {
     /// # Errors
     /// When the connection is gone.
     pub async fn finish(&mut self) -> io::Result<()> {
-        self.stream.shutdown().await
+        self.mouth.shutdown().await
     }
 
     /// What the server says next. Pings are answered and not shown.
@@ -109,7 +143,7 @@ impl Socket {
     /// When the connection breaks.
     pub async fn hear(&mut self) -> io::Result<Heard> {
         loop {
-            let Some((opcode, payload)) = self.next_frame().await? else {
+            let Some((opcode, payload)) = self.ears.next_frame().await? else {
                 return Ok(Heard::End);
             };
             match opcode {
@@ -130,13 +164,7 @@ impl Socket {
     /// # Errors
     /// When the connection breaks, or ends without one.
     pub async fn close_of_any_dialect(&mut self) -> io::Result<(u16, String)> {
-        loop {
-            match self.next_frame().await? {
-                Some((CLOSE, payload)) => return Ok(read_close(&payload)),
-                Some(_) => {}
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
-            }
-        }
+        self.ears.close_of_any_dialect().await
     }
 
     /// The next message; an end of the connection is an error.
@@ -191,6 +219,63 @@ impl Socket {
                 Err(_) => return (0, "it was not closed in time".into(), denied),
             }
         }
+    }
+}
+
+impl Ears {
+    async fn take_handshake(&mut self) -> io::Result<()> {
+        let end = loop {
+            let unread = &self.buffer[self.at..];
+            if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end;
+            }
+            if !self.fill().await? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        };
+        let head = String::from_utf8_lossy(&self.buffer[self.at..self.at + end]).into_owned();
+        self.at += end + 4;
+        if head.starts_with("HTTP/1.1 101 ") {
+            Ok(())
+        } else {
+            Err(io::Error::other(head))
+        }
+    }
+
+    /// Reads past messages of any dialect to the server's close. Gives the code and the reason.
+    ///
+    /// # Errors
+    /// When the connection breaks, or ends without one.
+    pub async fn close_of_any_dialect(&mut self) -> io::Result<(u16, String)> {
+        loop {
+            if let Err(end) = self.next_message().await? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// The next message of any dialect, or the server's close as its code and reason.
+    ///
+    /// # Errors
+    /// When the connection breaks, or ends without a close.
+    pub async fn next_message(&mut self) -> io::Result<Result<Vec<u8>, (u16, String)>> {
+        loop {
+            match self.next_frame().await? {
+                Some((BINARY, message)) => return Ok(Ok(message)),
+                Some((CLOSE, payload)) => return Ok(Err(read_close(&payload))),
+                Some(_) => {}
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+
+    /// Reads `most` bytes or fewer and forgets them. Gives how many; 0 at the end of the connection.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn swallow(&mut self, most: usize) -> io::Result<usize> {
+        self.stream.readable().await?;
+        self.stream.read(&mut vec![0; most]).await
     }
 
     /// The next frame; `None` at the end of the connection.
