@@ -168,7 +168,7 @@ impl YjsDocument {
     fn take(
         &mut self,
         payload: &Bytes,
-        sections: &mut Vec<Section>,
+        sections: &mut [Section],
         deletes: usize,
     ) -> Result<bool, DocumentError> {
         // Only what changes nothing leaves the last encoding valid.

@@ -354,7 +354,7 @@ async fn say_slowly(mut mouth: OwnedWriteHalf, bytes: &[u8]) {
         tokio::time::sleep(SLOWLY).await;
     }
     // Who has said all waits for what comes of it.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// A close as it is counted: its code, and for what is refused for a while that it says for how long.

@@ -9,7 +9,7 @@
 //! An ack's latency counts from the moment the schedule names.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::SocketAddr,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -269,7 +269,9 @@ pub(crate) fn attackers(server: SocketAddr, attacks: &[Attack]) -> anyhow::Resul
         let attackers = Attackers::start(server, attacks);
         let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
         end.await?.context("wait for the end")?;
-        print!("{}", attackers.report());
+        std::io::stdout()
+            .write_all(attackers.report().as_bytes())
+            .context("say what they were told")?;
         attackers.stop().await;
         Ok(())
     })
