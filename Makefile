@@ -116,19 +116,11 @@ fuzz: ## fuzz the text CRDT, each target TIME= seconds (nightly Rust; crashes go
 			$(TARGET)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(TIME) -max_len=1024 -timeout=20); \
 	done
 
-<<<<<<< HEAD
-soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, 100,000 rooms, a million edits, bad weather, long fuzzing
-=======
-soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, attacks, bad weather, long fuzzing
->>>>>>> fb91565 (tests, bench: attackers in numbers, and what they cost those who behave)
+soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, 100,000 rooms, a million edits, attacks, bad weather, long fuzzing
 	$(CARGO) build --release -p well
 	$(CARGO) run --release -p powercut -- --rounds 300
 	CONVERGE_OPERATIONS=1000000 $(CARGO) test --release -p crdt --test converge
 	FUZZ_MESSAGES=10000000 $(CARGO) test --release -p protocol --test well_fuzz -- --nocapture
-<<<<<<< HEAD
 	WELL_BIN=$(TARGET)/release/well CRASH_ROUNDS=50 CROWD=10000 SERIES_ROOMS=100000 SCRAPES=10000 HOSTILE_CASES=100000 WEATHER_EDITS=1200 WEATHER_DELAY_MS=1000 WEATHER_CUT_MS=60000 ONCE_OPERATIONS=100000 ONCE_KILLS=20 $(CARGO) test --release -p system-tests -- --nocapture
-=======
-	WELL_BIN=$(TARGET)/release/well CRASH_ROUNDS=50 CROWD=10000 HOSTILE_CASES=100000 WEATHER_EDITS=1200 WEATHER_DELAY_MS=1000 WEATHER_CUT_MS=60000 ONCE_OPERATIONS=100000 ONCE_KILLS=20 $(CARGO) test --release -p system-tests -- --nocapture
 	$(CARGO) build --release -p well-bench
 	WELL_BIN=$(TARGET)/release/well $(TARGET)/release/well-bench --seconds 10 attack
->>>>>>> fb91565 (tests, bench: attackers in numbers, and what they cost those who behave)
