@@ -416,6 +416,18 @@ impl Gateway {
         self.inner.broker.wall_time()
     }
 
+    /// Why it takes no updates, if it does not.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        let refused = self.broker().log().refuses_writes();
+        let draining = || {
+            self.is_draining()
+                .then(|| "the server is shutting down".to_owned())
+        };
+        refused
+            .map(|why| format!("the log takes no writes: {why}"))
+            .or_else(draining)
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.inner.draining.is_cancelled()
     }

@@ -107,7 +107,8 @@ pub async fn observe(gateway: Gateway) {
         second.tick().await;
         let text = render(&gateway);
         let at = gateway.wall_time().micros() / 1000;
-        let sample = sampler.sample(at, Instant::now(), &text);
+        let mut sample = sampler.sample(at, Instant::now(), &text);
+        sample.not_ready = gateway.not_ready();
         let observation = gateway.observation();
         observation.history.lock().push(at, &sample.values);
         observation.latest.send_replace(Some(Arc::new(sample)));

@@ -163,6 +163,8 @@ pub struct Sample {
     pub values: Values,
     /// An update's stages over the last minute.
     pub stages: Vec<StageTimes>,
+    /// Why the server is not ready, if it is not. Of this [`Sampler`] knows nothing.
+    pub not_ready: Option<String>,
 }
 
 /// How long a stage took lately.
@@ -248,6 +250,7 @@ impl Sampler {
             at,
             values,
             stages: stages.into(),
+            not_ready: None,
         }
     }
 

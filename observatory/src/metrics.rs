@@ -441,6 +441,11 @@ pub fn refused(reason: &'static str) {
     counter!(REFUSED, "reason" => reason).increment(1);
 }
 
+/// Submissions were taken, and then the log did not take them.
+pub fn not_stored(submissions: usize) {
+    counter!(REFUSED, "reason" => "not_stored").increment(submissions as u64);
+}
+
 /// Presence entries changed.
 pub fn presence_changed(entries: usize) {
     HANDLES.presence_updates.increment(entries as u64);

@@ -94,7 +94,7 @@ class Top(unittest.TestCase):
         once = servers.run("top", "--once", "--json", "--url", self.well.url)
         self.assertEqual(once.returncode, 0, once.stderr)
         told = json.loads(once.stdout)
-        self.assertEqual(set(told), {"at", "values", "stages", "rooms", "loaded"})
+        self.assertEqual(set(told), {"at", "values", "stages", "not_ready", "rooms", "loaded"})
         self.assertEqual([room["room"] for room in told["rooms"]], ["doc/notes"])
 
     def test_a_server_that_is_not_there_is_said_not_to_be(self):
@@ -102,6 +102,8 @@ class Top(unittest.TestCase):
         once = servers.run("top", "--once", "--url", self.well.url)
         self.assertEqual((once.returncode, once.stdout), (1, ""))
         self.assertIn("does not answer", once.stderr)
+        once = servers.run("top", "--once", "--json", "--url", self.well.url)
+        self.assertEqual((once.returncode, set(json.loads(once.stdout))), (1, {"error"}))
         for form in ((), ("--by", "bytes")):
             unseen = servers.run("top", *form, "--url", self.well.url)
             self.assertEqual(unseen.returncode, 1)

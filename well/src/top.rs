@@ -13,8 +13,13 @@ use serde::{Deserialize, Serialize};
 
 /// What is not known, as people are told.
 const UNKNOWN: &str = "–";
-/// The longest name of a room that is shown whole.
+/// The longest name of a room that is shown whole, and what a name has in any case.
 const ROOM_WIDTH: usize = 40;
+const ROOM_WIDTH_MIN: usize = 16;
+/// What a line begins with that says what it is about.
+const LABEL_WIDTH: usize = 10;
+/// Between what stands side by side.
+const GAP: &str = "   ";
 
 /// What rooms are ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -56,6 +61,9 @@ pub(crate) struct Sample {
     pub(crate) values: BTreeMap<String, Option<f64>>,
     #[serde(default)]
     pub(crate) stages: serde_json::Value,
+    /// Why it takes no updates.
+    #[serde(default)]
+    pub(crate) not_ready: Option<String>,
 }
 
 /// The rooms with most of something (`/observatory/rooms`).
@@ -112,13 +120,16 @@ impl Picture {
                 tone: Tone::Plain,
                 text,
             };
-            lines.extend(sample.told().map(plain));
+            for (label, parts) in sample.told() {
+                lines.extend(wrapped(label, &parts, columns).into_iter().map(plain));
+            }
             lines.push(plain(String::new()));
+            let table = Table::fitting(columns, self.by);
             lines.push(Line {
                 tone: Tone::Strong,
-                text: Room::head(self.by),
+                text: table.head(self.by),
             });
-            lines.extend(rooms.rooms.iter().map(|room| plain(room.told())));
+            lines.extend(rooms.rooms.iter().map(|room| plain(table.row(room))));
             let left = rooms.loaded.saturating_sub(rooms.rooms.len() as u64);
             if left > 0 {
                 lines.push(plain(format!("and {left} more")));
@@ -134,9 +145,19 @@ impl Picture {
     fn state(&self) -> Line {
         let server = &self.server;
         match &self.trouble {
-            None => Line {
-                tone: Tone::Strong,
-                text: format!("{server}  answers"),
+            None => match self
+                .seen
+                .as_ref()
+                .and_then(|(sample, _)| sample.not_ready.as_ref())
+            {
+                Some(why) => Line {
+                    tone: Tone::Bad,
+                    text: format!("{server}  NOT READY: {why}"),
+                },
+                None => Line {
+                    tone: Tone::Strong,
+                    text: format!("{server}  answers"),
+                },
             },
             Some((why, since)) => {
                 let since = humantime::format_duration(Duration::from_secs(since.as_secs()));
@@ -155,98 +176,242 @@ impl Picture {
 }
 
 impl Sample {
-    fn told(&self) -> [String; 6] {
+    /// What there is to say, line by line: what it is about, and the parts.
+    fn told(&self) -> [(&'static str, Vec<String>); 6] {
         let value = |name: &str| self.values.get(name).copied().flatten();
         let count = |name: &str| counted(value(name));
         let bytes = |name: &str| sized(value(name));
         let time = |name: &str| timed(value(name));
-        [
+        let both = |name: &str| {
             format!(
-                "updates   {}/s, {}/s   acked {}/s   refused {}/s   limits hit {}/s",
+                "p50 {}, p99 {}",
+                time(&format!("{name}_p50")),
+                time(&format!("{name}_p99"))
+            )
+        };
+        let over = |dialect: &str, transport: &str| {
+            let name = format!("sessions_{dialect}_{transport}").to_lowercase();
+            format!("{dialect} {transport} {}", count(&name))
+        };
+        let cores =
+            value("cpu_cores").map_or_else(|| UNKNOWN.to_owned(), |cores| format!("{cores:.2}"));
+        let updates = vec![
+            format!(
+                "{}/s, {}/s",
                 count("updates_per_second"),
-                bytes("bytes_per_second"),
-                count("acked_per_second"),
-                count("refused_per_second"),
-                count("limits_hit_per_second"),
+                bytes("bytes_per_second")
             ),
+            format!("acked {}/s", count("acked_per_second")),
+            format!("refused {}/s", count("refused_per_second")),
+            format!("limits hit {}/s", count("limits_hit_per_second")),
+        ];
+        let ack = vec![
+            both("ack_seconds"),
+            format!("sync {}", both("sync_seconds")),
+            format!("fan-out p99 {}", time("fanout_seconds_p99")),
+            format!("join p99 {}", time("join_seconds_p99")),
+        ];
+        let behind = vec![
+            format!("durability {}", time("durability_lag_seconds")),
             format!(
-                "ack       p50 {}, p99 {}   sync p50 {}, p99 {}   fan-out p99 {}   join p99 {}",
-                time("ack_seconds_p50"),
-                time("ack_seconds_p99"),
-                time("sync_seconds_p50"),
-                time("sync_seconds_p99"),
-                time("fanout_seconds_p99"),
-                time("join_seconds_p99"),
-            ),
-            format!(
-                "behind    durability {}   archive {}, {} records   slowest reader {} records",
-                time("durability_lag_seconds"),
+                "archive {}, {} records",
                 time("archive_lag_seconds"),
-                count("archive_lag_records"),
-                count("feed_lag_records_slowest"),
+                count("archive_lag_records")
             ),
             format!(
-                "sessions  {}: yjs {} WebSocket, {} WebTransport; well {} WebSocket, {} WebTransport   connections {}",
-                count("sessions"),
-                count("sessions_yjs_websocket"),
-                count("sessions_yjs_webtransport"),
-                count("sessions_well_websocket"),
-                count("sessions_well_webtransport"),
-                count("connections"),
+                "slowest reader {} records",
+                count("feed_lag_records_slowest")
             ),
+        ];
+        let among = vec![
+            count("sessions"),
+            over("yjs", "WebSocket"),
+            over("yjs", "WebTransport"),
+            over("well", "WebSocket"),
+            over("well", "WebTransport"),
+            format!("connections {}", count("connections")),
+        ];
+        let memory = vec![
             format!(
-                "memory    {} of {}: documents {}, feeds {}, caches {}   processor {} cores",
+                "{} of {}",
                 bytes("memory_resident_bytes"),
-                bytes("memory_limit_bytes"),
-                bytes("memory_documents_bytes"),
-                bytes("memory_feeds_bytes"),
-                bytes("memory_caches_bytes"),
-                value("cpu_cores")
-                    .map_or_else(|| UNKNOWN.to_owned(), |cores| format!("{cores:.2}")),
+                bytes("memory_limit_bytes")
             ),
+            format!("documents {}", bytes("memory_documents_bytes")),
+            format!("feeds {}", bytes("memory_feeds_bytes")),
+            format!("caches {}", bytes("memory_caches_bytes")),
+            format!("processor {cores} cores"),
+        ];
+        let disk = vec![
+            format!("log {}", bytes("disk_log_bytes")),
             format!(
-                "disk      log {}   free {} of {}",
-                bytes("disk_log_bytes"),
+                "free {} of {}",
                 bytes("disk_free_bytes"),
-                bytes("disk_size_bytes"),
+                bytes("disk_size_bytes")
             ),
+        ];
+        [
+            ("updates", updates),
+            ("ack", ack),
+            ("behind", behind),
+            ("sessions", among),
+            ("memory", memory),
+            ("disk", disk),
         ]
     }
 }
 
-impl Room {
-    fn head(by: By) -> String {
-        let title = |name: &str, of: Option<By>| {
-            let name = name.to_owned();
-            if of == Some(by) { name + "↓" } else { name }
-        };
-        format!(
-            "{:ROOM_WIDTH$} {:6} {:>11} {:>11} {:>9} {:>9} {:>10} {:>10}",
-            "ROOM",
-            "KIND",
-            title("UPDATES/S", Some(By::Updates)),
-            title("BYTES/S", Some(By::Bytes)),
-            title("SESSIONS", Some(By::Sessions)),
-            title("BEHIND", Some(By::Lag)),
-            "SEQ",
-            "DOCUMENT",
-        )
+/// Parts side by side, on as many lines as it takes.
+fn wrapped(label: &str, parts: &[String], columns: usize) -> Vec<String> {
+    let mut lines = vec![format!("{label:LABEL_WIDTH$}")];
+    let mut is_first = true;
+    for part in parts {
+        let last = lines.len() - 1;
+        let width = lines[last].chars().count();
+        let gap = if is_first { "" } else { GAP };
+        if !is_first && width + gap.len() + part.chars().count() > columns {
+            lines.push(format!("{:LABEL_WIDTH$}{part}", ""));
+            continue;
+        }
+        lines[last].push_str(gap);
+        lines[last].push_str(part);
+        is_first = false;
+    }
+    lines
+}
+
+/// What a table says of a room, beside its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Kind,
+    Updates,
+    Bytes,
+    Sessions,
+    Lag,
+    Seq,
+    Document,
+}
+
+impl Column {
+    /// As they stand.
+    const ALL: [Self; 7] = [
+        Self::Kind,
+        Self::Updates,
+        Self::Bytes,
+        Self::Sessions,
+        Self::Lag,
+        Self::Seq,
+        Self::Document,
+    ];
+    /// Where there is little place the last of these go first.
+    const BY_WORTH: [Self; 7] = [
+        Self::Updates,
+        Self::Sessions,
+        Self::Bytes,
+        Self::Lag,
+        Self::Document,
+        Self::Kind,
+        Self::Seq,
+    ];
+
+    const fn of(by: By) -> Self {
+        match by {
+            By::Updates => Self::Updates,
+            By::Bytes => Self::Bytes,
+            By::Sessions => Self::Sessions,
+            By::Lag => Self::Lag,
+        }
     }
 
-    fn told(&self) -> String {
-        let mut name = self.room.clone();
-        cut(&mut name, ROOM_WIDTH);
-        format!(
-            "{name:ROOM_WIDTH$} {:6} {:>11} {:>11} {:>9} {:>9} {:>10} {:>10}",
-            self.kind.as_deref().unwrap_or(UNKNOWN),
-            self.updates_per_second,
-            sized(Some(self.bytes_per_second as f64)),
-            self.sessions,
-            self.lag_records
-                .map_or_else(|| UNKNOWN.to_owned(), |lag| lag.to_string()),
-            self.head,
-            sized(Some(self.document_bytes as f64)),
-        )
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Kind => "KIND",
+            Self::Updates => "UPDATES/S",
+            Self::Bytes => "BYTES/S",
+            Self::Sessions => "SESSIONS",
+            Self::Lag => "BEHIND",
+            Self::Seq => "SEQ",
+            Self::Document => "DOCUMENT",
+        }
+    }
+
+    const fn width(self) -> usize {
+        match self {
+            Self::Kind => 6,
+            Self::Sessions | Self::Lag => 9,
+            Self::Updates | Self::Bytes | Self::Seq | Self::Document => 10,
+        }
+    }
+
+    fn of_room(self, room: &Room) -> String {
+        let known = |value: Option<String>| value.unwrap_or_else(|| UNKNOWN.to_owned());
+        match self {
+            Self::Kind => known(room.kind.clone()),
+            Self::Updates => room.updates_per_second.to_string(),
+            Self::Bytes => sized(Some(room.bytes_per_second as f64)),
+            Self::Sessions => room.sessions.to_string(),
+            Self::Lag => known(room.lag_records.map(|lag| lag.to_string())),
+            Self::Seq => room.head.to_string(),
+            Self::Document => sized(Some(room.document_bytes as f64)),
+        }
+    }
+}
+
+/// As much of the table of rooms as there is place for.
+#[derive(Debug)]
+struct Table {
+    room_width: usize,
+    columns: Vec<Column>,
+}
+
+impl Table {
+    /// The names of rooms, what they are ordered by, and what else fits beside them.
+    fn fitting(width: usize, by: By) -> Self {
+        let mut left = width.saturating_sub(ROOM_WIDTH_MIN);
+        let first = Column::of(by);
+        let others = Column::BY_WORTH.into_iter().filter(|it| *it != first);
+        let mut fit = Vec::new();
+        for column in [first].into_iter().chain(others) {
+            let Some(rest) = left.checked_sub(1 + column.width()) else {
+                break;
+            };
+            left = rest;
+            fit.push(column);
+        }
+        Self {
+            room_width: ROOM_WIDTH.min(ROOM_WIDTH_MIN + left),
+            columns: Column::ALL
+                .into_iter()
+                .filter(|it| fit.contains(it))
+                .collect(),
+        }
+    }
+
+    fn head(&self, by: By) -> String {
+        let title = |column: Column| {
+            let mark = if column == Column::of(by) { "↓" } else { "" };
+            format!("{}{mark}", column.title())
+        };
+        self.line("ROOM", title)
+    }
+
+    fn row(&self, room: &Room) -> String {
+        let mut name = room.room.clone();
+        cut(&mut name, self.room_width);
+        self.line(&name, |column| column.of_room(room))
+    }
+
+    fn line(&self, name: &str, cell: impl Fn(Column) -> String) -> String {
+        let mut line = format!("{name:0$}", self.room_width);
+        for column in &self.columns {
+            let (cell, width) = (cell(*column), column.width());
+            line.push(' ');
+            line.push_str(&match column {
+                Column::Kind => format!("{cell:width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+        }
+        line
     }
 }
 
@@ -336,6 +501,7 @@ mod tests {
                     at: 1,
                     values: values.into(),
                     stages: serde_json::Value::Null,
+                    not_ready: None,
                 },
                 Rooms {
                     rooms: (0..30).map(room).collect(),
@@ -365,6 +531,44 @@ mod tests {
         assert!(all[8].contains("BYTES/S↓") && !all[8].contains("UPDATES/S↓"));
         assert!(all[9].starts_with("doc/0?[2J "), "{}", all[9]);
         assert_eq!(all.last(), Some(&"and 3 more"));
+    }
+
+    #[test]
+    fn a_small_terminal_has_what_matters_and_what_rooms_are_ordered_by() {
+        for (columns, by, titles) in [
+            (
+                80,
+                By::Lag,
+                "ROOM KIND UPDATES/S BYTES/S SESSIONS BEHIND↓ DOCUMENT",
+            ),
+            (
+                80,
+                By::Updates,
+                "ROOM KIND UPDATES/S↓ BYTES/S SESSIONS BEHIND DOCUMENT",
+            ),
+            (40, By::Sessions, "ROOM UPDATES/S SESSIONS↓"),
+            (40, By::Lag, "ROOM UPDATES/S BEHIND↓"),
+        ] {
+            let lines = Picture {
+                by,
+                ..picture(None)
+            }
+            .lines(columns, 100);
+            let all: Vec<_> = lines.iter().map(|line| line.text.as_str()).collect();
+            let head = all.iter().find(|line| line.starts_with("ROOM")).unwrap();
+            let words: Vec<_> = head.split_whitespace().collect();
+            assert_eq!(words.join(" "), titles, "{columns}");
+            let all = all.join("\n");
+            assert!(!all.contains('…'), "{all}");
+            for said in [
+                "join p99 –",
+                "slowest reader – records",
+                "connections –",
+                "free – of –",
+            ] {
+                assert!(all.contains(said), "{said} in {all}");
+            }
+        }
     }
 
     #[test]

@@ -91,6 +91,8 @@ pub(crate) enum Output {
     Checked(usize),
     /// A submission was refused, and whether it is traced.
     Refused(Box<Journey>, Option<Box<Mark>>, Refusal),
+    /// So many submissions were taken and not stored.
+    NotStored(usize),
     /// An operation was staged whose client had not seen so many records before it.
     Stale(u64),
     /// The oldest update of a durable commit arrived then.
@@ -1149,12 +1151,18 @@ impl Core {
     fn fail(&mut self, why: String) {
         let staged = std::mem::replace(&mut self.staged, Staged::after(self.durable));
         let in_flight = self.in_flight.drain(..).flat_map(|run| run.waiting);
+        let mut lost = 0;
         for waiting in in_flight.chain(staged.waiting) {
-            if let Waiting::Answer(request, _) = waiting {
-                let answer = Answer::NotStored(why.clone());
-                self.outputs.push_back(Output::Answer(request, answer));
+            match waiting {
+                Waiting::Answer(request, _) => {
+                    let answer = Answer::NotStored(why.clone());
+                    self.outputs.push_back(Output::Answer(request, answer));
+                }
+                Waiting::Settle(..) | Waiting::Place(..) => lost += 1,
+                Waiting::Mail(..) => {}
             }
         }
+        self.outputs.push_back(Output::NotStored(lost));
         self.unchecked.clear();
         self.close_all(CloseCode::TryLater, &Refusal::NotStored(why).to_string());
     }

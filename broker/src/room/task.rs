@@ -556,6 +556,7 @@ impl Task {
                     tracing::info!(room = %self.room.name, %session, op, %refusal, "a submission was refused");
                     self.tell_of_refusal(*journey, mark, &refusal);
                 }
+                Output::NotStored(submissions) => observatory::not_stored(submissions),
                 Output::Stale(records) => observatory::staleness(records),
                 Output::Settled(since) => observatory::acked(since.elapsed()),
                 Output::Delete => self.delete().await,

@@ -130,14 +130,7 @@ impl Archive {
 /// 200 while updates are taken and acked; 503 with the reason otherwise.
 pub(crate) async fn readyz(State(gateway): State<Gateway>) -> Response {
     let log = gateway.broker().log();
-    let reason = log
-        .refuses_writes()
-        .map(|why| format!("the log takes no writes: {why}"))
-        .or_else(|| {
-            gateway
-                .is_draining()
-                .then(|| "the server is shutting down".to_owned())
-        });
+    let reason = gateway.not_ready();
     let ready = Ready {
         ready: reason.is_none(),
         durability: log.durability(),

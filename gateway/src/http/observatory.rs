@@ -285,7 +285,7 @@ fn sample_json(sample: &Sample) -> Value {
         })
     });
     let stages: Vec<Value> = stages.collect();
-    json!({ "at": sample.at, "values": values, "stages": stages })
+    json!({ "at": sample.at, "values": values, "stages": stages, "not_ready": sample.not_ready })
 }
 
 fn series_json(series: &Series) -> Value {

@@ -611,7 +611,7 @@ async fn a_room_whose_first_records_are_gone_goes_with_its_snapshot() {
     let to = ["export", "--to", text(&rest), "--data", text(&restored)];
     let said = well(&to).fails();
     assert!(
-        said.contains(room) && said.contains("1 rooms could not"),
+        said.contains(room) && said.contains("1 room could not"),
         "{said}"
     );
     let rest = fs::read_to_string(&rest).expect("an export");

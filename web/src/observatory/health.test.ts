@@ -7,7 +7,7 @@ import { NO_VALUES, type Values } from "./values";
 const GOOD: Partial<Values> = { ack_seconds_p99: 0.004, disk_free_bytes: 60, disk_size_bytes: 100, durability_lag_seconds: 0.001, archive_lag_seconds: 5 };
 
 function sample(values: Partial<Values>): Sample {
-  return { at: 1_790_000_000_000, values: { ...NO_VALUES, ...GOOD, ...values }, stages: [] };
+  return { at: 1_790_000_000_000, values: { ...NO_VALUES, ...GOOD, ...values }, stages: [], notReady: null };
 }
 
 function judged(values: Partial<Values>, silentMs = 0) {
@@ -28,13 +28,21 @@ describe("health", () => {
     ["durability lags", { durability_lag_seconds: 2.5 }, "an update has waited 2.5 s to be durable (limit 1 s)"],
     ["acks are slow", { ack_seconds_p99: 0.0501 }, "acks take 50.1 ms at p99 (limit 50 ms)"],
     ["the disk is almost full", { disk_free_bytes: 9.9 }, "only 9 % of the disk is free (9.9 B)"],
+    ["joins are slow", { join_seconds_p99: 1.6 }, "joins take 1.6 s at p99 (limit 1.5 s)"],
     ["the archive lags", { archive_lag_seconds: 601 }, "the archive is 10 min behind (limit 10 min)"],
   ])("is not well when %s", (fault, values, words) => {
     expect(judged(values)).toEqual({ state: "unwell", faults: [fault], sentence: `It is not well: ${words}.` });
   });
 
+  it("is not well while no updates are taken, whatever else is known", () => {
+    const full = { ...sample({ ack_seconds_p99: null }), notReady: "the log takes no writes: the disk is full" };
+    expect(healthOf([full], 0)).toEqual({ state: "unwell", faults: ["no updates are taken"], sentence: "It is not well: no updates are taken: the log takes no writes: the disk is full." });
+    const long = { ...full, notReady: "n".repeat(1_000) };
+    expect(healthOf([long], 0).sentence.length).toBeLessThan(150);
+  });
+
   it("is well at each limit exactly", () => {
-    expect(judged({ durability_lag_seconds: 1, ack_seconds_p99: 0.05, disk_free_bytes: 10, archive_lag_seconds: 600 }).state).toBe("well");
+    expect(judged({ durability_lag_seconds: 1, ack_seconds_p99: 0.05, join_seconds_p99: 1.5, disk_free_bytes: 10, archive_lag_seconds: 600 }).state).toBe("well");
   });
 
   it("names the gravest two of many faults, and counts the others", () => {

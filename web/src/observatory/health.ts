@@ -15,6 +15,8 @@ export interface Health {
 /** Acks are promised within this. */
 export const ACK_LIMIT_S = 0.05;
 export const DURABILITY_LIMIT_S = 1;
+/** A join is promised within this. */
+export const JOIN_LIMIT_S = 1.5;
 export const ARCHIVE_LIMIT_S = 600;
 export const DISK_FREE_MIN = 0.1;
 /** Samples come every second; after this, the next one is missing. */
@@ -22,6 +24,8 @@ export const SILENCE_MS = 3_000;
 /** An ack's p99 is judged by the middle one of so many seconds: a single slow second is no illness. */
 export const JUDGED_SAMPLES = 10;
 const FAULTS_NAMED = 2;
+/** Why the server takes nothing is said in at most so many characters. */
+const REASON_CHARS = 100;
 
 interface Fault {
   readonly name: string;
@@ -52,15 +56,20 @@ const WORST: Values = {
   disk_free_bytes: 98_900_000_000,
   disk_size_bytes: 10 * 98_900_000_001,
   ack_seconds_p99: 0.0989,
+  join_seconds_p99: 98.9,
   archive_lag_seconds: 5_933,
 };
 
 /** No sentence is longer: a page keeps as much space. */
-export const LONGEST_SENTENCE = healthOf([{ at: 0, values: WORST, stages: [] }], 0).sentence;
+export const LONGEST_SENTENCE = healthOf([{ at: 0, values: WORST, stages: [], notReady: "the log takes no writes: ".padEnd(REASON_CHARS, "n") }], 0).sentence;
 
 /** The gravest first. */
-function faultsOf(recent: readonly Sample[], { values }: Sample): readonly Fault[] {
+function faultsOf(recent: readonly Sample[], { values, notReady }: Sample): readonly Fault[] {
   const faults: Fault[] = [];
+  if (notReady !== null) {
+    const reason = notReady.length > REASON_CHARS ? `${notReady.slice(0, REASON_CHARS - 1)}…` : notReady;
+    faults.push({ name: "no updates are taken", words: `no updates are taken: ${reason}` });
+  }
   const { durability_lag_seconds: lag, disk_free_bytes: free, disk_size_bytes: size, archive_lag_seconds: archive } = values;
   if (lag !== null && lag > DURABILITY_LIMIT_S) {
     faults.push({ name: "durability lags", words: `an update has waited ${withUnit(lag, "seconds")} to be durable (limit ${withUnit(DURABILITY_LIMIT_S, "seconds")})` });
@@ -71,6 +80,10 @@ function faultsOf(recent: readonly Sample[], { values }: Sample): readonly Fault
   const ack = middleOf(recent.slice(-JUDGED_SAMPLES), "ack_seconds_p99");
   if (ack !== null && ack > ACK_LIMIT_S) {
     faults.push({ name: "acks are slow", words: `acks take ${withUnit(ack, "seconds")} at p99 (limit ${withUnit(ACK_LIMIT_S, "seconds")})` });
+  }
+  const join = middleOf(recent.slice(-JUDGED_SAMPLES), "join_seconds_p99");
+  if (join !== null && join > JOIN_LIMIT_S) {
+    faults.push({ name: "joins are slow", words: `joins take ${withUnit(join, "seconds")} at p99 (limit ${withUnit(JOIN_LIMIT_S, "seconds")})` });
   }
   if (archive !== null && archive > ARCHIVE_LIMIT_S) {
     faults.push({ name: "the archive lags", words: `the archive is ${withUnit(archive, "seconds")} behind (limit ${withUnit(ARCHIVE_LIMIT_S, "seconds")})` });

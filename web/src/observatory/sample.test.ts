@@ -8,7 +8,7 @@ import { NO_VALUES, VALUE_KEYS, VALUES } from "./values";
 describe("a sample", () => {
   it("has every value, null where the server says none or nonsense", () => {
     const sample = readSample({ at: 5, values: { updates_per_second: 2, sessions: null, rooms_loaded: "9", future: 1 }, stages: [{ stage: "sync", count: 3, p50: 0.1 }, "no"] });
-    expect(sample).toEqual({ at: 5, values: { ...NO_VALUES, updates_per_second: 2 }, stages: [{ stage: "sync", count: 3, p50: 0.1, p99: null }] });
+    expect(sample).toEqual({ at: 5, values: { ...NO_VALUES, updates_per_second: 2 }, stages: [{ stage: "sync", count: 3, p50: 0.1, p99: null }], notReady: null });
     expect(readSample({ values: {} })).toBeNull();
     expect(readSample(null)).toBeNull();
   });

@@ -8,6 +8,8 @@ export interface Sample {
   readonly at: number;
   readonly values: Values;
   readonly stages: readonly Stage[];
+  /** Why the server takes no updates; null while it does. */
+  readonly notReady: string | null;
 }
 
 /** A stage of an update's life, over the last minute. */
@@ -33,7 +35,7 @@ const SEVERITIES: readonly Severity[] = ["info", "warn", "error"];
 export function readSample(said: unknown): Sample | null {
   if (!isRecord(said) || typeof said["at"] !== "number") return null;
   const stages = Array.isArray(said["stages"]) ? said["stages"] : [];
-  return { at: said["at"], values: readValues(said["values"]), stages: stages.slice(0, STAGES_MAX).flatMap(readStage) };
+  return { at: said["at"], values: readValues(said["values"]), stages: stages.slice(0, STAGES_MAX).flatMap(readStage), notReady: typeof said["not_ready"] === "string" ? said["not_ready"] : null };
 }
 
 function readStage(said: unknown): readonly Stage[] {

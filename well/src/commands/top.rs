@@ -28,7 +28,7 @@ pub(crate) struct TopArgs {
     /// Say it once, as plain text, and end; 1 if the server does not answer
     #[arg(long)]
     once: bool,
-    /// One JSON object a line instead: `{at, values, stages, rooms, loaded}`, or `{error}`
+    /// One JSON object a line instead: `{at, values, stages, not_ready, rooms, loaded}`, or `{error}`
     #[arg(long)]
     json: bool,
     /// What rooms are ordered by
@@ -91,12 +91,16 @@ impl Watch {
             looks.tick().await;
             match ask(&self.server, self.picture.by).await {
                 Ok((sample, rooms)) => say(&json!({
-                    "at": sample.at, "values": sample.values, "stages": sample.stages,
+                    "at": sample.at, "values": sample.values, "stages": sample.stages, "not_ready": sample.not_ready,
                     "rooms": rooms.rooms, "loaded": rooms.loaded,
                 })
                 .to_string())?,
-                Err(error) if once => return Err(error),
-                Err(error) => say(&json!({ "error": format!("{error:#}") }).to_string())?,
+                Err(error) => {
+                    say(&json!({ "error": format!("{error:#}") }).to_string())?;
+                    if once {
+                        return Err(error);
+                    }
+                }
             }
             if once {
                 return Ok(());
@@ -128,7 +132,13 @@ impl Watch {
                 },
             };
             if ordered {
-                self.look().await;
+                // A server that hangs does not keep who has had enough.
+                tokio::select! {
+                    () = self.look() => {}
+                    () = enough(&mut terminal) => return Ok(()),
+                    _ = terminate.recv() => return Ok(()),
+                    _ = interrupt.recv() => return Ok(()),
+                }
             }
             let (columns, rows) = Terminal::size();
             terminal.draw(&self.picture.lines(columns, rows))?;
@@ -149,6 +159,11 @@ impl Watch {
             }
         }
     }
+}
+
+/// Until somebody has had enough.
+async fn enough(terminal: &mut Terminal) {
+    while terminal.key().await != b'q' {}
 }
 
 fn looks(every: Duration) -> tokio::time::Interval {

@@ -102,6 +102,7 @@ impl Bench {
                 Output::Ended => self.ended = true,
                 Output::Checked(_)
                 | Output::Refused(..)
+                | Output::NotStored(_)
                 | Output::Stale(_)
                 | Output::Settled(_) => {}
             }
