@@ -29,6 +29,7 @@ struct Bench {
     answers: Vec<(u64, Answer)>,
     published: Vec<(Seq, usize)>,
     deletions: usize,
+    not_stored: usize,
     ended: bool,
 }
 
@@ -57,6 +58,7 @@ impl Bench {
             answers: Vec::new(),
             published: Vec::new(),
             deletions: 0,
+            not_stored: 0,
             ended: false,
         }
     }
@@ -99,10 +101,10 @@ impl Bench {
                 Output::Mail(session, mail) => self.mails.push((session, mail.event)),
                 Output::Answer(request, answer) => self.answers.push((request, answer)),
                 Output::Delete => self.deletions += 1,
+                Output::NotStored(submissions) => self.not_stored += submissions,
                 Output::Ended => self.ended = true,
                 Output::Checked(_)
                 | Output::Refused(..)
-                | Output::NotStored(_)
                 | Output::Stale(_)
                 | Output::Settled(_) => {}
             }
@@ -373,6 +375,7 @@ fn a_failed_commit_acks_nobody_and_ends_the_room() {
     assert!(bench.ended);
     assert_eq!(bench.settled(A), 0);
     assert!(bench.published.is_empty());
+    assert_eq!(bench.not_stored, 2);
     let (_, last) = bench.mails.last().unwrap();
     assert!(
         matches!(
