@@ -390,6 +390,14 @@ for (const code of [4408, 4409]) {
   });
 }
 
+/** How many sessions a loaded room has. @param {string} room */
+async function sessionsOf(room) {
+  const headers = { authorization: `Bearer ${mint("*/*", "admin")}` };
+  const answer = await fetch(`${server.http}/api/v1/observatory/rooms?by=sessions`, { headers });
+  const { rooms } = await answer.json();
+  return rooms.find((/** @type {{ room: string }} */ it) => it.room === room)?.sessions ?? 0;
+}
+
 it("an admin sees the rooms, and evicts, revokes, deletes and reloads", async () => {
   const { slug, url } = await newPit(server);
   const admin = await person(browser);
@@ -425,6 +433,8 @@ it("an admin sees the rooms, and evicts, revokes, deletes and reloads", async ()
 
   await row.getByTestId("evict").click();
   await until("it says so", async () => /is unloaded/.test(await admin.page.getByTestId("admin-done").innerText()));
+  // The badge of a page that has not noticed yet says the same as that of one that is back.
+  await until("the guest is back", async () => (await sessionsOf(`pit/${slug}`)) === 1);
   await connection(guest.page, "live");
   await strokes(guest.page, 1);
 
