@@ -417,12 +417,14 @@ impl Table {
 
 /// Cuts a text to so many characters. What a server calls itself or its rooms cannot steer the terminal.
 fn cut(text: &mut String, columns: usize) {
-    let safe = |character: char| {
-        if character.is_control() {
-            '?'
-        } else {
-            character
-        }
+    let safe = |character: char| match character {
+        character if character.is_control() => '?',
+        // What has no width or turns the direction of what follows.
+        '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' => '?',
+        character => character,
     };
     if text.chars().count() > columns {
         let kept: String = text.chars().take(columns.saturating_sub(1)).collect();
@@ -484,7 +486,7 @@ mod tests {
         ];
         let values = values.map(|(name, value)| (name.to_owned(), value));
         let room = |nth: u64| Room {
-            room: format!("doc/{nth}\u{1b}[2J"),
+            room: format!("doc/{nth}\u{1b}[2J\u{202e}"),
             kind: Some("yjs".to_owned()),
             updates_per_second: 100 - nth,
             bytes_per_second: 1 << 20,
@@ -529,7 +531,7 @@ mod tests {
             all[3]
         );
         assert!(all[8].contains("BYTES/S↓") && !all[8].contains("UPDATES/S↓"));
-        assert!(all[9].starts_with("doc/0?[2J "), "{}", all[9]);
+        assert!(all[9].starts_with("doc/0?[2J? "), "{}", all[9]);
         assert_eq!(all.last(), Some(&"and 3 more"));
     }
 

@@ -187,7 +187,16 @@ async fn get<T: serde::de::DeserializeOwned>(server: &Server, path: &str) -> any
             "{status}: it takes a token of role observer or admin for */* (--token, WELL_TOKEN; `well token mint \
              --role observer --room '*/*'` makes one)"
         ),
-        _ => bail!("{}{path} answers {status}", server.url),
+        _ => {
+            let problem: Option<serde_json::Value> = serde_json::from_str(&body).ok();
+            let detail = problem
+                .as_ref()
+                .and_then(|problem| problem["detail"].as_str());
+            let why = detail
+                .map(|detail| format!(": {detail}"))
+                .unwrap_or_default();
+            bail!("{}{path} answers {status}{why}", server.url);
+        }
     }
     serde_json::from_str(&body)
         .map_err(|error| anyhow::anyhow!("{}{path} is not a Well's: {error}", server.url))
