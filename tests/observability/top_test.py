@@ -82,7 +82,7 @@ class Top(unittest.TestCase):
         def told():
             once = servers.run("top", "--once", "--url", self.well.url)
             self.assertEqual(once.returncode, 0, once.stderr)
-            return "yjs 1 WebSocket" in once.stdout and once.stdout
+            return "yjs WebSocket 1 " in once.stdout and once.stdout
 
         text = servers.until("the session is told of", told)
         self.assertNotIn("\x1b", text)

@@ -61,7 +61,7 @@ const WORST: Values = {
 };
 
 /** No sentence is longer: a page keeps as much space. */
-export const LONGEST_SENTENCE = healthOf([{ at: 0, values: WORST, stages: [], notReady: "the log takes no writes: ".padEnd(REASON_CHARS, "n") }], 0).sentence;
+export const LONGEST_SENTENCE = healthOf([{ at: 0, values: WORST, stages: [], notReady: "the log takes no writes: ".padEnd(REASON_CHARS, "why ") }], 0).sentence;
 
 /** The gravest first. */
 function faultsOf(recent: readonly Sample[], { values, notReady }: Sample): readonly Fault[] {
