@@ -1,5 +1,6 @@
 //! Opening what a data folder and an archive hold.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -70,7 +71,14 @@ pub(crate) fn restored(data: &Path) -> anyhow::Result<()> {
 /// The archive from which a data folder is still to be filled: a room of it may lack its end, whose Seqs
 /// a server would give again.
 pub(crate) fn restores_from(data: &Path) -> Option<String> {
-    std::fs::read_to_string(data.join(RESTORING)).ok()
+    match std::fs::read(data.join(RESTORING)) {
+        Ok(archive) => Some(String::from_utf8_lossy(&archive).into_owned()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            None
+        }
+        // It is there, whatever it says.
+        Err(_) => Some("URL".to_owned()),
+    }
 }
 
 /// The snapshots of a data folder.

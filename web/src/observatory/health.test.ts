@@ -72,17 +72,19 @@ describe("health", () => {
   it("says no more than a page keeps space for", () => {
     const seconds = fc.option(fc.double({ min: 0, max: 864_000, noNaN: true }));
     const disk = fc.option(fc.record({ size: fc.double({ min: 1e6, max: 9e14, noNaN: true }), free: fc.double({ min: 0, max: 1, noNaN: true }) }));
-    const values = fc.record({ lag: seconds, ack: seconds, archive: seconds, disk }).map(({ lag, ack, archive, disk }) => ({
+    const values = fc.record({ lag: seconds, ack: seconds, join: seconds, archive: seconds, disk }).map(({ lag, ack, join, archive, disk }) => ({
       durability_lag_seconds: lag,
       ack_seconds_p99: ack,
+      join_seconds_p99: join,
       archive_lag_seconds: archive,
       disk_size_bytes: disk?.size ?? null,
       disk_free_bytes: disk === null ? null : disk.size * disk.free,
     }));
     const silence = fc.integer({ min: 0, max: 864_000_000 });
-    const kept = (said: Partial<Values>, silentMs: number): void => {
-      expect(judged(said, silentMs).sentence.length).toBeLessThanOrEqual(LONGEST_SENTENCE.length);
+    const reason = fc.option(fc.string({ maxLength: 300 }));
+    const kept = (said: Partial<Values>, notReady: string | null, silentMs: number): void => {
+      expect(healthOf([{ ...sample(said), notReady }], silentMs).sentence.length).toBeLessThanOrEqual(LONGEST_SENTENCE.length);
     };
-    fc.assert(fc.property(values, silence, kept), { numRuns: 2_000 });
+    fc.assert(fc.property(values, reason, silence, kept), { numRuns: 2_000 });
   });
 });
