@@ -323,3 +323,22 @@ impl Reach {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_of_a_restore_is_one_whatever_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        assert_eq!(restores_from(data), None);
+        assert_eq!(restores_from(&data.join("not there")), None);
+        begin_restore(data, "file:///archive").unwrap();
+        assert_eq!(restores_from(data).as_deref(), Some("file:///archive"));
+        std::fs::write(data.join(RESTORING), [0xFF]).unwrap();
+        assert!(restores_from(data).is_some());
+        restored(data).unwrap();
+        assert_eq!(restores_from(data), None);
+    }
+}
