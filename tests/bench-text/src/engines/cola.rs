@@ -1,7 +1,9 @@
-//! cola, which keeps no text itself, with a jumprope for it. It forgets deleted text.
+//! cola, which keeps no text itself, with a jumprope for it. It forgets deleted text. Its edits travel
+//! in its own encoding, with the text that it leaves to the caller.
 
-use cola::{Deletion, Insertion, Replica};
+use cola::{Deletion, EncodedReplica, Insertion, Replica};
 use jumprope::JumpRope;
+use serde::{Deserialize, Serialize};
 
 use super::Engine;
 
@@ -13,7 +15,7 @@ pub struct Doc {
     taken: Vec<Edit>,
 }
 
-#[derive(Clone)]
+#[derive(Serialize, Deserialize)]
 pub enum Edit {
     Insert(Insertion, String),
     Delete(Deletion),
@@ -22,7 +24,7 @@ pub enum Edit {
 impl Engine for Cola {
     const NAME: &'static str = "cola";
     type Doc = Doc;
-    type Update = Vec<Edit>;
+    type Update = Vec<u8>;
     type Version = ();
 
     fn new(agent: u64) -> Doc {
@@ -53,20 +55,23 @@ impl Engine for Cola {
         }
     }
 
-    fn take(doc: &mut Doc) -> Vec<Edit> {
-        std::mem::take(&mut doc.taken)
+    fn take(doc: &mut Doc) -> Vec<u8> {
+        let update = postcard::to_stdvec(&doc.taken).expect("bytes");
+        doc.taken.clear();
+        update
     }
 
-    fn apply(doc: &mut Doc, update: &Vec<Edit>) {
-        for edit in update {
+    fn apply(doc: &mut Doc, update: &Vec<u8>) {
+        let edits: Vec<Edit> = postcard::from_bytes(update).expect("a good update");
+        for edit in edits {
             match edit {
                 Edit::Insert(insertion, text) => {
-                    if let Some(at) = doc.replica.integrate_insertion(insertion) {
-                        doc.rope.insert(at, text);
+                    if let Some(at) = doc.replica.integrate_insertion(&insertion) {
+                        doc.rope.insert(at, &text);
                     }
                 }
                 Edit::Delete(deletion) => {
-                    let ranges = doc.replica.integrate_deletion(deletion);
+                    let ranges = doc.replica.integrate_deletion(&deletion);
                     for range in ranges.into_iter().rev() {
                         doc.rope.remove(range);
                     }
@@ -77,5 +82,24 @@ impl Engine for Cola {
 
     fn text(doc: &Doc) -> String {
         doc.rope.to_string()
+    }
+
+    fn save(doc: &mut Doc) -> Option<Vec<u8>> {
+        let saved = (
+            doc.replica.encode().as_bytes().to_vec(),
+            doc.rope.to_string(),
+        );
+        Some(postcard::to_stdvec(&saved).expect("bytes"))
+    }
+
+    fn load(saved: &[u8]) -> Doc {
+        let (replica, text): (Vec<u8>, &str) =
+            postcard::from_bytes(saved).expect("a saved document");
+        let replica = EncodedReplica::from_bytes(&replica);
+        Doc {
+            replica: Replica::decode(1 << 21, &replica).expect("a replica"),
+            rope: JumpRope::from(text),
+            taken: Vec::new(),
+        }
     }
 }
