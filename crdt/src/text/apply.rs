@@ -342,7 +342,7 @@ impl Text {
             return NONE;
         }
         self.log
-            .char_near(place, reference.clock)
+            .char_of(place, reference.clock)
             .map_or(NONE, |(n, _)| n)
     }
 
@@ -406,7 +406,7 @@ impl Text {
                 clock,
                 back,
             };
-            let Some((n, follow)) = self.log.char_near(target, clock) else {
+            let Some((n, follow)) = self.log.char_of(target, clock) else {
                 // Cannot be after a check; the ticks must pass all the same.
                 return self.log.void(author, left, what);
             };

@@ -108,24 +108,18 @@ impl Content {
                 .collect();
         }
         let before = self.chars;
-        let start = self.text.len();
-        if text.is_ascii() {
-            let end = before + text.len() as u32;
-            let mut mark = before.next_multiple_of(STRIDE);
-            while mark < end {
-                self.marks.push(start as u32 + (mark - before));
-                mark += STRIDE;
-            }
-            self.chars = end;
-        } else {
-            for (offset, _) in text.char_indices() {
-                if self.chars.is_multiple_of(STRIDE) {
-                    self.marks.push((start + offset) as u32);
-                }
-                self.chars += 1;
-            }
-        }
+        let mut at = self.text.len();
         self.text.push_str(text);
+        while let Some(bytes) = self.text.as_bytes().get(at..)
+            && !bytes.is_empty()
+        {
+            if self.chars.is_multiple_of(STRIDE) {
+                self.marks.push(at as u32);
+            }
+            let (bytes, chars) = ahead(bytes, STRIDE - self.chars % STRIDE);
+            at += bytes;
+            self.chars += chars;
+        }
         self.chars - before
     }
 
@@ -225,16 +219,26 @@ pub(super) fn count(text: &str) -> usize {
 
 /// The byte offset of the character `count` characters after the start of `bytes`, which are UTF-8.
 fn forward(bytes: &[u8], count: u32) -> usize {
-    let mut left = count;
+    ahead(bytes, count).0
+}
+
+/// How many bytes the first `count` characters of `bytes`, which are UTF-8, have; and how many
+/// characters these are, as there may be fewer.
+fn ahead(bytes: &[u8], count: u32) -> (usize, u32) {
+    let most = bytes.get(..count as usize).unwrap_or(bytes);
+    if most.is_ascii() {
+        return (most.len(), most.len() as u32);
+    }
+    let mut chars = 0;
     for (offset, &byte) in bytes.iter().enumerate() {
         if byte & 0xC0 != 0x80 {
-            if left == 0 {
-                return offset;
+            if chars == count {
+                return (offset, chars);
             }
-            left -= 1;
+            chars += 1;
         }
     }
-    bytes.len()
+    (bytes.len(), chars)
 }
 
 #[cfg(test)]

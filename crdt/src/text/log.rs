@@ -9,8 +9,8 @@ use super::id::{Client, Seq};
 use super::leaf::NONE;
 use super::map::Map;
 
-/// How many of a client's runs are looked at one by one before the search.
-const RECENT: usize = 4;
+/// Of how many ticks of a client one has its run in a table: what a search from there takes at most.
+const STRIDE: u32 = 32;
 
 /// Among so many clients one is found sooner without the map.
 const FEW: usize = 8;
@@ -84,10 +84,22 @@ pub(super) struct Author {
     pub clock: u32,
     /// The last character it inserted, or `NONE`.
     pub last: u32,
-    /// The run that was last looked up.
-    near: u32,
     /// The first tick of each of its runs, and the run.
     pub runs: Vec<(u32, u32)>,
+    /// For every [`STRIDE`]th tick, where in `runs` its run is.
+    starts: Vec<u32>,
+}
+
+impl Author {
+    /// The next `len` ticks are of its last run.
+    #[inline]
+    fn tick(&mut self, len: u32) {
+        self.clock += len;
+        let stretches = self.clock.div_ceil(STRIDE) as usize;
+        if stretches > self.starts.len() {
+            self.starts.resize(stretches, (self.runs.len() - 1) as u32);
+        }
+    }
 }
 
 /// The log.
@@ -141,8 +153,8 @@ impl Log {
                 client,
                 clock: 0,
                 last: NONE,
-                near: 0,
                 runs: Vec::new(),
+                starts: Vec::new(),
             });
             place
         });
@@ -166,7 +178,7 @@ impl Log {
         self.now += len;
         self.chars += len;
         let author = &mut self.authors[author as usize];
-        author.clock += len;
+        author.tick(len);
         author.last = self.chars - 1;
     }
 
@@ -237,7 +249,7 @@ impl Log {
     #[inline]
     fn tick(&mut self, author: u32, len: u32) {
         self.now += len;
-        self.authors[author as usize].clock += len;
+        self.authors[author as usize].tick(len);
     }
 
     #[inline]
@@ -264,16 +276,18 @@ impl Log {
     /// The run of a tick of a client that is here.
     #[inline]
     pub(super) fn run_of_tick(&self, author: u32, clock: u32) -> usize {
-        let runs = &self.authors[author as usize].runs;
-        // Most ticks that are asked for are recent.
-        for (first, run) in runs.iter().rev().take(RECENT) {
-            if *first <= clock {
-                return *run as usize;
-            }
+        let author = &self.authors[author as usize];
+        let place = author.starts.get((clock / STRIDE) as usize);
+        let mut place = place.map_or(0, |place| *place as usize);
+        // At most as many steps as there are ticks in a stretch.
+        while author
+            .runs
+            .get(place + 1)
+            .is_some_and(|(first, _)| *first <= clock)
+        {
+            place += 1;
         }
-        let older = &runs[..runs.len().saturating_sub(RECENT)];
-        let place = older.partition_point(|(first, _)| *first <= clock);
-        runs[place.saturating_sub(1)].1 as usize
+        author.runs[place].1 as usize
     }
 
     /// The run that inserted the character `n`.
@@ -295,36 +309,6 @@ impl Log {
     #[inline]
     pub(super) fn char_of(&self, author: u32, clock: u32) -> Option<(u32, u32)> {
         let place = self.run_of_tick(author, clock);
-        let run = self.runs[place];
-        if run.deed() != Deed::Insert {
-            return None;
-        }
-        let offset = clock - run.clock;
-        Some((run.n + offset, self.len(place) - offset))
-    }
-
-    /// As [`Log::char_of`], and remembers where it was: those that follow are often near.
-    #[inline]
-    pub(super) fn char_near(&mut self, author: u32, clock: u32) -> Option<(u32, u32)> {
-        let entry = &mut self.authors[author as usize];
-        let runs = &entry.runs;
-        let holds = |place: usize| {
-            runs.get(place).is_some_and(|(first, _)| *first <= clock)
-                && runs.get(place + 1).is_none_or(|(next, _)| clock < *next)
-        };
-        let mut place = entry.near as usize;
-        if !holds(place) {
-            let last = runs.len().saturating_sub(1);
-            place = std::iter::once(place + 1)
-                .chain((last.saturating_sub(RECENT)..=last).rev())
-                .find(|place| holds(*place))
-                .unwrap_or_else(|| {
-                    runs.partition_point(|(first, _)| *first <= clock)
-                        .saturating_sub(1)
-                });
-            entry.near = place as u32;
-        }
-        let place = runs[place].1 as usize;
         let run = self.runs[place];
         if run.deed() != Deed::Insert {
             return None;
@@ -358,6 +342,7 @@ impl Log {
         self.stamps.entries.shrink_to_fit();
         for author in &mut self.authors {
             author.runs.shrink_to_fit();
+            author.starts.shrink_to_fit();
         }
     }
 
@@ -366,8 +351,11 @@ impl Log {
             + self.authors.capacity() * size_of::<Author>()
             + self.voids.capacity() * size_of::<Void>()
             + self.stamps.entries.capacity() * size_of::<Entry>()
-            // Each run stands once in its author's list, which grows by doubling, from four on.
+            // Each run stands once in its author's list, and of some ticks the table has four bytes;
+            // both grow by doubling, from four entries on.
             + self.runs.len() * 16
+            + self.authors.len() * 16
+            + (self.now / STRIDE) as usize * 8
             + self.places.heap_bytes()
     }
 }

@@ -56,7 +56,7 @@ fn try_apply(
         *slot = place;
         before = Some(other);
     }
-    let places = &places[..=foreign as usize];
+    let places = &places[..foreign as usize + 1];
     let head = reader.u64()?;
     let len = head >> 2;
     if len == 0 || len > bytes.len() as u64 {
@@ -143,7 +143,7 @@ fn erase(
     {
         return Ok(false);
     }
-    let Some((n, follow)) = text.log.char_near(place, first) else {
+    let Some((n, follow)) = text.log.char_of(place, first) else {
         return Ok(false);
     };
     if len > follow {
@@ -199,5 +199,5 @@ fn origin(
     if tick >= text.log.authors[place as usize].clock {
         return Ok(None);
     }
-    Ok(text.log.char_near(place, tick).map(|(n, _)| n))
+    Ok(text.log.char_of(place, tick).map(|(n, _)| n))
 }

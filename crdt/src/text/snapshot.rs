@@ -402,6 +402,7 @@ fn read_spans(part: Reader<'_>, log: &Log, origins: &Origins) -> Result<Tree, Fo
     tree.places = Places::unknown(chars);
     tree.leaves.reserve_exact(part.remaining() / (3 * FILL));
     let (mut next, mut stamp, mut total) = (0i64, 0i64, 0u32);
+    let mut begun = 0;
     let mut at = 0;
     while !part.is_empty() {
         let code = part.u64()?;
@@ -410,7 +411,11 @@ fn read_spans(part: Reader<'_>, log: &Log, origins: &Origins) -> Result<Tree, Fo
             .checked_add(part.i64()?)
             .and_then(|first| u32::try_from(first).ok())
             .ok_or(wrong)?;
-        if len == 0 || len > MAX_SPAN_CHARS || first > chars || len > chars - first {
+        if len == 0
+            || len > MAX_SPAN_CHARS
+            || first > chars
+            || len > (chars - first).min(chars - total)
+        {
             return Err(wrong);
         }
         next = i64::from(first + len);
@@ -439,16 +444,13 @@ fn read_spans(part: Reader<'_>, log: &Log, origins: &Origins) -> Result<Tree, Fo
         } else if code & 2 != 0 {
             return Err(wrong);
         }
-        if heads.any(first, 1) {
+        if heads.has(first) {
             span.len |= HEAD;
+            begun += 1;
         }
         if tree.leaves[at].count as usize == FILL {
             at += 1;
             tree.leaves.push(Leaf::new());
-        }
-        // No character stands twice, and none after the first of a span begins a run of origins.
-        if placed.any(first, len) || heads.any(first + 1, len - 1) {
-            return Err(wrong);
         }
         placed.set(first, len);
         tree.places.put(first, len, at as u32);
@@ -470,7 +472,9 @@ fn read_spans(part: Reader<'_>, log: &Log, origins: &Origins) -> Result<Tree, Fo
             tree.live += len;
         }
     }
-    if total != chars {
+    // Every one, and no more than there are: none stands twice. Then as many spans begin with a head as
+    // there are heads: none is inside a span.
+    if !placed.all(chars) || begun != origins.runs.len() {
         return Err(wrong);
     }
     build_inners(&mut tree);
@@ -485,31 +489,27 @@ impl Bits {
         Self(vec![0; chars.div_ceil(64) as usize])
     }
 
-    /// Whether one of the `len` characters from `first` on has its bit set.
-    fn any(&self, first: u32, len: u32) -> bool {
-        words(first, len).any(|(word, mask)| self.0[word] & mask != 0)
+    fn has(&self, n: u32) -> bool {
+        self.0
+            .get((n / 64) as usize)
+            .is_some_and(|word| word >> (n % 64) & 1 == 1)
     }
 
+    /// Sets the bits of the `len` characters from `first` on.
     fn set(&mut self, first: u32, len: u32) {
-        for (word, mask) in words(first, len) {
-            self.0[word] |= mask;
+        let (mut n, end) = (first, first + len);
+        while n < end {
+            let width = (64 - n % 64).min(end - n);
+            self.0[(n / 64) as usize] |= (u64::MAX >> (64 - width)) << (n % 64);
+            n += width;
         }
     }
-}
 
-/// The words that have the `len` bits from `first` on, and which of their bits these are.
-fn words(first: u32, len: u32) -> impl Iterator<Item = (usize, u64)> {
-    let end = first + len;
-    let mut n = first;
-    std::iter::from_fn(move || {
-        let width = (64 - n % 64).min(end - n);
-        let at = (
-            (n / 64) as usize,
-            u64::MAX.checked_shr(64 - width)? << (n % 64),
-        );
-        n += width;
-        Some(at)
-    })
+    /// Whether each of `chars` characters has its bit set.
+    fn all(&self, chars: u32) -> bool {
+        let set: u32 = self.0.iter().map(|word| word.count_ones()).sum();
+        set == chars
+    }
 }
 
 /// Ties the leaves and builds the nodes above them, bottom up.
@@ -560,5 +560,40 @@ impl Text {
         if stamps.entries.is_empty() {
             stamps.stamp(seq, 0, self.log.now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Measure;
+
+    /// What the spans of living characters, as first and length, are read as beside this text's log.
+    fn read(text: &Text, spans: &[(u32, u32)]) -> Result<Tree, FormatError> {
+        let (mut part, mut next) = (Vec::new(), 0);
+        for (first, len) in spans {
+            write(&mut part, u64::from(*len) << 2);
+            write_signed(&mut part, i64::from(*first) - i64::from(next));
+            next = first + len;
+        }
+        read_spans(Reader::new(&part), &text.log, &text.origins)
+    }
+
+    #[test]
+    fn spans_have_every_character_once_and_begin_where_origins_do() {
+        let mut text = Text::new(Client::new(1));
+        text.insert(Measure::Chars, 0, "abcd").unwrap();
+        text.insert(Measure::Chars, 2, "X").unwrap();
+        let refused = Err(FormatError::Inconsistent("spans"));
+        let read = |spans: &[(u32, u32)]| read(&text, spans).map(|tree| tree.live);
+        assert_eq!(read(&[(0, 2), (4, 1), (2, 2)]), Ok(5));
+        assert_eq!(
+            read(&[(0, 2), (4, 1), (1, 1), (1, 1)]),
+            refused,
+            "one thrice"
+        );
+        assert_eq!(read(&[(0, 2), (4, 1)]), refused, "two are lost");
+        assert_eq!(read(&[(0, 2), (4, 1), (2, 2), (3, 1)]), refused, "too many");
+        assert_eq!(read(&[(0, 5)]), refused, "a run of origins begins inside");
     }
 }
