@@ -33,11 +33,13 @@ lint: tools pages sdk ## format, clippy, docs, types, and what the dependencies 
 	cd sdk/text && $(CARGO) fmt --all --check && npm run --silent lint
 	cd sdk/client && npm run --silent lint
 	$(CARGO) fmt --check --manifest-path crdt/fuzz/Cargo.toml
+	$(CARGO) fmt --check --manifest-path tests/bench-text/Cargo.toml
 
 format: ## format everything
 	$(CARGO) fmt --all
 	cd sdk/text && $(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path crdt/fuzz/Cargo.toml
+	$(CARGO) fmt --manifest-path tests/bench-text/Cargo.toml
 
 pages: web/dist/index.html ## build the pages that the server embeds
 

@@ -86,7 +86,7 @@ pub(super) struct Author {
     pub last: u32,
     /// The first tick of each of its runs, and the run.
     pub runs: Vec<(u32, u32)>,
-    /// For every [`STRIDE`]th tick, where in `runs` its run is.
+    /// For every [`STRIDE`]th tick but the first, where in `runs` its run is.
     starts: Vec<u32>,
 }
 
@@ -95,7 +95,7 @@ impl Author {
     #[inline]
     fn tick(&mut self, len: u32) {
         self.clock += len;
-        let stretches = self.clock.div_ceil(STRIDE) as usize;
+        let stretches = (self.clock.saturating_sub(1) / STRIDE) as usize;
         if stretches > self.starts.len() {
             self.starts.resize(stretches, (self.runs.len() - 1) as u32);
         }
@@ -277,7 +277,8 @@ impl Log {
     #[inline]
     pub(super) fn run_of_tick(&self, author: u32, clock: u32) -> usize {
         let author = &self.authors[author as usize];
-        let place = author.starts.get((clock / STRIDE) as usize);
+        let stretch = (clock / STRIDE) as usize;
+        let place = author.starts.get(stretch.wrapping_sub(1));
         let mut place = place.map_or(0, |place| *place as usize);
         // At most as many steps as there are ticks in a stretch.
         while author
@@ -354,7 +355,6 @@ impl Log {
             // Each run stands once in its author's list, and of some ticks the table has four bytes;
             // both grow by doubling, from four entries on.
             + self.runs.len() * 16
-            + self.authors.len() * 16
             + (self.now / STRIDE) as usize * 8
             + self.places.heap_bytes()
     }
