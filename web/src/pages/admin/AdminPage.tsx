@@ -18,6 +18,8 @@ import { Rooms } from "./Rooms";
 import { Usage } from "./Usage";
 
 const WHOSE: Readonly<Record<TokenRole, string>> = { viewer: "a viewer's", editor: "an editor's", creator: "a creator's", admin: "an admin's" };
+/** The command that makes an admin's token, and where its lines may end. */
+const MINT = ["well token mint", "--key well-data/auth.secret", "--room '*/*'", "--role admin", "--ttl 1h"];
 
 export default function AdminPage() {
   const [token, setToken] = useState(adminToken);
@@ -70,7 +72,11 @@ export default function AdminPage() {
       {!isAdmin || isRefused ? (
         <section className={styles.card}>
           <p>This page takes an admin&apos;s token. It is kept until this tab is closed. Make one with the key that the server&apos;s tokens are signed with; a server that was given none has its own in <code>auth.secret</code> in its data folder:</p>
-          <pre className={styles.command}>well token mint --key well-data/auth.secret --room &apos;*/*&apos; --role admin --ttl 1h</pre>
+          <pre className={styles.command}>
+            {MINT.map((part) => (
+              <span key={part}>{part} </span>
+            ))}
+          </pre>
           <TokenField key={token} label="An admin's token" kept="It is kept until this tab is closed." onToken={({ token }) => enter(token)} />
         </section>
       ) : null}
