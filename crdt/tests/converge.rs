@@ -2,7 +2,7 @@
 
 mod support;
 
-use crdt::text::{Applied, Client, Measure, Seq, Text};
+use crdt::text::{Applied, ApplyError, Client, Measure, Seq, Text, merge};
 use support::model::{Change, Model};
 use support::{Random, size};
 
@@ -250,6 +250,34 @@ fn what_comes_too_early_waits_and_is_named() {
     assert_eq!(bob.text.to_string(), "one two three");
     assert!(bob.text.missing().is_empty());
     assert_eq!(bob.apply(&second), Applied::Known);
+}
+
+#[test]
+fn what_is_merged_waits_for_so_many_ticks_and_no_more() {
+    let most = crdt::text::limits::MAX_AWAITED_TICKS;
+    let mut alice = Text::new(Client::new(1));
+    let mut others = Vec::new();
+    for client in 0..=most as u64 {
+        alice.insert(Measure::Chars, 0, "x").expect("an edit");
+        let mut other = Text::new(Client::new(2 + client));
+        let news = alice.diff(&other.version());
+        other.apply(&news, None).expect("a good update");
+        let edit = other.insert(Measure::Chars, 1, "y").expect("an edit");
+        others.push(other.encode(&edit));
+    }
+    let mut bob = Text::new(Client::new(1_000));
+    let all = merge(&others).expect("they fit");
+    assert_eq!(bob.apply(&all, None), Err(ApplyError::TooManyParked));
+    let most = merge(&others[..most]).expect("they fit");
+    assert_eq!(bob.apply(&most, None), Ok(Applied::Parked));
+    let news = alice.diff(&bob.version());
+    bob.apply(&news, None).expect("a difference");
+    assert_eq!(bob.waiting(), 0);
+    bob.apply(&all, None).expect("nothing is missing any more");
+    for other in &others {
+        alice.apply(other, None).expect("an update");
+    }
+    assert_eq!(bob.to_string(), alice.to_string());
 }
 
 #[test]

@@ -194,3 +194,28 @@ fn a_version_has_bytes() {
         assert!(Version::decode(bad).is_err(), "{bad:?}");
     }
 }
+
+#[test]
+fn an_update_that_deletes_all_over_and_over_is_refused() {
+    let mut server = Text::new(Client::new(0));
+    server
+        .insert(Measure::Chars, 0, "all of it")
+        .expect("an edit");
+    let snapshot = server.snapshot(crdt::text::History::With);
+    let clears: Vec<Vec<u8>> = (1..=5)
+        .map(|client| {
+            let mut text = Text::load(Client::new(client), &snapshot).expect("a snapshot");
+            let update = text.delete(Measure::Chars, 0, 9).expect("an edit");
+            text.encode(&update)
+        })
+        .collect();
+    let merged = crdt::text::merge(&clears).expect("they fit");
+    assert_eq!(server.admit(&merged), Err(ApplyError::TooMuch));
+    assert_eq!(server.to_string(), "all of it");
+    let four = crdt::text::merge(&clears[..4]).expect("they fit");
+    assert!(server.admit(&four).expect("four do").adds);
+    for clear in &clears {
+        server.admit(clear).expect("each by itself");
+    }
+    assert_eq!(server.to_string(), "");
+}

@@ -202,9 +202,10 @@ impl From<ApplyError> for DocumentError {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Missing { .. } => Self::Missing(error.to_string()),
-            ApplyError::Format(_) | ApplyError::Full | ApplyError::TooManyParked => {
-                malformed(error)
-            }
+            ApplyError::Format(_)
+            | ApplyError::Full
+            | ApplyError::TooMuch
+            | ApplyError::TooManyParked => malformed(error),
         }
     }
 }

@@ -210,9 +210,11 @@ fn log(text: &Text) -> Result<(), String> {
         ensure(run.clock == clocks[author], || {
             format!("run {place} of {author}")
         })?;
-        ensure(log.run_of_tick(author as u32, run.clock) == place, || {
-            format!("run {place}")
-        })?;
+        for tick in [run.clock, run.clock + len - 1] {
+            ensure(log.run_of_tick(author as u32, tick) == place, || {
+                format!("tick {tick} of run {place}")
+            })?;
+        }
         clocks[author] += len;
         now += len;
         if run.deed() == Deed::Insert {

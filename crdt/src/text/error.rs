@@ -60,7 +60,11 @@ pub enum ApplyError {
     /// The text has had as many characters, ticks or clients as it can.
     #[error("the text cannot grow any more")]
     Full,
-    /// It builds on what is not here, and too much waits already. Ask for what is
+    /// A server takes no update in which many clients delete the same over and over: see
+    /// [`MAX_DELETIONS`](super::limits::MAX_DELETIONS). Send it in parts.
+    #[error("it deletes far more than the text has")]
+    TooMuch,
+    /// It builds on what is not here, and too much waits already, or it would wait for too much. Ask for what is
     /// [missing](super::Text::missing), then send it again.
     #[error("too many updates wait for what they build on")]
     TooManyParked,

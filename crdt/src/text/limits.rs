@@ -6,6 +6,9 @@ pub const MAX_CHARS: u32 = 1 << 31;
 pub const MAX_TICKS: u32 = u32::MAX - 1;
 /// The most clients that may ever edit one text.
 pub const MAX_CLIENTS: u32 = 1 << 28;
+/// How often over an update that a server takes may delete all characters that are there and that it
+/// brings; one client deletes each of them once.
+pub const MAX_DELETIONS: u64 = 4;
 /// The most UTF-8 bytes a text may ever hold.
 pub const MAX_CONTENT_BYTES: usize = u32::MAX as usize - 1;
 /// The longest span, in characters: a leaf's split moves at most 32 of them.
@@ -14,6 +17,8 @@ pub const MAX_SPAN_CHARS: u32 = 1024;
 pub const MAX_PARKED_BYTES: usize = 4 << 20;
 /// The most updates that wait.
 pub const MAX_PARKED_UPDATES: usize = 4096;
+/// The most ticks that one of them waits for: it is looked through when each of them comes.
+pub const MAX_AWAITED_TICKS: usize = 256;
 /// The most edits that can be undone.
 pub const MAX_UNDO_EDITS: usize = 1000;
 /// How many spans a scan passes in a crowded text before the place is searched, and through how many

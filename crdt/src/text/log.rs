@@ -1,4 +1,3 @@
-//! What happened, in order of arrival: who inserted and deleted what, and under which Seq.
 //!
 //! Every tick of every client has a place in this order, a **moment** (`u32`, local to a replica
 //! like `n`). A run is consecutive moments of one client doing one thing; typing and erasing extend
@@ -11,6 +10,8 @@ use super::map::Map;
 
 /// Of how many ticks of a client one has its run in a table: what a search from there takes at most.
 const STRIDE: u32 = 32;
+/// How many entries of that table a run pays for. A deletion of many ticks is a few bytes.
+const STRIDES_A_RUN: usize = 8;
 
 /// Among so many clients one is found sooner without the map.
 const FEW: usize = 8;
@@ -84,9 +85,12 @@ pub(super) struct Author {
     pub clock: u32,
     /// The last character it inserted, or `NONE`.
     pub last: u32,
+    /// How many characters it inserted.
+    inserted: u32,
     /// The first tick of each of its runs, and the run.
     pub runs: Vec<(u32, u32)>,
-    /// For every [`STRIDE`]th tick but the first, where in `runs` its run is.
+    /// For every [`STRIDE`]th tick but the first, where in `runs` its run is; only of the earlier ticks once
+    /// that would be much more than runs and characters are.
     starts: Vec<u32>,
 }
 
@@ -94,12 +98,27 @@ impl Author {
     /// The next `len` ticks are of its last run.
     #[inline]
     fn tick(&mut self, len: u32) {
+        let before = self.clock;
         self.clock += len;
-        let stretches = (self.clock.saturating_sub(1) / STRIDE) as usize;
-        if stretches > self.starts.len() {
-            self.starts.resize(stretches, (self.runs.len() - 1) as u32);
+        if strides(self.clock) > self.starts.len() {
+            self.list(before);
         }
     }
+
+    /// Lists the run of the ticks since `before`, if all earlier ones are listed.
+    fn list(&mut self, before: u32) {
+        let wanted = strides(self.clock);
+        let most = self.runs.len() * STRIDES_A_RUN + (self.inserted / STRIDE) as usize * 2;
+        if self.starts.len() == strides(before) && wanted <= most {
+            self.starts.resize(wanted, (self.runs.len() - 1) as u32);
+        }
+    }
+}
+
+/// How many of the first ticks are listed.
+#[inline]
+fn strides(ticks: u32) -> usize {
+    (ticks.saturating_sub(1) / STRIDE) as usize
 }
 
 /// The log.
@@ -153,6 +172,7 @@ impl Log {
                 client,
                 clock: 0,
                 last: NONE,
+                inserted: 0,
                 runs: Vec::new(),
                 starts: Vec::new(),
             });
@@ -178,6 +198,7 @@ impl Log {
         self.now += len;
         self.chars += len;
         let author = &mut self.authors[author as usize];
+        author.inserted += len;
         author.tick(len);
         author.last = self.chars - 1;
     }
@@ -239,11 +260,13 @@ impl Log {
     pub(super) fn restore(&mut self, who: u32, len: u32, target: u32) {
         let author = who >> 2;
         self.begin(author, Deed::of(who), target);
-        self.tick(author, len);
         if Deed::of(who) == Deed::Insert {
             self.chars += len;
-            self.authors[author as usize].last = self.chars - 1;
+            let author = &mut self.authors[author as usize];
+            author.last = self.chars - 1;
+            author.inserted += len;
         }
+        self.tick(author, len);
     }
 
     #[inline]
@@ -277,18 +300,23 @@ impl Log {
     #[inline]
     pub(super) fn run_of_tick(&self, author: u32, clock: u32) -> usize {
         let author = &self.authors[author as usize];
-        let stretch = (clock / STRIDE) as usize;
-        let place = author.starts.get(stretch.wrapping_sub(1));
-        let mut place = place.map_or(0, |place| *place as usize);
-        // At most as many steps as there are ticks in a stretch.
-        while author
-            .runs
+        let runs = &author.runs;
+        let stride = (clock / STRIDE) as usize;
+        let mut place = match author.starts.get(stride.wrapping_sub(1)) {
+            Some(place) => *place as usize,
+            None if stride == 0 => 0,
+            None => runs
+                .partition_point(|(first, _)| *first <= clock)
+                .saturating_sub(1),
+        };
+        // At most as many steps as there are ticks in a stride.
+        while runs
             .get(place + 1)
             .is_some_and(|(first, _)| *first <= clock)
         {
             place += 1;
         }
-        author.runs[place].1 as usize
+        runs[place].1 as usize
     }
 
     /// The run that inserted the character `n`.
@@ -352,10 +380,10 @@ impl Log {
             + self.authors.capacity() * size_of::<Author>()
             + self.voids.capacity() * size_of::<Void>()
             + self.stamps.entries.capacity() * size_of::<Entry>()
-            // Each run stands once in its author's list, and of some ticks the table has four bytes;
-            // both grow by doubling, from four entries on.
+            // Each run stands once in its author's list, and of some characters the table has four
+            // bytes; both grow by doubling, from four entries on.
             + self.runs.len() * 16
-            + (self.now / STRIDE) as usize * 8
+            + (self.chars / STRIDE) as usize * 8
             + self.places.heap_bytes()
     }
 }
@@ -459,5 +487,40 @@ impl Stamps {
         let entry = self.entries[place.checked_sub(1)?];
         let steps = (moment - entry.at).checked_div(entry.step)?;
         Some(Seq::new(entry.seq + u64::from(steps)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{History, Measure, Text};
+
+    #[test]
+    fn many_ticks_in_few_bytes_take_little_memory() {
+        let mut text = Text::new(Client::new(1));
+        text.insert(Measure::Chars, 0, &"x".repeat(100_000))
+            .unwrap();
+        let snapshot = text.snapshot(History::With);
+        let clears = |client| {
+            let mut text = Text::load(Client::new(client), &snapshot).unwrap();
+            let update = text.delete(Measure::Chars, 0, 100_000).unwrap();
+            text.encode(&update)
+        };
+        for client in 2..50 {
+            text.apply(&clears(client), None).unwrap();
+        }
+        let listed = |text: &Text| {
+            let authors = text.log.authors.iter();
+            authors.map(|author| author.starts.len()).sum::<usize>()
+        };
+        // One number for every 32 characters typed, at the most 8 for each run.
+        assert!(listed(&text) <= 100_000 / 32 + 8 * text.log.runs.len());
+        // Ticks that are not listed are found all the same, and so are those after them.
+        let mut text = Text::load(Client::new(2), &text.snapshot(History::With)).unwrap();
+        for _ in 0..1_000 {
+            text.insert(Measure::Chars, 0, "yz").unwrap();
+            text.delete(Measure::Chars, 0, 1).unwrap();
+        }
+        text.check().unwrap();
     }
 }

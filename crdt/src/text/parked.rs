@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::id::{Client, Id, Seq};
-use super::limits::{MAX_PARKED_BYTES, MAX_PARKED_UPDATES};
+use super::limits::{MAX_AWAITED_TICKS, MAX_PARKED_BYTES, MAX_PARKED_UPDATES};
 
 /// One update, a tick that it waits for, and the Seq it came with.
 #[derive(Clone, Debug)]
@@ -34,12 +34,12 @@ impl Parked {
         self.updates
     }
 
-    /// Keeps an update until one of `ids` is here; says no if too much waits.
+    /// Keeps an update until one of `ids` is here; says no if too much waits, or it for too many.
     pub(super) fn park(&mut self, ids: &[Id], update: &[u8], seq: Option<Seq>) -> bool {
         if self.waiting.iter().any(|other| *other.update == *update) {
             return true;
         }
-        if ids.len() > MAX_PARKED_UPDATES - self.waiting.len()
+        if ids.len() > MAX_AWAITED_TICKS.min(MAX_PARKED_UPDATES - self.waiting.len())
             || update.len() > MAX_PARKED_BYTES - self.bytes
         {
             return false;

@@ -7,7 +7,9 @@ use super::Text;
 use super::apply::{Scratch, Verdict};
 use super::error::ApplyError;
 use super::id::{Client, Seq};
+use super::limits::MAX_DELETIONS;
 use super::quick;
+use super::wire::Kind;
 
 /// An update that a server has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,17 @@ impl Text {
 
     fn judge(&self, update: &[u8], scratch: &mut Scratch) -> Result<Verdict, ApplyError> {
         scratch.ops.decode(update)?;
+        // Each deletion is looked up from end to end, and one is a few bytes.
+        let (mut inserted, mut deleted) = (u64::from(self.log.chars), 0);
+        for op in &scratch.ops.ops {
+            match op.kind {
+                Kind::GoOn | Kind::Insert => inserted += u64::from(op.len),
+                Kind::Delete | Kind::DeleteBack => deleted += u64::from(op.len),
+            }
+        }
+        if deleted > MAX_DELETIONS * inserted {
+            return Err(ApplyError::TooMuch);
+        }
         self.check_ops(scratch, false)
     }
 

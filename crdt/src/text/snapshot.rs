@@ -184,15 +184,13 @@ impl Text {
         let content_len = reader.u64()?;
         let content = reader.take(content_len)?;
         reader.end()?;
-        read_runs(runs, &mut log)?;
         if content.len() > MAX_CONTENT_BYTES {
             return Err(FormatError::Number);
         }
+        // Characters are at least a byte each, so that what is read is bounded by the input.
+        let most = u32::try_from(content.len()).unwrap_or(MAX_CHARS);
+        read_runs(runs, most.min(MAX_CHARS), &mut log)?;
         let content = str::from_utf8(content).map_err(|_| FormatError::Utf8)?;
-        // Characters are at least a byte each: what follows is bounded by the input.
-        if content.len() < log.chars as usize {
-            return Err(FormatError::Inconsistent("content and insertions"));
-        }
         let content = Content::new(content.to_owned());
         if content.chars() != log.chars {
             return Err(FormatError::Inconsistent("content and insertions"));
@@ -231,7 +229,8 @@ pub(super) fn read_clients(reader: &mut Reader<'_>, log: &mut Log) -> Result<(),
     Ok(())
 }
 
-fn read_runs(part: Reader<'_>, log: &mut Log) -> Result<(), FormatError> {
+/// Reads runs, which insert at most `most` characters.
+fn read_runs(part: Reader<'_>, most: u32, log: &mut Log) -> Result<(), FormatError> {
     let mut part = part;
     let mut last = 0i64;
     log.runs.reserve_exact(part.remaining() / 3);
@@ -264,8 +263,8 @@ fn read_runs(part: Reader<'_>, log: &mut Log) -> Result<(), FormatError> {
             target = log.voids.len() as u32;
             log.voids.push(read_void(&mut part, len, log)?);
         }
-        if deed == Deed::Insert && len > MAX_CHARS - log.chars {
-            return Err(FormatError::Inconsistent("a run"));
+        if deed == Deed::Insert && len > most - log.chars {
+            return Err(FormatError::Inconsistent("content and insertions"));
         }
         log.restore(who, len, target);
     }
@@ -577,6 +576,24 @@ mod tests {
             next = first + len;
         }
         read_spans(Reader::new(&part), &text.log, &text.origins)
+    }
+
+    #[test]
+    fn runs_that_insert_more_than_the_content_has_take_no_memory() {
+        let mut log = Log::default();
+        log.admit(Client::new(1));
+        let mut part = Vec::new();
+        for len in [1, (1 << 30) - 1] {
+            write(&mut part, 0);
+            write(&mut part, len);
+        }
+        let read = read_runs(Reader::new(&part), 2, &mut log);
+        assert_eq!(
+            read,
+            Err(FormatError::Inconsistent("content and insertions"))
+        );
+        assert!(log.heap_bytes() < 1024, "{}", log.heap_bytes());
+        assert_eq!((log.chars, log.now), (1, 1));
     }
 
     #[test]

@@ -59,8 +59,10 @@ impl From<ApplyError> for Failure {
         match error {
             ApplyError::Format(error) => error.into(),
             ApplyError::Full => Self::new(3, 0, 0),
-            // `Missing` is what a server says; here such an update waits.
-            ApplyError::TooManyParked | ApplyError::Missing { .. } => Self::new(4, 0, 0),
+            // `Missing` and `TooMuch` are what a server says.
+            ApplyError::TooManyParked | ApplyError::Missing { .. } | ApplyError::TooMuch => {
+                Self::new(4, 0, 0)
+            }
         }
     }
 }
