@@ -12,7 +12,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use observatory::Owner;
 use parking_lot::Mutex;
 use protocol::{Author, Head, Seq, SessionId, Timestamp};
 use storage::Durable;
@@ -218,7 +217,7 @@ impl Ring {
     /// It holds so many bytes now.
     fn hold(&mut self, bytes: usize) {
         if bytes != self.bytes {
-            observatory::memory_changed(Owner::Feeds, bytes as f64 - self.bytes as f64);
+            observatory::feeds_changed(bytes as i64 - self.bytes as i64);
             self.bytes = bytes;
         }
     }

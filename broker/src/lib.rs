@@ -44,7 +44,7 @@ pub use followers::Follower;
 pub use guest::{GuestInfo, Via};
 pub use limits::Limits;
 pub use lodging::Gone;
-pub use member::Member;
+pub use member::{Member, count_refused};
 pub use presence::{EncodePresence, Present};
 pub use room::inbox::{Edited, Restore, RoomError};
 pub use room::{Activity, RoomInfo, State};

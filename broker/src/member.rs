@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
-use observatory::RoomWas;
+use observatory::{Reason, RoomWas};
 use parking_lot::Mutex;
-use protocol::dialect::{Command, Event};
+use protocol::dialect::{Command, Event, Refusal};
 use protocol::{RoomName, Seq, SessionId, Timestamp};
 
 use crate::feed::{Taken, Wire};
@@ -359,4 +359,17 @@ impl Drop for Member {
             self.say_left(false);
         }
     }
+}
+/// Counts a submission that was refused, by its room or before it came there.
+pub fn count_refused(refusal: &Refusal) {
+    observatory::refused(match refusal {
+        Refusal::ReadOnly => Reason::ReadOnly,
+        Refusal::Malformed(_) => Reason::Malformed,
+        Refusal::TooLarge { .. } => Reason::TooLarge,
+        Refusal::Binary { .. } => Reason::Binary,
+        Refusal::TooFast { .. } => Reason::TooFast,
+        Refusal::Spent { .. } => Reason::Spent,
+        Refusal::OutOfOrder { .. } => Reason::OutOfOrder,
+        Refusal::NotStored(_) => Reason::NotStored,
+    });
 }

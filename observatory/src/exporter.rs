@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::{latency, metrics, process};
+use crate::{cells, metrics, process};
 
 /// Renders what has been recorded.
 #[derive(Clone)]
@@ -32,18 +32,8 @@ impl Exporter {
     /// # Errors
     /// [`InstallError`] when there is a recorder already.
     pub fn install() -> Result<Self, InstallError> {
-        let error = |error: &dyn std::fmt::Display| InstallError(error.to_string());
-        let handle = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
-            .and_then(|builder| {
-                builder.set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &BYTES)
-            })
-            .and_then(|builder| {
-                builder.set_buckets_for_metric(Matcher::Suffix("_records".into()), &COUNTS)
-            })
-            .map_err(|e| error(&e))?
-            .install_recorder()
-            .map_err(|e| error(&e))?;
+        let recorder = PrometheusBuilder::new().install_recorder();
+        let handle = recorder.map_err(|error| InstallError(error.to_string()))?;
         metrics::describe();
         process::started();
         Ok(Self {
@@ -55,7 +45,7 @@ impl Exporter {
     /// Records nothing in this process: for finding out what recording costs.
     #[must_use]
     pub fn off() -> Self {
-        latency::switch_off();
+        cells::switch_off();
         process::started();
         Self {
             handle: None,
@@ -81,39 +71,76 @@ impl Exporter {
         if let Some(folder) = self.folder.get() {
             process::look_at_disk(folder);
         }
-        let mut text = self
-            .handle
-            .as_ref()
-            .map_or_else(String::new, PrometheusHandle::render);
+        let mut text = String::new();
+        if let Some(handle) = &self.handle {
+            metrics::tell(&cells::all(), &mut text);
+            text.push_str(&handle.render());
+        }
         process::render(&mut text);
         text
     }
+}
 
-    /// Folds recorded samples into their histograms; to be called every few seconds, so that
-    /// memory stays bounded when nobody scrapes.
-    pub fn upkeep(&self) {
-        if let Some(handle) = &self.handle {
-            handle.run_upkeep();
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::labels::{Label, Limit, Reason, Untold};
+
+    #[test]
+    fn what_threads_have_counted_is_told_and_counters_are_there_before_the_first_event() {
+        let exporter = Exporter::install().unwrap();
+        let text = exporter.render();
+        let is_there = |series: &str| text.lines().any(|line| line.starts_with(series));
+        let all = metrics::ours();
+        let plain = all
+            .iter()
+            .filter(|it| it.kind == "counter" && it.labels.is_empty());
+        for counter in plain {
+            assert!(is_there(&format!("{} ", counter.name)), "{}", counter.name);
+        }
+        let labelled = |name: &str, label: &str| is_there(&format!("{name}{{{label}}} "));
+        for reason in Reason::ALL {
+            let label = format!("reason=\"{}\"", reason.text());
+            assert!(labelled("well_refused_total", &label), "{label}");
+        }
+        for limit in Limit::ALL {
+            let label = format!("limit=\"{}\"", limit.text());
+            assert!(labelled("well_limits_hit_total", &label), "{label}");
+        }
+        for why in Untold::ALL {
+            let label = format!("reason=\"{}\"", why.text());
+            assert!(labelled("well_traces_untold_total", &label), "{label}");
+        }
+        for label in [
+            r#"transport="websocket",code="1000""#,
+            r#"transport="webtransport",code="other""#,
+        ] {
+            assert!(labelled("well_closed_total", label), "{label}");
+        }
+
+        // Nothing else in these tests counts this.
+        let thread = std::thread::spawn(|| {
+            metrics::archive_published(3, 50, 20, Duration::from_millis(1500));
+            metrics::feeds_changed(70);
+        });
+        thread.join().unwrap();
+        metrics::archive_published(4, 0, 0, Duration::from_secs(2));
+        metrics::feeds_changed(-20);
+        let text = exporter.render();
+        for line in [
+            "well_archive_records_total 7",
+            "well_archive_raw_bytes_total 50",
+            "# TYPE well_archive_publish_seconds histogram",
+            r#"well_archive_publish_seconds_bucket{le="1"} 0"#,
+            r#"well_archive_publish_seconds_bucket{le="1.5"} 1"#,
+            r#"well_archive_publish_seconds_bucket{le="+Inf"} 2"#,
+            "well_archive_publish_seconds_sum 3.5",
+            "well_archive_publish_seconds_count 2",
+            r#"well_memory_bytes{owner="feeds"} 50"#,
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
         }
     }
 }
-
-/// 100 µs to 10 s, about three steps a decade, finer where an ack should be. An ack is promised within
-/// 0.05 s and a join within 1.5 s, so both stand here exactly.
-pub(crate) const SECONDS: [f64; 21] = [
-    0.000_05, 0.000_1, 0.000_2, 0.000_35, 0.000_5, 0.000_75, 0.001, 0.002, 0.003_5, 0.005, 0.01,
-    0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 10.0,
-];
-const BYTES: [f64; 10] = [
-    64.0,
-    256.0,
-    1_024.0,
-    4_096.0,
-    16_384.0,
-    65_536.0,
-    262_144.0,
-    1_048_576.0,
-    4_194_304.0,
-    16_777_216.0,
-];
-const COUNTS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];

@@ -76,6 +76,26 @@ labels! {
         Memory = "memory",
     }
 
+    /// Why a submission was refused.
+    Reason "reason" {
+        /// A viewer's.
+        ReadOnly = "read_only",
+        /// It is no update of the room's document.
+        Malformed = "malformed",
+        /// It, or the document with it, is too large.
+        TooLarge = "too_large",
+        /// Binary content where that is denied.
+        Binary = "binary",
+        /// It came too fast.
+        TooFast = "too_fast",
+        /// The month's are used up.
+        Spent = "spent",
+        /// Its number was not the next.
+        OutOfOrder = "out_of_order",
+        /// The log did not take it, or could not.
+        NotStored = "not_stored",
+    }
+
     /// Where a room's past was read from.
     Tier "tier" {
         /// Documents of the past that are held in memory.

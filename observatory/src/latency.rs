@@ -2,12 +2,15 @@
 //!
 //! Prometheus' buckets are too wide to show a percentile to people. Beside them stands one log-linear
 //! histogram for each [`Stage`]: each doubling of time is cut into [`STEPS`] equal steps, so a sample is
-//! told from its middle to 1/128. Recording is one atomic addition; [`take`] empties a histogram and
-//! gives what was in it.
+//! told from its middle to 1/128. A thread only adds to its own ([`cells`](crate::cells)); [`Taker::take`] gives
+//! what all of them have more than when it looked last.
 
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use crate::cells;
+use crate::histogram::nanos;
 
 /// Steps in each doubling, as a power of two.
 const STEP_BITS: u32 = 6;
@@ -67,53 +70,68 @@ impl Stage {
     }
 }
 
-static LATENCIES: LazyLock<[Latency; Stage::COUNT]> =
-    LazyLock::new(|| std::array::from_fn(|_| Latency::new()));
+/// What a thread has counted of each stage.
+#[derive(Debug, Default)]
+pub(crate) struct Latencies([Latency; Stage::COUNT]);
 
-/// Whether anybody takes them.
-static TAKEN: AtomicBool = AtomicBool::new(true);
-
-/// Nothing is counted from now on.
-pub(crate) fn switch_off() {
-    TAKEN.store(false, Ordering::Relaxed);
-}
-
-/// Counts one sample of a stage.
-pub(crate) fn record(stage: Stage, took: Duration) {
-    if !TAKEN.load(Ordering::Relaxed) {
-        return;
+impl Latencies {
+    /// Counts one sample of a stage.
+    pub(crate) fn record(&self, stage: Stage, took: Duration) {
+        self.0[stage as usize].record(took);
     }
-    LATENCIES[stage as usize].record(took);
 }
 
-/// What a stage has had since the last call.
-pub(crate) fn take(stage: Stage) -> Counts {
-    LATENCIES[stage as usize].take()
-}
-
-/// A log-linear histogram.
-struct Latency {
-    buckets: Box<[AtomicU32]>,
-}
+/// A log-linear histogram that one thread writes. It takes no memory until there is a sample.
+#[derive(Debug, Default)]
+struct Latency(OnceLock<Box<[AtomicU32]>>);
 
 impl Latency {
-    fn new() -> Self {
+    fn record(&self, took: Duration) {
+        let new = || (0..BUCKETS).map(|_| AtomicU32::new(0)).collect();
+        let cell = &self.0.get_or_init(new)[bucket(nanos(took).min(MOST))];
+        let count = cell.load(Ordering::Relaxed).wrapping_add(1);
+        cell.store(count, Ordering::Relaxed);
+    }
+}
+
+/// Takes what there was since it took last.
+#[derive(Debug)]
+pub(crate) struct Taker {
+    before: [Box<[u32]>; Stage::COUNT],
+}
+
+impl Taker {
+    pub(crate) fn new() -> Self {
         Self {
-            buckets: (0..BUCKETS).map(|_| AtomicU32::new(0)).collect(),
+            before: std::array::from_fn(|_| vec![0; BUCKETS].into()),
         }
     }
 
-    fn record(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).map_or(MOST, |nanos| nanos.min(MOST));
-        self.buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
+    /// What stages have had since the last call; the first gives all that there was.
+    pub(crate) fn take(&mut self) -> [Counts; Stage::COUNT] {
+        let all = cells::all();
+        std::array::from_fn(|stage| {
+            let parts = all.iter().map(|cells| &cells.latencies.0[stage]);
+            Self::since(&mut self.before[stage], parts)
+        })
     }
 
-    fn take(&self) -> Counts {
-        let counts = self.buckets.iter().enumerate().filter_map(|(at, count)| {
-            // Most are empty, and are only looked at.
-            let any = count.load(Ordering::Relaxed) > 0;
-            any.then(|| (at as u16, count.swap(0, Ordering::Relaxed)))
-        });
+    /// What `parts` have together and `before` has not, which then has it.
+    fn since<'a>(before: &mut [u32], parts: impl Iterator<Item = &'a Latency>) -> Counts {
+        let mut now = vec![0_u32; BUCKETS];
+        for part in parts.filter_map(|part| part.0.get()) {
+            for (sum, count) in now.iter_mut().zip(part) {
+                *sum = sum.wrapping_add(count.load(Ordering::Relaxed));
+            }
+        }
+        let counts = now
+            .iter()
+            .zip(before)
+            .enumerate()
+            .filter_map(|(at, (now, before))| {
+                let more = now.wrapping_sub(std::mem::replace(before, *now));
+                (more > 0).then_some((at as u16, more))
+            });
         Counts(counts.collect())
     }
 }
@@ -177,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_percentile_is_within_a_hundredth_of_the_true_one() {
-        let latency = Latency::new();
+        let (latency, mut before) = (Latency::default(), vec![0; BUCKETS]);
         let mut seed = 7_u64;
         let mut all = Vec::new();
         for _ in 0..50_000 {
@@ -188,7 +206,7 @@ mod tests {
             latency.record(Duration::from_nanos(nanos));
         }
         all.sort_unstable();
-        let counts = latency.take();
+        let counts = Taker::since(&mut before, [&latency].into_iter());
         assert_eq!(counts.len(), 50_000);
         for of in [0.01, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0] {
             let rank = ((all.len() as f64 * of).ceil() as usize).max(1);
@@ -196,15 +214,17 @@ mod tests {
             let told = counts.percentile(of);
             assert!((told / truth - 1.0).abs() <= 0.01, "{of}: {told}, {truth}");
         }
-        assert!(latency.take().percentile(0.5).is_nan(), "it is empty now");
+        let none = Taker::since(&mut before, [&latency].into_iter());
+        assert!(none.percentile(0.5).is_nan(), "all were taken");
     }
 
     #[test]
     fn no_time_is_too_short_or_too_long() {
-        let latency = Latency::new();
-        latency.record(Duration::ZERO);
-        latency.record(Duration::MAX);
-        let counts = latency.take();
+        // Two threads' together.
+        let (one, other) = (Latency::default(), Latency::default());
+        one.record(Duration::ZERO);
+        other.record(Duration::MAX);
+        let counts = Taker::since(&mut vec![0; BUCKETS], [&one, &other].into_iter());
         assert_eq!(counts.len(), 2);
         assert!(counts.percentile(1.0) > 68.0);
         assert_eq!(counts.percentile(0.0), 0.0);
@@ -212,11 +232,11 @@ mod tests {
 
     #[test]
     fn seconds_together_have_the_samples_of_all() {
-        let latency = Latency::new();
+        let (latency, mut before) = (Latency::default(), vec![0; BUCKETS]);
         let seconds: Vec<Counts> = (1..=3)
             .map(|n| {
                 (0..n).for_each(|_| latency.record(Duration::from_millis(n)));
-                latency.take()
+                Taker::since(&mut before, [&latency].into_iter())
             })
             .collect();
         let all = Counts::merged(&seconds);

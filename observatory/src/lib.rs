@@ -8,6 +8,8 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`metrics`] | one function for each thing that is counted or timed |
+//! | [`cells`] | what a thread has counted, and where all threads' stand |
+//! | [`histogram`] | Prometheus' buckets of it |
 //! | [`labels`] | the values that labels may have |
 //! | [`exporter`] | the recorder, and the text that `/metrics` answers |
 //! | [`openmetrics`] | the same text in the format that has exemplars |
@@ -18,9 +20,11 @@
 //! | [`ribbon`] | what happened lately |
 //! | [`trace`] | which updates and requests are traced, and of what a trace is made |
 
+mod cells;
 #[cfg(test)]
 mod document;
 pub mod exporter;
+mod histogram;
 pub mod history;
 pub mod labels;
 pub mod latency;
@@ -33,7 +37,9 @@ pub mod ribbon;
 pub mod trace;
 
 pub use exporter::{Exporter, InstallError};
-pub use labels::{Certificate, Dialect, Label, Limit, Owner, RoomWas, Tier, Transport, Untold};
+pub use labels::{
+    Certificate, Dialect, Label, Limit, Owner, Reason, RoomWas, Tier, Transport, Untold,
+};
 pub use metrics::*;
 pub use openmetrics::traced_ack;
 pub use process::{Runtime, runtime};

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::latency::{Counts, Stage, take};
+use crate::latency::{Counts, Stage, Taker};
 use crate::notice::Notices;
 use crate::process::memory_limit_bytes;
 use crate::ribbon::happened;
@@ -184,6 +184,7 @@ pub struct StageTimes {
 #[derive(Debug)]
 pub struct Sampler {
     before: Option<(Instant, Scrape)>,
+    latencies: Taker,
     stages: VecDeque<Vec<Counts>>,
     memory_limit: Option<u64>,
     notices: Notices,
@@ -201,6 +202,7 @@ impl Sampler {
     pub fn new() -> Self {
         Self {
             before: None,
+            latencies: Taker::new(),
             stages: VecDeque::new(),
             memory_limit: memory_limit_bytes(),
             notices: Notices::new(),
@@ -208,19 +210,9 @@ impl Sampler {
     }
 
     /// The sample of a moment that is `at` on the wall, in Unix milliseconds, of what has been rendered
-    /// then; puts on the ribbon what it sees there. Empties the latencies of the process, so there is one sampler in it.
+    /// then; puts on the ribbon what it sees there, so there is one sampler in a process.
     pub fn sample(&mut self, at: u64, now: Instant, rendered: &str) -> Sample {
-        let latencies = [
-            Stage::Check,
-            Stage::Queue,
-            Stage::Write,
-            Stage::Sync,
-            Stage::Append,
-            Stage::Ack,
-            Stage::Fanout,
-            Stage::Join,
-        ]
-        .map(take);
+        let latencies = self.latencies.take();
         let scrape = Scrape::parse(rendered);
         for notice in self.notices.look(at as f64 / 1000.0, &scrape) {
             happened(notice.kind, notice.severity, notice.text);
@@ -229,7 +221,7 @@ impl Sampler {
             .before
             .as_ref()
             .map(|(then, _)| now.saturating_duration_since(*then));
-        let values = std::array::from_fn(|at| match KEYS[at].from {
+        let values = std::array::from_fn(|key| match KEYS[key].from {
             From::Rate(name) => self.increase(&scrape, name) / seconds(passed),
             From::Gauge(name) => scrape.get(name),
             From::Mean(name) => {
@@ -332,7 +324,7 @@ mod tests {
                      well_sessions{dialect=\"yjs\",transport=\"websocket\"} 3\n\
                      well_sessions{dialect=\"well\",transport=\"websocket\"} 4\n\
                      well_archive_lag_records NaN\n";
-        let sample = sampler.sample(1, now, first);
+        let sample = sampler.sample(100_000, now, first);
         assert!(
             value(&sample, "updates_per_second").is_nan(),
             "not known yet"
@@ -345,7 +337,7 @@ mod tests {
                       well_append_records_sum 80\nwell_append_records_count 12\n\
                       well_limits_hit_total{limit=\"bytes\"} 5\nwell_limits_hit_total{limit=\"rooms\"} 2\n\
                       well_refused_total{reason=\"too_fast\"} 8\n";
-        let sample = sampler.sample(2001, now + Duration::from_secs(2), second);
+        let sample = sampler.sample(102_000, now + Duration::from_secs(2), second);
         assert_eq!(value(&sample, "updates_per_second"), 15.0);
         assert_eq!(value(&sample, "commit_records_mean"), 15.0);
         assert_eq!(value(&sample, "commits_per_second"), 1.0);
@@ -356,7 +348,7 @@ mod tests {
             "it was not there before"
         );
         assert!(value(&sample, "sessions").is_nan(), "missing is missing");
-        let sample = sampler.sample(3001, now + Duration::from_secs(3), second);
+        let sample = sampler.sample(103_000, now + Duration::from_secs(3), second);
         assert!(
             value(&sample, "commit_records_mean").is_nan(),
             "there was none"

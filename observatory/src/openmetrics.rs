@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::exporter::SECONDS;
+use crate::histogram::{SECONDS, nanos};
 
 /// The histogram that has exemplars.
 const ACK_BUCKET: &str = "well_ack_seconds_bucket{le=\"";
@@ -22,15 +22,14 @@ struct Exemplar {
 }
 
 /// By bucket; the last is the one without an end.
-static ACKS: Mutex<[Option<Exemplar>; SECONDS.len() + 1]> = Mutex::new([None; SECONDS.len() + 1]);
+static ACKS: Mutex<[Option<Exemplar>; SECONDS.buckets()]> = Mutex::new([None; SECONDS.buckets()]);
 
 /// A traced update was acked after this long.
 pub fn traced_ack(took: Duration, trace: u128) {
-    let seconds = took.as_secs_f64();
-    let bucket = SECONDS.partition_point(|end| *end < seconds);
+    let bucket = SECONDS.bucket(nanos(took));
     ACKS.lock()[bucket] = Some(Exemplar {
         trace,
-        seconds,
+        seconds: took.as_secs_f64(),
         at: SystemTime::now(),
     });
 }
@@ -65,13 +64,7 @@ pub fn of(text: &str) -> String {
 /// What stands beside a line of a bucket.
 fn exemplar_of(line: &str, acks: &[Option<Exemplar>]) -> Option<Exemplar> {
     let (end, _) = line.strip_prefix(ACK_BUCKET)?.split_once('"')?;
-    let bucket = match end {
-        "+Inf" => SECONDS.len(),
-        end => {
-            let end: f64 = end.parse().ok()?;
-            SECONDS.iter().position(|it| *it == end)?
-        }
-    };
+    let bucket = (0..SECONDS.buckets()).find(|bucket| SECONDS.le(*bucket) == end)?;
     acks[bucket]
 }
 

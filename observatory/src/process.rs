@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::metrics::{Metric, disk};
+use crate::metrics::{Metric, disk, head};
 
 /// What the runtime says of itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,9 +72,8 @@ pub fn memory_limit_bytes() -> Option<u64> {
 pub(crate) fn render(out: &mut String) {
     for (row, value) in values() {
         if let Some(value) = value {
+            head(row.name, row.kind, row.about, out);
             // Writing to a string does not fail.
-            let _ = writeln!(out, "# HELP {} {}", row.name, row.about);
-            let _ = writeln!(out, "# TYPE {} {}", row.name, row.kind);
             let _ = writeln!(out, "{} {value}\n", row.name);
         }
     }

@@ -235,21 +235,6 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A name for counting: few and fixed.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::ReadOnly => "read_only",
-            Self::Malformed(_) => "malformed",
-            Self::TooLarge { .. } => "too_large",
-            Self::Binary { .. } => "binary",
-            Self::TooFast { .. } => "too_fast",
-            Self::Spent { .. } => "spent",
-            Self::OutOfOrder { .. } => "out_of_order",
-            Self::NotStored(_) => "not_stored",
-        }
-    }
-
     /// When the same may be tried again, if that is known.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {

@@ -184,7 +184,7 @@ impl Inbox {
         }
         let bytes = submitted_bytes(commands);
         self.unsettled.fetch_add(bytes, Ordering::AcqRel);
-        observatory::inbox_bytes(bytes as f64);
+        observatory::inbox_bytes(bytes as i64);
         let commands = std::mem::take(commands);
         self.push(Input::Commands {
             session,
@@ -199,7 +199,7 @@ impl Inbox {
         if bytes == 0 {
             return;
         }
-        observatory::inbox_bytes(-(bytes as f64));
+        observatory::inbox_bytes(-(bytes as i64));
         let before = self.unsettled.fetch_sub(bytes, Ordering::AcqRel);
         if before - bytes < INBOX_BYTES {
             for mailbox in std::mem::take(&mut *self.turned_away.lock()) {
@@ -226,7 +226,7 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         // What ended with its room unsettled.
-        observatory::inbox_bytes(-(*self.unsettled.get_mut() as f64));
+        observatory::inbox_bytes(-(*self.unsettled.get_mut() as i64));
     }
 }
 

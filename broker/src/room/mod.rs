@@ -14,7 +14,6 @@ mod wave;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use observatory::Owner;
 use protocol::{Head, RoomName, Seq};
 
 use crate::feed::Feed;
@@ -67,7 +66,7 @@ impl Room {
     pub(crate) fn note_document(&self, bytes: usize) {
         let before = self.document.set(bytes);
         if before != bytes {
-            observatory::memory_changed(Owner::Documents, bytes as f64 - before as f64);
+            observatory::documents_changed(bytes as i64 - before as i64);
         }
     }
 
@@ -75,7 +74,7 @@ impl Room {
     pub(crate) fn note_unsaved(&self, records: u64) {
         let before = self.unsaved_records.swap(records, Ordering::Relaxed);
         if before != records {
-            observatory::snapshot_lag_changed(records as f64 - before as f64);
+            observatory::snapshot_lag_changed(records as i64 - before as i64);
         }
     }
 

@@ -34,6 +34,7 @@ use crate::feed::Update;
 use crate::limits::{
     CATCH_UP_BYTES, HEAVY_DOCUMENT_BYTES, STATE_CACHE_TIME, WAKE_COST, WAKE_PAUSE_MAX,
 };
+use crate::member::count_refused;
 use crate::memory;
 use crate::rules::{Lifetime, SpaceRule};
 use crate::snapshotter::Unsaved;
@@ -543,7 +544,7 @@ impl Task {
                     self.core.note_checked(at);
                 }
                 Output::Refused(journey, mark, refusal) => {
-                    observatory::refused(refusal.name());
+                    count_refused(&refusal);
                     match &refusal {
                         Refusal::TooLarge { .. } => observatory::limit_hit(Limit::DocumentSize),
                         Refusal::Spent { .. } => observatory::limit_hit(Limit::Month),

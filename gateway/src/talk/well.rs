@@ -260,7 +260,7 @@ impl Well {
         let refused = meter.and_then(|(meter, _)| meter.count(&mut commands, again));
         room.member.send(commands);
         if let Some((update, refusal)) = refused {
-            observatory::refused(refusal.name());
+            broker::count_refused(&refusal);
             let submission = submitted + update;
             let event = Event::Refused {
                 submission,

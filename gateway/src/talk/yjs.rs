@@ -60,7 +60,7 @@ impl Yjs {
             .count(&mut output.commands, &mut Again::default());
         self.member.send(output.commands);
         if let Some((update, refusal)) = refused {
-            observatory::refused(refusal.name());
+            broker::count_refused(&refusal);
             // What came before it stands; nothing after it does, and the session says so itself.
             let submission = submitted + update;
             let event = Event::Refused {

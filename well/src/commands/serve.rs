@@ -27,8 +27,8 @@ use crate::{auth, background, poisoned, stores};
 const DRAIN_TIME: Duration = Duration::from_secs(25);
 /// Where it is kept what has been written this month.
 const USAGE: &str = "usage.json";
-/// How often recorded samples are folded into their histograms.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often it is said how many log lines were left out.
+const LEFT_OUT_EVERY: Duration = Duration::from_secs(5);
 /// How often a free port is picked before one without UDP is taken.
 const PORT_TRIES: usize = 8;
 
@@ -158,7 +158,7 @@ async fn serve(
     observatory::happened(EventKind::Start, Severity::Info, text);
     say(&format!("listening on {scheme}://{address}"))?;
 
-    let mut upkeep = tokio::time::interval(UPKEEP);
+    let mut left_out = tokio::time::interval(LEFT_OUT_EVERY);
     let stopped_by = loop {
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM",
@@ -167,10 +167,7 @@ async fn serve(
                 Ok(()) => tracing::info!("the configuration has been read again"),
                 Err(error) => tracing::error!(error, "the configuration stays as it was"),
             },
-            _ = upkeep.tick() => {
-                exporter.upkeep();
-                logs.tell_left_out();
-            }
+            _ = left_out.tick() => logs.tell_left_out(),
             why = log.until_poisoned() => {
                 observatory::happened(EventKind::LogPoisoned, Severity::Error, why.as_str());
                 if let Some(data) = &data {

@@ -673,7 +673,7 @@ fn a_month_has_so_many_records_and_what_adds_nothing_takes_none() {
     let updates: Vec<Bytes> = (0..4).map(|_| typed(&doc, 9)).collect();
     let spent = |bench: &mut Bench, session| {
         let spent = |event: &Event| match event {
-            Event::Refused { refusal, .. } => Some(refusal.name()),
+            Event::Refused { refusal, .. } => refusal.close_code(),
             _ => None,
         };
         bench.mails_of(session).find_map(spent)
@@ -684,7 +684,7 @@ fn a_month_has_so_many_records_and_what_adds_nothing_takes_none() {
     assert_eq!(outcome(&mut bench, A, Bytes::from_static(b"?")), None);
     assert_eq!(
         (spent(&mut bench, A), taken(&bench)),
-        (Some("malformed"), 1)
+        (Some(CloseCode::BadMessage), 1)
     );
     assert_eq!(outcome(&mut bench, B, updates[1].clone()), None);
     assert_eq!(spent(&mut bench, B), None);
@@ -693,7 +693,10 @@ fn a_month_has_so_many_records_and_what_adds_nothing_takes_none() {
     assert_eq!(outcome(&mut bench, other, known), None);
     assert_eq!(spent(&mut bench, other), None, "who comes back reads on");
     assert_eq!(outcome(&mut bench, B, updates[2].clone()), None);
-    assert_eq!((spent(&mut bench, B), taken(&bench)), (Some("spent"), 2));
+    assert_eq!(
+        (spent(&mut bench, B), taken(&bench)),
+        (Some(CloseCode::OverQuota), 2)
+    );
     // So is what the server itself writes, for whoever asked for it.
     let write = vec![(Kind::Update, updates[2].clone())];
     bench.core.write(1, write.clone(), None);
@@ -724,7 +727,7 @@ fn a_month_has_so_many_records_and_what_adds_nothing_takes_none() {
     };
     bench.core.command(third, Command::Submit(submission));
     bench.advance();
-    assert_eq!(spent(&mut bench, third), Some("spent"));
+    assert_eq!(spent(&mut bench, third), Some(CloseCode::OverQuota));
     // The next month begins for everybody.
     bench.micros = bench.core.at.month_end().micros();
     let fourth = SessionId::new(7_000);
