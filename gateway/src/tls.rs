@@ -24,6 +24,8 @@ use crate::webtransport::{CertificateError, Source};
 
 /// HTTP/2, as ALPN names it.
 const H2: &[u8] = b"h2";
+/// What certificates are served over here, as the log says.
+const OVER: &str = "TLS";
 
 /// What a listener serves TLS with.
 #[derive(Debug)]
@@ -38,8 +40,10 @@ impl Tls {
     /// # Errors
     /// [`CertificateError`] says which file is at fault.
     pub fn open(cert: PathBuf, key: PathBuf) -> Result<Self, CertificateError> {
-        let certificates = Certificates::open(Source::Files { cert, key }, SystemTime::now())?;
+        let now = SystemTime::now();
+        let certificates = Certificates::open(Source::Files { cert, key }, now)?;
         let served = config(&certificates)?;
+        certificates.warn_if_ended(OVER, now);
         Ok(Self {
             certificates: Mutex::new(certificates),
             served: RwLock::new(served),
@@ -70,11 +74,13 @@ impl Tls {
     /// # Errors
     /// [`CertificateError`] says what is wrong; what was served before is served still.
     pub fn refresh(&self) -> Result<(), CertificateError> {
+        let now = SystemTime::now();
         let mut certificates = self.certificates.lock();
-        if certificates.refresh(SystemTime::now())? {
+        if certificates.refresh(now)? {
             *self.served.write() = config(&certificates)?;
             let certificate = certificates.describe();
             tracing::info!(certificate, "another certificate is served over TLS");
+            certificates.warn_if_ended(OVER, now);
         }
         Ok(())
     }

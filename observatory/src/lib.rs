@@ -41,6 +41,7 @@ pub use labels::{
     Certificate, Dialect, Label, Limit, Owner, Reason, RoomWas, Tier, Transport, Untold,
 };
 pub use metrics::*;
+pub use notice::is_near_its_end;
 pub use openmetrics::traced_ack;
 pub use process::{Runtime, runtime};
 pub use ribbon::{EventKind, Severity, happened};

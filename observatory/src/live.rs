@@ -50,6 +50,8 @@ enum From {
     Mean(&'static str),
     /// A percentile of the last second.
     Percentile(Stage, f64),
+    /// How many seconds there are until a moment, which a series says in Unix time; negative once it has passed.
+    Until(&'static str),
     /// What the process may take.
     MemoryLimit,
 }
@@ -70,12 +72,16 @@ const fn state(name: &'static str, of: &'static str) -> Key {
     key(name, Fold::Last, From::Gauge(of))
 }
 
+const fn until(name: &'static str, of: &'static str) -> Key {
+    key(name, Fold::Last, From::Until(of))
+}
+
 const fn time(name: &'static str, of: Stage, part: f64) -> Key {
     key(name, Fold::Max, From::Percentile(of, part))
 }
 
 /// Every value of a sample.
-pub const KEYS: [Key; 45] = [
+pub const KEYS: [Key; 47] = [
     rate("updates_per_second", "well_updates_received_total"),
     rate("bytes_per_second", "well_updates_received_bytes_total"),
     rate("records_per_second", "well_records_total"),
@@ -152,6 +158,14 @@ pub const KEYS: [Key; 45] = [
     rate("presence_per_second", "well_presence_changes_total"),
     rate("cpu_cores", "process_cpu_seconds_total"),
     state("tokio_queue", "well_runtime_queue_depth"),
+    until(
+        "certificate_tls_seconds",
+        r#"well_certificate_expiry_timestamp_seconds{kind="tls"}"#,
+    ),
+    until(
+        "certificate_webtransport_seconds",
+        r#"well_certificate_expiry_timestamp_seconds{kind="webtransport"}"#,
+    ),
 ];
 
 /// What there is to see at a moment.
@@ -230,6 +244,7 @@ impl Sampler {
                 part("sum") / part("count")
             }
             From::Percentile(stage, part) => latencies[stage as usize].percentile(part),
+            From::Until(name) => scrape.get(name) - at as f64 / 1000.0,
             From::MemoryLimit => self.memory_limit.map_or(f64::NAN, |bytes| bytes as f64),
         });
         self.before = Some((now, scrape));
@@ -323,8 +338,11 @@ mod tests {
                      well_limits_hit_total{limit=\"bytes\"} 1\nwell_limits_hit_total{limit=\"rooms\"} 2\n\
                      well_sessions{dialect=\"yjs\",transport=\"websocket\"} 3\n\
                      well_sessions{dialect=\"well\",transport=\"websocket\"} 4\n\
-                     well_archive_lag_records NaN\n";
+                     well_archive_lag_records NaN\n\
+                     well_certificate_expiry_timestamp_seconds{kind=\"tls\"} 90\n";
         let sample = sampler.sample(100_000, now, first);
+        assert_eq!(value(&sample, "certificate_tls_seconds"), -10.0);
+        assert!(value(&sample, "certificate_webtransport_seconds").is_nan());
         assert!(
             value(&sample, "updates_per_second").is_nan(),
             "not known yet"
@@ -363,7 +381,8 @@ mod tests {
             .map(|metric| metric.name)
             .collect();
         for key in &KEYS {
-            let (From::Rate(of) | From::Gauge(of) | From::Mean(of)) = key.from else {
+            let (From::Rate(of) | From::Gauge(of) | From::Mean(of) | From::Until(of)) = key.from
+            else {
                 continue;
             };
             let name = of.split('{').next().unwrap();

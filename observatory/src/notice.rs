@@ -125,15 +125,27 @@ enum Near {
     Now,
 }
 
+/// Whether a certificate that holds for so many seconds still should have been replaced: as long before its end as
+/// the alerts of `deploy/prometheus` say.
+#[must_use]
+pub fn is_near_its_end(which: Certificate, seconds: f64) -> bool {
+    Near::of(which, seconds) > Near::Far
+}
+
+impl Near {
+    fn of(which: Certificate, left: f64) -> Self {
+        match which {
+            Certificate::Tls if left < TLS_NOW => Self::Now,
+            Certificate::Tls if left < TLS_SOON => Self::Soon,
+            Certificate::WebTransport if left < OWN_NOW => Self::Now,
+            Certificate::Tls | Certificate::WebTransport => Self::Far,
+        }
+    }
+}
+
 impl Validity {
     fn of(which: Certificate, ends: f64, now: f64) -> Self {
-        let left = ends - now;
-        let near = match which {
-            Certificate::Tls if left < TLS_NOW => Near::Now,
-            Certificate::Tls if left < TLS_SOON => Near::Soon,
-            Certificate::WebTransport if left < OWN_NOW => Near::Now,
-            Certificate::Tls | Certificate::WebTransport => Near::Far,
-        };
+        let near = Near::of(which, ends - now);
         Self { ends, near }
     }
 
@@ -246,6 +258,16 @@ mod tests {
         assert_eq!(look(31.0, 30.0), []);
         let renewed = "another tls certificate is served, which ends in 90 days";
         assert_eq!(told(&look(31.0, 121.0)), [(renewed, Severity::Info)]);
+    }
+
+    #[test]
+    fn what_is_near_depends_on_who_renews_it() {
+        use Certificate::{Tls, WebTransport};
+        assert!(is_near_its_end(Tls, 14.0 * DAY - 1.0) && !is_near_its_end(Tls, 14.0 * DAY));
+        let half = 0.5 * DAY;
+        assert!(is_near_its_end(WebTransport, half - 1.0) && !is_near_its_end(WebTransport, half));
+        assert_eq!(Near::of(Tls, 2.0 * DAY), Near::Soon);
+        assert_eq!(Near::of(Tls, 2.0 * DAY - 1.0), Near::Now);
     }
 
     #[test]

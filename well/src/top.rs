@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use observatory::{Certificate, is_near_its_end};
 use serde::{Deserialize, Serialize};
 
 /// What is not known, as people are told.
@@ -18,6 +19,8 @@ const ROOM_WIDTH: usize = 40;
 const ROOM_WIDTH_MIN: usize = 16;
 /// What a line begins with that says what it is about.
 const LABEL_WIDTH: usize = 10;
+/// By then an archive that can be reached has been.
+const ARCHIVE_REACHED_SECONDS: f64 = 30.0;
 /// Between what stands side by side.
 const GAP: &str = "   ";
 
@@ -145,20 +148,19 @@ impl Picture {
     fn state(&self) -> Line {
         let server = &self.server;
         match &self.trouble {
-            None => match self
-                .seen
-                .as_ref()
-                .and_then(|(sample, _)| sample.not_ready.as_ref())
-            {
-                Some(why) => Line {
-                    tone: Tone::Bad,
-                    text: format!("{server}  NOT READY: {why}"),
-                },
-                None => Line {
-                    tone: Tone::Strong,
-                    text: format!("{server}  answers"),
-                },
-            },
+            None => {
+                let sample = self.seen.as_ref().map(|(sample, _)| sample);
+                match sample.and_then(Sample::fault) {
+                    Some(why) => Line {
+                        tone: Tone::Bad,
+                        text: format!("{server}  {why}"),
+                    },
+                    None => Line {
+                        tone: Tone::Strong,
+                        text: format!("{server}  answers"),
+                    },
+                }
+            }
             Some((why, since)) => {
                 let since = humantime::format_duration(Duration::from_secs(since.as_secs()));
                 let old = if self.seen.is_some() {
@@ -176,9 +178,53 @@ impl Picture {
 }
 
 impl Sample {
+    fn value(&self, name: &str) -> Option<f64> {
+        self.values.get(name).copied().flatten()
+    }
+
+    /// What is wrong although it answers; the gravest.
+    fn fault(&self) -> Option<String> {
+        let not_ready = self.not_ready.as_ref();
+        let not_ready = not_ready.map(|why| format!("NOT READY: {why}"));
+        not_ready
+            .or_else(|| self.certificate_fault())
+            .or_else(|| self.archive_fault())
+    }
+
+    fn certificate_fault(&self) -> Option<String> {
+        let left = [
+            (Certificate::Tls, "TLS", "certificate_tls_seconds"),
+            (
+                Certificate::WebTransport,
+                "WebTransport",
+                "certificate_webtransport_seconds",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(which, name, key)| Some((which, name, self.value(key)?)));
+        let near = left.filter(|(which, _, left)| is_near_its_end(*which, *left));
+        let (_, name, left) = near.min_by(|a, b| a.2.total_cmp(&b.2))?;
+        Some(if left <= 0.0 {
+            format!("THE {name} CERTIFICATE HAS ENDED")
+        } else {
+            format!("THE {name} CERTIFICATE ENDS in {:.0} h", left / 3600.0)
+        })
+    }
+
+    /// How far an archive is behind is not known until it has been reached once; it is reached for as the server
+    /// starts.
+    fn archive_fault(&self) -> Option<String> {
+        let age = self.value("archive_lag_seconds")?;
+        let is_unreached = self.value("archive_lag_records").is_none();
+        (is_unreached && age > ARCHIVE_REACHED_SECONDS).then(|| {
+            let age = timed(Some(age));
+            format!("THE ARCHIVE HAS NOT BEEN REACHED since the start, {age} ago")
+        })
+    }
+
     /// What there is to say, line by line: what it is about, and the parts.
     fn told(&self) -> [(&'static str, Vec<String>); 6] {
-        let value = |name: &str| self.values.get(name).copied().flatten();
+        let value = |name: &str| self.value(name);
         let count = |name: &str| counted(value(name));
         let bytes = |name: &str| sized(value(name));
         let time = |name: &str| timed(value(name));
@@ -579,6 +625,53 @@ mod tests {
         assert_eq!(lines.len(), 12);
         assert!(lines.iter().all(|line| line.text.chars().count() <= 30));
         assert!(picture(None).lines(0, 0).is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_server_that_answers_stands_first() {
+        let state = |values: &[(&str, f64)]| {
+            let mut picture = picture(None);
+            let (sample, _) = picture.seen.as_mut().unwrap();
+            for (name, value) in values {
+                sample.values.insert((*name).to_owned(), Some(*value));
+            }
+            let line = picture.state();
+            let words = line.text.strip_prefix("http://well:4000  ").unwrap();
+            (line.tone, words.to_owned())
+        };
+        let bad = |words: &str| (Tone::Bad, words.to_owned());
+        let answers = (Tone::Strong, "answers".to_owned());
+        const DAY: f64 = 86_400.0;
+        let certificate = |left| {
+            [
+                ("certificate_tls_seconds", left),
+                ("certificate_webtransport_seconds", 5.0 * DAY),
+            ]
+        };
+        assert_eq!(state(&certificate(20.0 * DAY)), answers);
+        let soon = "THE TLS CERTIFICATE ENDS in 48 h";
+        assert_eq!(state(&certificate(2.0 * DAY)), bad(soon));
+        let ended = "THE TLS CERTIFICATE HAS ENDED";
+        assert_eq!(state(&certificate(-1.0)), bad(ended));
+        let own = [("certificate_webtransport_seconds", 3600.0)];
+        let ends = "THE WebTransport CERTIFICATE ENDS in 1 h";
+        assert_eq!(state(&own), bad(ends));
+
+        // The picture's archive is 7 records behind.
+        assert_eq!(state(&[("archive_lag_seconds", 31.0)]), answers);
+        let mut unreached = picture(None);
+        let (sample, _) = unreached.seen.as_mut().unwrap();
+        sample.values.insert("archive_lag_records".to_owned(), None);
+        for (age, tone) in [(30.0, Tone::Strong), (31.0, Tone::Bad)] {
+            let (sample, _) = unreached.seen.as_mut().unwrap();
+            let age = Some(age);
+            sample.values.insert("archive_lag_seconds".to_owned(), age);
+            assert_eq!(unreached.state().tone, tone, "{age:?}");
+        }
+        let (sample, _) = unreached.seen.as_mut().unwrap();
+        sample.not_ready = Some("the disk is full".to_owned());
+        let line = unreached.state().text;
+        assert_eq!(line, "http://well:4000  NOT READY: the disk is full");
     }
 
     #[test]

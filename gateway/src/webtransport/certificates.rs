@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use observatory::Certificate;
 use rustls::pki_types::pem::PemObject;
@@ -112,9 +112,25 @@ impl Certificates {
             Served::Files { .. } => Certificate::Tls,
             Served::SelfSigned(_) => Certificate::WebTransport,
         };
-        let leaf = self.pair().chain.first();
-        if let Some(end) = leaf.and_then(|leaf| not_after(leaf)) {
+        if let Some(end) = self.end() {
             observatory::certificate(which, end as f64);
+        }
+    }
+
+    /// When the certificate ends that is served now, as Unix time.
+    fn end(&self) -> Option<u64> {
+        not_after(self.pair().chain.first()?)
+    }
+
+    /// Says so in the log if what is served over this has ended by `now`.
+    pub(crate) fn warn_if_ended(&self, over: &str, now: SystemTime) {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.end().is_some_and(|end| end <= now.as_secs()) {
+            let certificate = self.describe();
+            tracing::warn!(
+                certificate,
+                "the certificate that is served over {over} has ended: clients turn away until there is another"
+            );
         }
     }
 

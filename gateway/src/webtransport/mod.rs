@@ -50,6 +50,9 @@ use crate::limits::{
     QUIC_STREAM_WINDOW_BYTES, QUIC_UNI_STREAMS,
 };
 
+/// What certificates are served over here, as the log says.
+const OVER: &str = "WebTransport";
+
 /// Whether WebTransport is served.
 #[derive(Debug, Clone)]
 pub enum Door {
@@ -112,6 +115,7 @@ impl WebTransport {
     pub fn open(address: SocketAddr, source: Source, now: SystemTime) -> Result<Self, OpenError> {
         let certificates = Certificates::open(source, now)?;
         let config = server_config(&certificates)?;
+        certificates.warn_if_ended(OVER, now);
         let bind = |source| OpenError::Bind { address, source };
         let socket = UdpSocket::bind(address).map_err(bind)?;
         let runtime =
@@ -165,6 +169,7 @@ impl WebTransport {
                 self.endpoint.set_server_config(Some(config));
                 let certificate = certificates.describe();
                 tracing::info!(certificate, "WebTransport has another certificate");
+                certificates.warn_if_ended(OVER, now);
             }
             Err(error) => {
                 tracing::warn!(%error, "WebTransport keeps the certificate that it has");

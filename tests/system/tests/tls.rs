@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use system_tests::http;
@@ -24,8 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Writes a certificate for `localhost` and its key. Gives the certificate.
 fn certificate(folder: &Path) -> CertificateDer<'static> {
+    certificate_until(folder, (4096, 1, 1))
+}
+
+/// The same, until a day.
+fn certificate_until(folder: &Path, (year, month, day): (i32, u8, u8)) -> CertificateDer<'static> {
     let pair = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    params.not_after = date_time_ymd(year, month, day);
     let certificate = params.self_signed(&pair).expect("a certificate");
     std::fs::write(folder.join("key.pem"), pair.serialize_pem()).expect("it can be written");
     std::fs::write(folder.join("cert.pem"), certificate.pem()).expect("it can be written");
@@ -36,9 +42,14 @@ fn certificate(folder: &Path) -> CertificateDer<'static> {
 fn server(more: &str) -> (Server, tempfile::TempDir, CertificateDer<'static>) {
     let folder = tempfile::tempdir().expect("a folder");
     let trusted = certificate(folder.path());
+    (served_from(&folder, more), folder, trusted)
+}
+
+/// A server with the certificate that is in the folder.
+fn served_from(folder: &tempfile::TempDir, more: &str) -> Server {
     let at = folder.path().display();
     let config = format!("[tls]\ncert = '{at}/cert.pem'\nkey = '{at}/key.pem'\n{more}");
-    (Server::configured("sled", config), folder, trusted)
+    Server::configured("sled", config)
 }
 
 fn connector(
@@ -237,4 +248,25 @@ async fn another_certificate_is_served_without_a_dropped_connection() {
             .status,
         200
     );
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_in_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    certificate_until(folder.path(), (2021, 1, 1));
+    let server = served_from(&folder, "");
+    let warns_of = |over: &str| {
+        let words = format!("the certificate that is served over {over} has ended");
+        let said = server.stderr();
+        said.lines()
+            .any(|line| line.contains(&words) && line.contains("WARN"))
+    };
+    for over in ["TLS", "WebTransport"] {
+        until(PATIENCE, "it is said", || async {
+            warns_of(over).then_some(())
+        })
+        .await;
+    }
+    let (valid, _folder, _) = self::server("");
+    assert!(!valid.stderr().contains("has ended"));
 }

@@ -4,7 +4,7 @@ import { healthOf, LONGEST_SENTENCE, SILENCE_MS } from "./health";
 import type { Sample } from "./sample";
 import { NO_VALUES, type Values } from "./values";
 
-const GOOD: Partial<Values> = { ack_seconds_p99: 0.004, disk_free_bytes: 60, disk_size_bytes: 100, durability_lag_seconds: 0.001, archive_lag_seconds: 5 };
+const GOOD: Partial<Values> = { ack_seconds_p99: 0.004, disk_free_bytes: 60, disk_size_bytes: 100, durability_lag_seconds: 0.001, archive_lag_seconds: 5, archive_lag_records: 9, certificate_tls_seconds: 40 * 86_400, certificate_webtransport_seconds: 5 * 86_400 };
 
 function sample(values: Partial<Values>): Sample {
   return { at: 1_790_000_000_000, values: { ...NO_VALUES, ...GOOD, ...values }, stages: [], notReady: null };
@@ -29,6 +29,10 @@ describe("health", () => {
     ["acks are slow", { ack_seconds_p99: 0.0501 }, "acks take 50.1 ms at p99 (limit 50 ms)"],
     ["the disk is almost full", { disk_free_bytes: 9.9 }, "only 9 % of the disk is free (9.9 B)"],
     ["joins are slow", { join_seconds_p99: 1.6 }, "joins take 1.6 s at p99 (limit 1.5 s)"],
+    ["the archive is not reached", { archive_lag_seconds: 31, archive_lag_records: null }, "the archive has not been reached since the start, 31 s ago"],
+    ["a certificate is near its end", { certificate_tls_seconds: 13 * 86_400 }, "the TLS certificate ends in 13 d"],
+    ["a certificate is near its end", { certificate_webtransport_seconds: 11 * 3_600 }, "the WebTransport certificate ends in 11 h"],
+    ["a certificate has ended", { certificate_tls_seconds: -3 * 3_600 }, "the TLS certificate ended 3 h ago: browsers turn away"],
     ["the archive lags", { archive_lag_seconds: 601 }, "the archive is 10 min behind (limit 10 min)"],
   ])("is not well when %s", (fault, values, words) => {
     expect(judged(values)).toEqual({ state: "unwell", faults: [fault], sentence: `It is not well: ${words}.` });
@@ -42,7 +46,7 @@ describe("health", () => {
   });
 
   it("is well at each limit exactly", () => {
-    expect(judged({ durability_lag_seconds: 1, ack_seconds_p99: 0.05, join_seconds_p99: 1.5, disk_free_bytes: 10, archive_lag_seconds: 600 }).state).toBe("well");
+    expect(judged({ durability_lag_seconds: 1, ack_seconds_p99: 0.05, join_seconds_p99: 1.5, disk_free_bytes: 10, archive_lag_seconds: 600, certificate_tls_seconds: 14 * 86_400, certificate_webtransport_seconds: 43_200 }).state).toBe("well");
   });
 
   it("names the gravest two of many faults, and counts the others", () => {
@@ -53,6 +57,14 @@ describe("health", () => {
 
   it("says what it does not know, and does not take it for good", () => {
     expect(judged({ disk_free_bytes: null, durability_lag_seconds: null }).sentence).toBe("It is well as far as is known: acks take 4 ms at p99; there is no data on the durability lag and the disk.");
+  });
+
+  it("does not call an archive well that it has not reached yet", () => {
+    expect(judged({ archive_lag_seconds: 2, archive_lag_records: null }).sentence).toBe("It is well as far as is known: acks take 4 ms at p99, 60 % of the disk is free; there is no data on the archive.");
+  });
+
+  it("says of a certificate that has ended before of what only is slow", () => {
+    expect(judged({ certificate_tls_seconds: -1, certificate_webtransport_seconds: 1, durability_lag_seconds: 2, ack_seconds_p99: 1 }).faults).toEqual(["a certificate has ended", "durability lags", "acks are slow"]);
   });
 
   it("does not know when samples are missing, however good the last one was", () => {
@@ -72,11 +84,15 @@ describe("health", () => {
   it("says no more than a page keeps space for", () => {
     const seconds = fc.option(fc.double({ min: 0, max: 864_000, noNaN: true }));
     const disk = fc.option(fc.record({ size: fc.double({ min: 1e6, max: 9e14, noNaN: true }), free: fc.double({ min: 0, max: 1, noNaN: true }) }));
-    const values = fc.record({ lag: seconds, ack: seconds, join: seconds, archive: seconds, disk }).map(({ lag, ack, join, archive, disk }) => ({
+    const left = fc.option(fc.double({ min: -9e6, max: 9e6, noNaN: true }));
+    const values = fc.record({ lag: seconds, ack: seconds, join: seconds, archive: seconds, reached: fc.boolean(), tls: left, own: left, disk }).map(({ lag, ack, join, archive, reached, tls, own, disk }) => ({
       durability_lag_seconds: lag,
       ack_seconds_p99: ack,
       join_seconds_p99: join,
       archive_lag_seconds: archive,
+      archive_lag_records: reached ? 1 : null,
+      certificate_tls_seconds: tls,
+      certificate_webtransport_seconds: own,
       disk_size_bytes: disk?.size ?? null,
       disk_free_bytes: disk === null ? null : disk.size * disk.free,
     }));

@@ -19,11 +19,19 @@ export const DURABILITY_LIMIT_S = 1;
 export const JOIN_LIMIT_S = 1.5;
 export const ARCHIVE_LIMIT_S = 600;
 export const DISK_FREE_MIN = 0.1;
+/** An archive is reached for as the server starts; by then it has been. */
+export const ARCHIVE_REACHED_S = 30;
+const DAY_S = 86_400;
+/** An authority's certificate is renewed long before. */
+export const TLS_LEFT_S = 14 * DAY_S;
+/** The server's own has a successor a day before its end. */
+export const OWN_LEFT_S = DAY_S / 2;
 /** Samples come every second; after this, the next one is missing. */
 export const SILENCE_MS = 3_000;
 /** An ack's p99 is judged by the middle one of so many seconds: a single slow second is no illness. */
 export const JUDGED_SAMPLES = 10;
 const FAULTS_NAMED = 2;
+const CERTIFICATE_ENDED = "a certificate has ended";
 /** Why the server takes nothing is said in at most so many characters. */
 const REASON_CHARS = 100;
 
@@ -58,6 +66,7 @@ const WORST: Values = {
   ack_seconds_p99: 0.0989,
   join_seconds_p99: 98.9,
   archive_lag_seconds: 5_933,
+  certificate_webtransport_seconds: -5_933,
 };
 
 /** No sentence is longer: a page keeps as much space. */
@@ -71,6 +80,8 @@ function faultsOf(recent: readonly Sample[], { values, notReady }: Sample): read
     faults.push({ name: "no updates are taken", words: `no updates are taken: ${reason}` });
   }
   const { durability_lag_seconds: lag, disk_free_bytes: free, disk_size_bytes: size, archive_lag_seconds: archive } = values;
+  const certificate = certificateFault(values);
+  if (certificate?.name === CERTIFICATE_ENDED) faults.push(certificate);
   if (lag !== null && lag > DURABILITY_LIMIT_S) {
     faults.push({ name: "durability lags", words: `an update has waited ${withUnit(lag, "seconds")} to be durable (limit ${withUnit(DURABILITY_LIMIT_S, "seconds")})` });
   }
@@ -85,16 +96,38 @@ function faultsOf(recent: readonly Sample[], { values, notReady }: Sample): read
   if (join !== null && join > JOIN_LIMIT_S) {
     faults.push({ name: "joins are slow", words: `joins take ${withUnit(join, "seconds")} at p99 (limit ${withUnit(JOIN_LIMIT_S, "seconds")})` });
   }
-  if (archive !== null && archive > ARCHIVE_LIMIT_S) {
+  if (archive !== null && archive > ARCHIVE_REACHED_S && isUnreached(values)) {
+    faults.push({ name: "the archive is not reached", words: `the archive has not been reached since the start, ${withUnit(archive, "seconds")} ago` });
+  } else if (archive !== null && archive > ARCHIVE_LIMIT_S) {
     faults.push({ name: "the archive lags", words: `the archive is ${withUnit(archive, "seconds")} behind (limit ${withUnit(ARCHIVE_LIMIT_S, "seconds")})` });
   }
+  if (certificate !== null && certificate.name !== CERTIFICATE_ENDED) faults.push(certificate);
   return faults;
 }
 
+/** The one that is nearer its end, if either is near. */
+function certificateFault({ certificate_tls_seconds: tls, certificate_webtransport_seconds: own }: Values): Fault | null {
+  const near = [
+    { left: tls, limit: TLS_LEFT_S, which: "TLS certificate" },
+    { left: own, limit: OWN_LEFT_S, which: "WebTransport certificate" },
+  ].flatMap(({ left, limit, which }) => (left !== null && left < limit ? [{ left, which }] : []));
+  const [nearest] = near.sort((a, b) => a.left - b.left);
+  if (nearest === undefined) return null;
+  const { left, which } = nearest;
+  if (left <= 0) return { name: CERTIFICATE_ENDED, words: `the ${which} ended ${withUnit(-left, "seconds")} ago: browsers turn away` };
+  return { name: "a certificate is near its end", words: `the ${which} ends in ${withUnit(left, "seconds")}` };
+}
+
+/** How far an archive is behind is not known until it has been reached once. */
+function isUnreached({ archive_lag_seconds: age, archive_lag_records: records }: Values): boolean {
+  return age !== null && records === null;
+}
+
 function wellSentence({ values }: Sample): string {
+  const archive = isUnreached(values) ? ["the archive"] : [];
   const { ack_seconds_p99: ack, disk_free_bytes: free, disk_size_bytes: size, durability_lag_seconds: lag } = values;
   const acks = ack === null ? "nobody waits for an ack" : `acks take ${withUnit(ack, "seconds")} at p99`;
-  const unknown = [...(lag === null ? ["the durability lag"] : []), ...(free === null || size === null ? ["the disk"] : [])];
+  const unknown = [...(lag === null ? ["the durability lag"] : []), ...(free === null || size === null ? ["the disk"] : []), ...archive];
   const disk = free === null || size === null ? "" : `, ${share(free, size)} of the disk is free`;
   return unknown.length === 0 ? `It is well: ${acks}${disk}.` : `It is well as far as is known: ${acks}${disk}; there is no data on ${unknown.join(" and ")}.`;
 }

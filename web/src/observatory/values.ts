@@ -49,6 +49,8 @@ export const VALUES = {
   presence_per_second: "frames/s",
   cpu_cores: "cores",
   tokio_queue: "tasks",
+  certificate_tls_seconds: "seconds",
+  certificate_webtransport_seconds: "seconds",
 } as const satisfies Readonly<Record<string, Unit>>;
 
 export type ValueKey = keyof typeof VALUES;
