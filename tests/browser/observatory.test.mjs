@@ -202,6 +202,60 @@ it("asks for a token where the Well is not open, and takes none that does not su
   await closed.remove();
 });
 
+it("has an address for what it shows, which leads back and can be sent", async () => {
+  const room = "pit/hot42x";
+  const { provider } = await member(server, "hot42x");
+  const someone = await person(browser);
+  const { page } = someone;
+  const query = () => new URL(page.url()).search;
+  const shows = async (/** @type {string} */ panel, /** @type {string} */ address) => {
+    await page.getByTestId(`panel-${panel}`).waitFor();
+    await until(`${address} is the address`, () => query() === address);
+  };
+  await open(page, server.http);
+  await shows("charts", "");
+  await page.getByTestId("range-7d").check();
+  await shows("charts", "?range=7d");
+  await page.getByTestId("tab-rooms").click();
+  await page.locator(`[data-testid=room-row][data-room="${room}"] button`).click();
+  const closer = page.locator(`[data-testid=room-detail][data-room="${room}"]`);
+  await closer.waitFor();
+  const hot = "?tab=rooms&room=pit%2Fhot42x&range=7d";
+  await shows("rooms", hot);
+
+  await page.reload();
+  await live(page);
+  await closer.waitFor();
+  const sent = await person(browser);
+  await sent.page.goto(`${server.http}/observatory${hot}`);
+  await sent.page.locator(`[data-testid=room-detail][data-room="${room}"] [data-testid=room-session]`).waitFor();
+  await picture(sent.page, "observatory-room-sent");
+  await sent.page.getByTestId("tab-charts").click();
+  await sent.page.locator("[data-testid=charts][data-loaded=true]").waitFor();
+  assert.equal(await sent.page.getByTestId("range-7d").isChecked(), true);
+
+  await page.goBack();
+  await page.getByTestId("room-list").waitFor();
+  await shows("rooms", "?tab=rooms&range=7d");
+  await page.goBack();
+  await shows("charts", "?range=7d");
+  assert.equal(await page.getByTestId("range-7d").isChecked(), true);
+  await page.goBack();
+  await shows("charts", "");
+  assert.equal(await page.getByTestId("range-1h").isChecked(), true);
+  await page.goForward();
+  await page.goForward();
+  await page.goForward();
+  await closer.waitFor();
+  await page.goto(`${server.http}/observatory?tab=nothing&room=nothing`);
+  await shows("charts", "?tab=nothing&room=nothing");
+  provider.destroy();
+  for (const person of [someone, sent]) {
+    assert.deepEqual(person.mishaps, []);
+    await person.context.close();
+  }
+});
+
 it("is used by keys alone", async () => {
   const someone = await person(browser);
   const { page } = someone;
@@ -245,6 +299,15 @@ it("is used by keys alone", async () => {
   await page.keyboard.press("Enter");
   await page.getByTestId("room-detail").waitFor();
   assert.equal(await focused(), "H2", "the room's name is what is read next");
+  await page.getByTestId("room-close").focus();
+  await page.keyboard.press("Enter");
+  await row.waitFor();
+  const isThere = () => row.evaluate((element) => element === document.activeElement);
+  await until("who comes back is where the room is listed", isThere);
+  await page.keyboard.press("Enter");
+  await page.getByTestId("room-detail").waitFor();
+  await page.goBack();
+  await until("also by the browser's own way back", isThere);
   provider.destroy();
   assert.deepEqual(someone.mishaps, []);
   await someone.context.close();

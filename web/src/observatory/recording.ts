@@ -6,7 +6,8 @@
 import { isRecord } from "../room/browser-storage";
 import { NO_VALUES, numberOrNull, readValues, VALUE_KEYS, type ValueKey, type Values } from "./values";
 
-export type Range = "1h" | "7d";
+export const RANGES = ["1h", "7d"] as const;
+export type Range = (typeof RANGES)[number];
 
 export const SPAN_MS: Readonly<Record<Range, number>> = { "1h": 3_600_000, "7d": 7 * 86_400_000 };
 export const STEP_MS: Readonly<Record<Range, number>> = { "1h": 1_000, "7d": 60_000 };

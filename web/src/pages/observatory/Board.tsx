@@ -1,4 +1,6 @@
 import { useEffect, useRef, useState, type KeyboardEvent } from "react";
+import { useLocation, useSearch } from "wouter";
+import { addressOf, placeOf, TABS, type Place, type Tab } from "../../observatory/address";
 import { healthOf, JUDGED_SAMPLES, LONGEST_SENTENCE, SILENCE_MS } from "../../observatory/health";
 import type { Observatory, ObservatoryView } from "../../observatory/observatory";
 import { clockText } from "../../past/moment";
@@ -9,16 +11,11 @@ import { Life } from "./Life";
 import styles from "./ObservatoryPage.module.css";
 import { Rooms } from "./Rooms";
 
-const TABS = [
-  { id: "charts", label: "Charts" },
-  { id: "rooms", label: "Rooms" },
-  { id: "life", label: "Life of an update" },
-  { id: "events", label: "Events" },
-] as const;
-type Tab = (typeof TABS)[number]["id"];
+const LABELS: Readonly<Record<Tab, string>> = { charts: "Charts", rooms: "Rooms", life: "Life of an update", events: "Events" };
 
 export function Board({ observatory, view }: { observatory: Observatory; view: ObservatoryView }) {
-  const [tab, setTab] = useState<Tab>("charts");
+  const [{ tab, range, room }, show] = usePlace();
+  useEffect(() => observatory.show(range), [observatory, range]);
   const nowMs = useNow();
   const last = view.recent.at(-1) ?? null;
   const silentMs = view.heardAtMs === null ? null : Math.max(0, nowMs - view.heardAtMs);
@@ -41,10 +38,10 @@ export function Board({ observatory, view }: { observatory: Observatory; view: O
       </section>
       <Figures sample={last} asOf={asOf} />
       <Ribbon events={view.events} range={view.range} untilMs={last?.at ?? nowMs} />
-      <Tabs shown={tab} onShow={setTab} />
+      <Tabs shown={tab} onShow={(tab) => show({ tab, room: null })} />
       <section id={`panel-${tab}`} role="tabpanel" aria-labelledby={`tab-${tab}`} className={styles.panel} data-testid={`panel-${tab}`}>
-        {tab === "charts" ? <Charts recording={view.recording} range={view.range} onRange={(range) => observatory.show(range)} last={last} stale={stale} /> : null}
-        {tab === "rooms" ? <Rooms token={observatory.token} /> : null}
+        {tab === "charts" ? <Charts recording={view.recording} range={view.range} onRange={(range) => show({ range })} last={last} stale={stale} /> : null}
+        {tab === "rooms" ? <Rooms token={observatory.token} opened={room} onOpen={(room) => show({ room })} /> : null}
         {tab === "life" ? <Life stages={last?.stages ?? []} asOf={asOf} /> : null}
         {tab === "events" ? <Events events={view.events} /> : null}
       </section>
@@ -70,18 +67,18 @@ function Tabs({ shown, onShow }: { shown: Tab; onShow: (tab: Tab) => void }) {
   const list = useRef<HTMLDivElement>(null);
 
   function move(event: KeyboardEvent): void {
-    const at = TABS.findIndex(({ id }) => id === shown);
+    const at = TABS.indexOf(shown);
     const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: TABS.length - 1 }[event.key];
     const tab = to === undefined ? undefined : TABS[(to + TABS.length) % TABS.length];
     if (tab === undefined) return;
     event.preventDefault();
-    onShow(tab.id);
-    list.current?.querySelector<HTMLElement>(`#tab-${tab.id}`)?.focus();
+    onShow(tab);
+    list.current?.querySelector<HTMLElement>(`#tab-${tab}`)?.focus();
   }
 
   return (
     <div ref={list} role="tablist" aria-label="What to look at" className={styles.tabs} onKeyDown={move}>
-      {TABS.map(({ id, label }) => (
+      {TABS.map((id) => (
         <button
           key={id}
           type="button"
@@ -93,11 +90,24 @@ function Tabs({ shown, onShow }: { shown: Tab; onShow: (tab: Tab) => void }) {
           onClick={() => onShow(id)}
           data-testid={`tab-${id}`}
         >
-          {label}
+          {LABELS[id]}
         </button>
       ))}
     </div>
   );
+}
+
+/** What the address says is shown, and how to show something else: the way back leads to what was shown before. */
+function usePlace(): [Place, (change: Partial<Place>) => void] {
+  const place = placeOf(useSearch());
+  const [, go] = useLocation();
+  return [
+    place,
+    (change) => {
+      const address = addressOf({ ...place, ...change });
+      if (address !== addressOf(place)) go(address);
+    },
+  ];
 }
 
 /** The time, as it passes in seconds: silence is seen although nothing comes. */

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState, type RefObject } from "react";
 import type { Failed } from "../../api/ask";
 import { askRooms, type Token } from "../../api/observatory";
 import table from "../../design/Table.module.css";
@@ -13,14 +13,16 @@ const AGAIN_MS = 2_000;
 const CHOICES = ORDERS.map(({ by, label }) => ({ value: by, label }));
 
 /** The loaded rooms, the most of something first; one of them closer. */
-export function Rooms({ token }: { token: Token }) {
+export function Rooms({ token, opened, onOpen }: { token: Token; opened: string | null; onOpen: (room: string | null) => void }) {
   const [by, setBy] = useState<Order>("updates");
-  const [opened, setOpened] = useState<string | null>(null);
   const { value: list, failed } = useAskedAgain<RoomList>(`rooms ${by}`, () => askRooms(token, by), AGAIN_MS);
 
-  if (opened !== null) return <RoomPanel key={opened} token={token} room={opened} onClose={() => setOpened(null)} />;
+  const shown = useRef<HTMLDivElement>(null);
+  useFocusBack(shown, opened, list !== null);
+
+  if (opened !== null) return <RoomPanel key={opened} token={token} room={opened} onClose={() => onOpen(null)} />;
   return (
-    <div className={styles.rooms}>
+    <div ref={shown} tabIndex={-1} className={styles.rooms}>
       <div className={styles.bar}>
         <Choice label="What comes first" choices={CHOICES} value={by} onChoose={setBy} testid="order" />
         <p className={styles.soft}>
@@ -28,9 +30,23 @@ export function Rooms({ token }: { token: Token }) {
         </p>
       </div>
       <FailedLine failed={failed} stale={list !== null} />
-      {list === null ? failed === null ? <p className={styles.soft}>Loading…</p> : null : list.rooms.length === 0 ? <p className={styles.soft}>No room is loaded: nobody is in one.</p> : <List rooms={list.rooms} onOpen={setOpened} />}
+      {list === null ? failed === null ? <p className={styles.soft}>Loading…</p> : null : list.rooms.length === 0 ? <p className={styles.soft}>No room is loaded: nobody is in one.</p> : <List rooms={list.rooms} onOpen={onOpen} />}
     </div>
   );
+}
+
+/** Who comes back from a room goes on at its name in the list, or at the list if the room is there no more. */
+function useFocusBack(shown: RefObject<HTMLElement | null>, opened: string | null, isListed: boolean): void {
+  const left = useRef<string | null>(null);
+  useEffect(() => {
+    if (opened !== null) {
+      left.current = opened;
+    } else if (left.current !== null && isListed) {
+      const row = shown.current?.querySelector(`[data-room="${CSS.escape(left.current)}"]`);
+      (row?.querySelector("button") ?? shown.current)?.focus();
+      left.current = null;
+    }
+  }, [shown, opened, isListed]);
 }
 
 function List({ rooms, onOpen }: { rooms: readonly RoomRow[]; onOpen: (room: string) => void }) {
