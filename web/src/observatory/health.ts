@@ -66,7 +66,7 @@ const WORST: Values = {
   ack_seconds_p99: 0.0989,
   join_seconds_p99: 98.9,
   archive_lag_seconds: 5_933,
-  certificate_webtransport_seconds: -5_933,
+  certificate_tls_seconds: -5_933,
 };
 
 /** No sentence is longer: a page keeps as much space. */
@@ -108,13 +108,13 @@ function faultsOf(recent: readonly Sample[], { values, notReady }: Sample): read
 /** The one that is nearer its end, if either is near. */
 function certificateFault({ certificate_tls_seconds: tls, certificate_webtransport_seconds: own }: Values): Fault | null {
   const near = [
-    { left: tls, limit: TLS_LEFT_S, which: "TLS certificate" },
-    { left: own, limit: OWN_LEFT_S, which: "WebTransport certificate" },
-  ].flatMap(({ left, limit, which }) => (left !== null && left < limit ? [{ left, which }] : []));
+    { left: tls, limit: TLS_LEFT_S, which: "TLS certificate", felt: ": browsers turn away" },
+    { left: own, limit: OWN_LEFT_S, which: "WebTransport certificate", felt: "" },
+  ].flatMap(({ left, limit, ...it }) => (left !== null && left < limit ? [{ left, ...it }] : []));
   const [nearest] = near.sort((a, b) => a.left - b.left);
   if (nearest === undefined) return null;
-  const { left, which } = nearest;
-  if (left <= 0) return { name: CERTIFICATE_ENDED, words: `the ${which} ended ${withUnit(-left, "seconds")} ago: browsers turn away` };
+  const { left, which, felt } = nearest;
+  if (left <= 0) return { name: CERTIFICATE_ENDED, words: `the ${which} ended ${withUnit(-left, "seconds")} ago${felt}` };
   return { name: "a certificate is near its end", words: `the ${which} ends in ${withUnit(left, "seconds")}` };
 }
 
