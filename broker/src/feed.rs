@@ -21,9 +21,6 @@ use crate::limits::{FEED_BATCHES, FEED_BYTES};
 /// How many wire formats a feed can hold encoded side by side.
 pub const WIRES: usize = 4;
 
-/// One in so many deliveries is timed.
-const FANOUT_SAMPLE: u64 = 64;
-
 /// A wire format: which of a batch's places it encodes into, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Wire {
@@ -196,8 +193,9 @@ impl Feed {
                 (Arc::clone(batch), batches.next().is_none())
             };
             taken += batch.frames_for(wire, reader, out);
-            if (batch.last.seq.get() ^ reader.get()).is_multiple_of(FANOUT_SAMPLE) {
-                observatory::fanned_out(batch.at.elapsed());
+            let delivery = batch.last.seq.get() ^ reader.get();
+            if let Some(count) = observatory::timed_delivery(delivery) {
+                observatory::fanned_out(batch.at.elapsed(), count);
             }
             cursor = batch.last.seq;
             if taken >= max_bytes && !is_last {

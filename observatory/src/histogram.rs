@@ -111,12 +111,17 @@ impl Histogram {
     }
 
     pub(crate) fn record(&self, sample: u64) {
-        self.buckets[self.scale.bucket(sample)].add(1);
-        self.sum.add(sample);
+        self.record_for(sample, 1);
     }
 
     pub(crate) fn record_time(&self, took: Duration) {
-        self.record(nanos(took));
+        self.record_for(nanos(took), 1);
+    }
+
+    /// A sample that stands for so many.
+    pub(crate) fn record_for(&self, sample: u64, count: u64) {
+        self.buckets[self.scale.bucket(sample)].add(count);
+        self.sum.add(sample.wrapping_mul(count));
     }
 
     /// Appends what all threads have seen as a series' lines; `label` is empty or ends with a comma.

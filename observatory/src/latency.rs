@@ -77,7 +77,12 @@ pub(crate) struct Latencies([Latency; Stage::COUNT]);
 impl Latencies {
     /// Counts one sample of a stage.
     pub(crate) fn record(&self, stage: Stage, took: Duration) {
-        self.0[stage as usize].record(took);
+        self.record_for(stage, took, 1);
+    }
+
+    /// Counts a sample that stands for so many.
+    pub(crate) fn record_for(&self, stage: Stage, took: Duration, count: u64) {
+        self.0[stage as usize].record(took, count as u32);
     }
 }
 
@@ -86,11 +91,11 @@ impl Latencies {
 struct Latency(OnceLock<Box<[AtomicU32]>>);
 
 impl Latency {
-    fn record(&self, took: Duration) {
+    fn record(&self, took: Duration, count: u32) {
         let new = || (0..BUCKETS).map(|_| AtomicU32::new(0)).collect();
         let cell = &self.0.get_or_init(new)[bucket(nanos(took).min(MOST))];
-        let count = cell.load(Ordering::Relaxed).wrapping_add(1);
-        cell.store(count, Ordering::Relaxed);
+        let sum = cell.load(Ordering::Relaxed).wrapping_add(count);
+        cell.store(sum, Ordering::Relaxed);
     }
 }
 
@@ -203,7 +208,7 @@ mod tests {
             // From a microsecond to a minute, evenly over the doublings.
             let nanos = (1000.0 * 2_f64.powf((seed >> 40) as f64 / 2_f64.powi(24) * 25.8)) as u64;
             all.push(nanos);
-            latency.record(Duration::from_nanos(nanos));
+            latency.record(Duration::from_nanos(nanos), 1);
         }
         all.sort_unstable();
         let counts = Taker::since(&mut before, [&latency].into_iter());
@@ -222,8 +227,8 @@ mod tests {
     fn no_time_is_too_short_or_too_long() {
         // Two threads' together.
         let (one, other) = (Latency::default(), Latency::default());
-        one.record(Duration::ZERO);
-        other.record(Duration::MAX);
+        one.record(Duration::ZERO, 1);
+        other.record(Duration::MAX, 1);
         let counts = Taker::since(&mut vec![0; BUCKETS], [&one, &other].into_iter());
         assert_eq!(counts.len(), 2);
         assert!(counts.percentile(1.0) > 68.0);
@@ -235,7 +240,7 @@ mod tests {
         let (latency, mut before) = (Latency::default(), vec![0; BUCKETS]);
         let seconds: Vec<Counts> = (1..=3)
             .map(|n| {
-                (0..n).for_each(|_| latency.record(Duration::from_millis(n)));
+                (0..n).for_each(|_| latency.record(Duration::from_millis(n), 1));
                 Taker::since(&mut before, [&latency].into_iter())
             })
             .collect();

@@ -14,6 +14,7 @@
 //! | [`exporter`] | the recorder, and the text that `/metrics` answers |
 //! | [`openmetrics`] | the same text in the format that has exemplars |
 //! | [`process`] | what the operating system and the runtime say of the process |
+//! | [`fanout`] | which deliveries are timed |
 //! | [`latency`] | latencies of the last second, for percentiles that people read |
 //! | [`live`] | a sample of everything, each second |
 //! | [`history`] | the samples of an hour, and a week of minutes |
@@ -24,6 +25,7 @@ mod cells;
 #[cfg(test)]
 mod document;
 pub mod exporter;
+mod fanout;
 mod histogram;
 pub mod history;
 pub mod labels;
@@ -37,6 +39,7 @@ pub mod ribbon;
 pub mod trace;
 
 pub use exporter::{Exporter, InstallError};
+pub use fanout::timed_delivery;
 pub use labels::{
     Certificate, Dialect, Label, Limit, Owner, Reason, RoomWas, Tier, Transport, Untold,
 };

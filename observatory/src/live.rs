@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::fanout::delivered;
 use crate::latency::{Counts, Stage, Taker};
 use crate::notice::Notices;
 use crate::process::memory_limit_bytes;
@@ -227,6 +228,7 @@ impl Sampler {
     /// then; puts on the ribbon what it sees there, so there is one sampler in a process.
     pub fn sample(&mut self, at: u64, now: Instant, rendered: &str) -> Sample {
         let latencies = self.latencies.take();
+        delivered(latencies[Stage::Fanout as usize].len());
         let scrape = Scrape::parse(rendered);
         for notice in self.notices.look(at as f64 / 1000.0, &scrape) {
             happened(notice.kind, notice.severity, notice.text);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::cells::{Cell, write};
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, nanos};
 use crate::labels::{
     Certificate, Dialect, Label, Limit, Owner, Reason, RoomWas, Tier, Transport, Untold, Which,
 };
@@ -350,7 +350,7 @@ counted! {
     Histogram round_trip = "well_round_trip_seconds", Unit::Seconds, "Time until a client answered a ping of the well dialect.";
     Histogram stale = "well_stale_records", Unit::Count, "For each numbered operation that went to the log, how many of the records before it its client had not seen; 0 where the client does not say what it has seen.";
     Histogram ack = "well_ack_seconds", Unit::Seconds, "Time from an update's arrival in its room until it is settled, the slowest of each commit.";
-    Histogram fanout = "well_fanout_seconds", Unit::Seconds, "Time from a commit being durable until a session's writer has taken it, sampled.";
+    Histogram fanout = "well_fanout_seconds", Unit::Seconds, "Time from a commit being durable until a session's writer has taken it; of many one in 64 is timed, and counts for all of them.";
     Count fanout_frames = "well_fanout_bytes_total", Unit::Bytes, "Bytes written to sessions.";
     Count fell_behind = "well_fell_behind_total", Unit::Count, "Sessions brought up to date from the document because they fell off the feed.";
     Histogram load = "well_room_load_seconds", Unit::Seconds, "Time to load a room from the log.";
@@ -496,11 +496,11 @@ pub fn acked(took: Duration) {
     });
 }
 
-/// A session's writer took a commit this long after it was durable.
-pub fn fanned_out(took: Duration) {
+/// A session's writer took a commit this long after it was durable; it stands for so many.
+pub fn fanned_out(took: Duration, count: u64) {
     write(|it| {
-        it.plain.fanout.record_time(took);
-        it.latencies.record(Stage::Fanout, took);
+        it.plain.fanout.record_for(nanos(took), count);
+        it.latencies.record_for(Stage::Fanout, took, count);
     });
 }
 
