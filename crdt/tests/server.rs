@@ -198,24 +198,41 @@ fn a_version_has_bytes() {
 #[test]
 fn an_update_that_deletes_all_over_and_over_is_refused() {
     let mut server = Text::new(Client::new(0));
+    let len = 100_000;
     server
-        .insert(Measure::Chars, 0, "all of it")
+        .insert(Measure::Chars, 0, &"x".repeat(len))
         .expect("an edit");
     let snapshot = server.snapshot(crdt::text::History::With);
     let clears: Vec<Vec<u8>> = (1..=5)
         .map(|client| {
             let mut text = Text::load(Client::new(client), &snapshot).expect("a snapshot");
-            let update = text.delete(Measure::Chars, 0, 9).expect("an edit");
+            let update = text.delete(Measure::Chars, 0, len).expect("an edit");
             text.encode(&update)
         })
         .collect();
     let merged = crdt::text::merge(&clears).expect("they fit");
     assert_eq!(server.admit(&merged), Err(ApplyError::TooMuch));
-    assert_eq!(server.to_string(), "all of it");
+    assert_eq!(server.len(Measure::Chars), len);
     let four = crdt::text::merge(&clears[..4]).expect("they fit");
     assert!(server.admit(&four).expect("four do").adds);
     for clear in &clears {
         server.admit(clear).expect("each by itself");
     }
     assert_eq!(server.to_string(), "");
+}
+
+#[test]
+fn what_many_deleted_of_a_short_text_is_taken_together() {
+    let mut server = Text::new(Client::new(0));
+    server.insert(Measure::Chars, 0, "hello").expect("an edit");
+    let snapshot = server.snapshot(crdt::text::History::With);
+    for client in 1..=1_000 {
+        let mut text = Text::load(Client::new(client), &snapshot).expect("a snapshot");
+        let update = text.delete(Measure::Chars, 0, 5).expect("an edit");
+        server.admit(&text.encode(&update)).expect("an update");
+    }
+    let mut other = Text::new(Client::new(2_000));
+    let all = server.diff(&other.version());
+    assert!(other.admit(&all).expect("honest history").adds);
+    assert_eq!(other.to_string(), "");
 }

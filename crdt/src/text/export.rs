@@ -257,22 +257,18 @@ fn tabled(ops: &mut [Op], author: Client, few: usize, name: &dyn Fn(u32) -> Clie
 pub fn ticks(update: &[u8]) -> Result<Vec<Update>, FormatError> {
     let mut decoded = Ops::default();
     decoded.decode(update)?;
-    let mut all: Vec<Update> = Vec::new();
+    let none = |client: &Client| Update {
+        client: *client,
+        from: u32::MAX,
+        to: 0,
+    };
+    let mut all: Vec<Update> = decoded.clients.iter().map(none).collect();
     for op in &decoded.ops {
-        let client = decoded.clients[op.author as usize];
-        let end = op.clock + op.len;
-        match all.iter_mut().find(|update| update.client == client) {
-            Some(update) => {
-                update.from = update.from.min(op.clock);
-                update.to = update.to.max(end);
-            }
-            None => all.push(Update {
-                client,
-                from: op.clock,
-                to: end,
-            }),
-        }
+        let update = &mut all[op.author as usize];
+        update.from = update.from.min(op.clock);
+        update.to = update.to.max(op.clock + op.len);
     }
+    all.retain(|update| update.from < update.to);
     Ok(all)
 }
 

@@ -6,9 +6,11 @@ pub const MAX_CHARS: u32 = 1 << 31;
 pub const MAX_TICKS: u32 = u32::MAX - 1;
 /// The most clients that may ever edit one text.
 pub const MAX_CLIENTS: u32 = 1 << 28;
-/// How often over an update that a server takes may delete all characters that are there and that it
-/// brings; one client deletes each of them once.
+/// How often over the clients of one update that a server takes may delete all characters that are there
+/// and that it brings, though these be [`FEW_CHARS`]; one client deletes each of them once.
 pub const MAX_DELETIONS: u64 = 4;
+/// In so few characters a server looks however often they are deleted.
+pub const FEW_CHARS: u64 = 1 << 16;
 /// The most UTF-8 bytes a text may ever hold.
 pub const MAX_CONTENT_BYTES: usize = u32::MAX as usize - 1;
 /// The longest span, in characters: a leaf's split moves at most 32 of them.

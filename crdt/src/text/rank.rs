@@ -1,7 +1,7 @@
 //! Questions to the sequence that change nothing: who stands before whom, and where in the visible
 //! text.
 
-use super::content::Content;
+use super::content::{Content, Extra};
 use super::id::Measure;
 use super::leaf::NONE;
 use super::tree::{Spot, Tree};
@@ -158,25 +158,16 @@ impl Tree {
             if live == 0 {
                 continue;
             }
-            let text = content.slice(leaf.first[index], live);
-            let weight = measured(text, measure);
+            let weight = weigh(content, leaf.first[index], live, measure);
             if left >= weight {
                 left -= weight;
                 chars += live;
                 continue;
             }
+            let text = content.slice(leaf.first[index], live);
             return chars_in(text, left, measure).map(|more| chars + more);
         }
         None
-    }
-}
-
-/// The length of a text.
-pub(super) fn measured(text: &str, measure: Measure) -> u32 {
-    match measure {
-        Measure::Bytes => text.len() as u32,
-        Measure::Units => text.encode_utf16().count() as u32,
-        Measure::Chars => super::content::count(text) as u32,
     }
 }
 
@@ -202,7 +193,11 @@ pub(super) fn weigh(content: &Content, n: u32, len: u32, measure: Measure) -> u3
     if len == 0 || measure == Measure::Chars || content.is_ascii() {
         len
     } else {
-        measured(content.slice(n, len), measure)
+        let text = content.slice(n, len);
+        match measure {
+            Measure::Units if text.len() > len as usize => len + Extra::of(text).units,
+            _ => text.len() as u32,
+        }
     }
 }
 

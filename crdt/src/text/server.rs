@@ -7,7 +7,7 @@ use super::Text;
 use super::apply::{Scratch, Verdict};
 use super::error::ApplyError;
 use super::id::{Client, Seq};
-use super::limits::MAX_DELETIONS;
+use super::limits::{FEW_CHARS, MAX_DELETIONS};
 use super::quick;
 use super::wire::Kind;
 
@@ -70,7 +70,7 @@ impl Text {
                 Kind::Delete | Kind::DeleteBack => deleted += u64::from(op.len),
             }
         }
-        if deleted > MAX_DELETIONS * inserted {
+        if deleted > MAX_DELETIONS * inserted.max(FEW_CHARS) {
             return Err(ApplyError::TooMuch);
         }
         self.check_ops(scratch, false)
