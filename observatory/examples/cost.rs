@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p observatory --example cost`
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "a bench prints")]
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +56,7 @@ fn main() -> Result<(), observatory::InstallError> {
         let text = exporter.render();
         black_box(sampler.sample(0, Instant::now(), &text));
         looks.push((processor_time() - before) * 1e3);
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::park_timeout(LOOK_EVERY);
     }
     let counted = middle(joined(counting));
     let added = middle(joined(threads(add)));

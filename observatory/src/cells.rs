@@ -113,6 +113,15 @@ mod tests {
     }
 
     #[test]
+    fn no_two_threads_write_the_same_cells() {
+        let (one, other) = (Place::take(), Place::take());
+        assert!(!Arc::ptr_eq(&one.0, &other.0));
+        MINE.with(|mine| {
+            assert!(!Arc::ptr_eq(&mine.0, &one.0) && !Arc::ptr_eq(&mine.0, &other.0));
+        });
+    }
+
+    #[test]
     fn threads_that_count_at_once_count_everything() {
         let bytes = || metrics::written_of(&all());
         let before = bytes();

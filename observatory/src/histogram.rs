@@ -177,6 +177,16 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_counts_for_all_that_it_stands_for() {
+        let sizes = Histogram::new(Unit::Count);
+        sizes.record_for(3, 64);
+        let mut text = String::new();
+        Histogram::write(&[&sizes], "a_records", "", &mut text);
+        assert!(text.contains("a_records_bucket{le=\"4\"} 64\n"), "{text}");
+        assert!(text.ends_with("a_records_sum 192\na_records_count 64\n"));
+    }
+
+    #[test]
     fn without_a_label_only_buckets_have_braces() {
         let sizes = Histogram::new(Unit::Count);
         for size in [0, 1, 5, 20_000] {

@@ -121,6 +121,10 @@ it("shows what the test itself has sent", async () => {
     if (p50 !== null && p99 !== null) assert.ok(0 < p50 && p50 <= p99, `p50 ${p50}, p99 ${p99}`);
   }
 
+  const whole = rows.filter(({ acked_per_second: acked = null }) => acked !== null && acked > 20);
+  const untold = whole.filter(({ fanout_seconds_p99: p99 = null }) => p99 === null);
+  assert.ok(whole.length >= 10 && untold.length === 0, `where few write, every delivery is timed: ${untold.length} of ${whole.length} seconds have no fan-out`);
+
   await watcher.page.getByTestId("tab-life").click();
   const checked = Number((await watcher.page.locator("[data-stage=check] td").nth(2).innerText()).replace(/[^\d]/g, ""));
   same(checked, UPDATES, "checked in the life of an update");
