@@ -91,6 +91,14 @@ mod tests {
     #[test]
     fn what_threads_have_counted_is_told_and_counters_are_there_before_the_first_event() {
         let exporter = Exporter::install().unwrap();
+        let mut text = String::new();
+        metrics::tell(&[], &mut text);
+        for series in [
+            "well_ack_seconds_bucket{le=\"0.05\"} 0\n",
+            "well_stale_records_count 0\n",
+        ] {
+            assert!(text.contains(series), "{series} is not in {text}");
+        }
         let text = exporter.render();
         let is_there = |series: &str| text.lines().any(|line| line.starts_with(series));
         let all = metrics::ours();

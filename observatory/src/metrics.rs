@@ -288,6 +288,9 @@ pub(crate) fn describe() {
 
 /// Tells the recorder what threads have counted, and appends what the recorder is not told: histograms.
 pub(crate) fn tell(all: &[Arc<Cells>], out: &mut String) {
+    // Where no thread has counted yet, all there is is zero.
+    let none = [Arc::new(Cells::new())];
+    let all = if all.is_empty() { &none } else { all };
     tell_plain(all, out);
     tell_families(all, out);
     let held = |of: fn(&Cells) -> &Level| Level::sum(all.iter().map(|cells| of(cells)));
