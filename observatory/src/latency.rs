@@ -171,12 +171,13 @@ impl Counts {
 
     /// All of these together.
     pub(crate) fn merged<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
-        let mut sums = std::collections::BTreeMap::<u16, u32>::new();
+        let mut sums = vec![0_u32; BUCKETS];
         for (at, count) in all.into_iter().flat_map(|counts| &counts.0) {
-            let sum = sums.entry(*at).or_default();
+            let sum = &mut sums[usize::from(*at)];
             *sum = sum.saturating_add(*count);
         }
-        Self(sums.into_iter().collect())
+        let counted = sums.into_iter().enumerate().filter(|(_, sum)| *sum > 0);
+        Self(counted.map(|(at, sum)| (at as u16, sum)).collect())
     }
 
     /// The smallest time that a part `of` (0 to 1) of the samples does not exceed, in seconds; not a
