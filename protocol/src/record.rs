@@ -242,32 +242,37 @@ impl Run {
         }
     }
 
+    /// Where each record ends, by the lengths that the envelopes state. What they hold is not looked at.
+    pub fn ends(&self) -> impl Iterator<Item = Result<usize, Damage>> + '_ {
+        let mut end = 0;
+        (0..self.len()).map(move |_| {
+            let rest = self.bytes.get(end..).ok_or(Damage::Torn)?;
+            end += envelope::HEADER_BYTES + envelope::peek_len(rest)?;
+            Ok(end)
+        })
+    }
+
     /// The part of this run after `seq`; `None` when nothing is left.
     ///
     /// # Errors
-    /// [`Damage`] when a record on the way is damaged.
+    /// [`Damage`] when the record `seq` is damaged or not where the lengths of those before it say.
+    /// What else is damaged shows when it is read.
     pub fn after_seq(&self, seq: Seq) -> Result<Option<Self>, Damage> {
         if seq >= self.last() {
             return Ok(None);
         }
-        let mut records = self.records();
-        let mut before = self.before;
-        while before.seq < seq {
-            let record = records.next().ok_or(Damage::Torn)??;
-            before = record.head();
-        }
-        let bytes = self.bytes.slice(records.offset..);
+        let (before, end) = self.cut(seq)?;
         Ok(Some(Self {
             before,
             after: self.after,
-            bytes,
+            bytes: self.bytes.slice(end..),
         }))
     }
 
     /// The part of this run up to and with `seq`; `None` when nothing is left.
     ///
     /// # Errors
-    /// [`Damage`] when a record on the way is damaged.
+    /// As [`Run::after_seq`].
     pub fn up_to_seq(&self, seq: Seq) -> Result<Option<Self>, Damage> {
         if seq <= self.before.seq {
             return Ok(None);
@@ -275,18 +280,29 @@ impl Run {
         if seq >= self.last() {
             return Ok(Some(self.clone()));
         }
-        let mut records = self.records();
-        let mut after = self.before;
-        while after.seq < seq {
-            let record = records.next().ok_or(Damage::Torn)??;
-            after = record.head();
-        }
-        let bytes = self.bytes.slice(..records.offset);
+        let (after, end) = self.cut(seq)?;
         Ok(Some(Self {
             before: self.before,
             after,
-            bytes,
+            bytes: self.bytes.slice(..end),
         }))
+    }
+
+    /// Where the room's log ends after the record `seq`, and where that record ends.
+    fn cut(&self, seq: Seq) -> Result<(Head, usize), Damage> {
+        let Some(skipped) = seq.since(self.before.seq).checked_sub(1) else {
+            return Ok((self.before, 0));
+        };
+        let mut offset = 0;
+        for end in self.ends().take(skipped as usize) {
+            offset = end?;
+        }
+        let (record, end) = Record::open(&self.bytes, offset)?;
+        if record.seq == seq {
+            Ok((record.head(), end))
+        } else {
+            Err(Damage::Content)
+        }
     }
 
     /// Checks that every record is intact and chained to the one before it.

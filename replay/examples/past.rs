@@ -8,13 +8,15 @@
 //! remembers one stretch, so that the document stays one size while the history grows.
 //!
 //! *Cold*: nothing of ours is cached but the list of what there is; the operating system's own cache is
-//! warm. *Warm*: after two hundred other moments, which leave a frame near most moments of the short
-//! room and near some of the long one. *Dragged*: the moments of one stretch of ten thousand records,
-//! after all of it was dragged over, as by somebody who scrubs.
+//! warm. *Warm*: after one other moment for every five hundred records, so that both rooms are equally well
+//! known. *Little known*: after two hundred, which leave a frame near most moments of the short room and
+//! near some of the long one. *Dragged*: the moments of one stretch of ten thousand records, after all of it was
+//! dragged over, as by somebody who scrubs.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,8 @@ use yrs::{Array, ArrayPrelim, Doc, Transact};
 const STROKES: usize = 200;
 const POINTS: usize = 50;
 const MOMENTS: usize = 400;
+/// After how many moments a room is little known.
+const KNOWN: usize = 200;
 /// How many points the trail has.
 const TRAIL: u32 = 10_000;
 /// How many records somebody scrubs over.
@@ -102,51 +106,49 @@ async fn measure(drawing: Drawing, records: u64) {
     );
 
     let mut random = StdRng::seed_from_u64(1);
-    let moment = |random: &mut StdRng| Seq::new(random.random_range(1..=records));
+    let all = 1..records + 1;
     let mut cold = Vec::new();
     for _ in 0..MOMENTS / 4 {
         let history = fresh(&log, &url).await;
-        let began = Instant::now();
-        history
-            .document_at(&room, moment(&mut random))
-            .await
-            .unwrap();
-        cold.push(began.elapsed());
+        cold.extend(visit(&history, &room, &all, 1, &mut random).await);
     }
     report("cold", cold, fold);
-    let history = fresh(&log, &url).await;
-    for _ in 0..200 {
-        history
-            .document_at(&room, moment(&mut random))
-            .await
-            .unwrap();
+    for (name, others) in [("little known", KNOWN), ("warm", records as usize / 500)] {
+        let history = fresh(&log, &url).await;
+        visit(&history, &room, &all, others, &mut random).await;
+        let took = visit(&history, &room, &all, MOMENTS, &mut random).await;
+        report(name, took, fold);
+        println!(
+            "  frames take {:.0} MB then",
+            history.cached_bytes() as f64 / 1e6
+        );
     }
-    let mut warm = Vec::new();
-    for _ in 0..MOMENTS {
-        let seq = moment(&mut random);
-        let began = Instant::now();
-        history.document_at(&room, seq).await.unwrap();
-        warm.push(began.elapsed());
-    }
-    report("warm", warm, fold);
-    println!(
-        "  frames take {:.0} MB then",
-        history.cached_bytes() as f64 / 1e6
-    );
     let history = fresh(&log, &url).await;
     let end = records / 2 + DRAGGED.min(records) / 2;
     let stretch = end - DRAGGED.min(end)..end;
     for seq in stretch.clone().step_by(100) {
         history.document_at(&room, Seq::new(seq)).await.unwrap();
     }
-    let mut dragged = Vec::new();
-    for _ in 0..MOMENTS {
+    let dragged = visit(&history, &room, &stretch, MOMENTS, &mut random).await;
+    report("dragged", dragged, fold);
+}
+
+/// Goes to random moments; how long each took.
+async fn visit(
+    history: &History,
+    room: &RoomName,
+    stretch: &Range<u64>,
+    moments: usize,
+    random: &mut StdRng,
+) -> Vec<Duration> {
+    let mut took = Vec::with_capacity(moments);
+    for _ in 0..moments {
         let seq = Seq::new(random.random_range(stretch.clone()));
         let began = Instant::now();
-        history.document_at(&room, seq).await.unwrap();
-        dragged.push(began.elapsed());
+        history.document_at(room, seq).await.unwrap();
+        took.push(began.elapsed());
     }
-    report("dragged", dragged, fold);
+    took
 }
 
 fn report(name: &str, mut took: Vec<Duration>, fold: Duration) {
@@ -192,36 +194,29 @@ async fn draw(
         let mut run = RunBuilder::new(head);
         let mut payloads = Vec::new();
         while run.head().seq.get() < records && run.len_bytes() < 128 << 10 {
-            let payload: Bytes = {
-                let mut txn = writer.transact_mut();
-                let x = f64::from(random.random_range(0..10_000)) / 10.0;
-                match drawing {
-                    Drawing::Trail => {
-                        strokes.push_back(&mut txn, x);
-                        strokes.push_back(&mut txn, x / 3.0);
-                        if strokes.len(&txn) > 2 * TRAIL {
-                            strokes.remove_range(&mut txn, 0, 2);
+            let x = f64::from(random.random_range(0..10_000)) / 10.0;
+            let payload = match drawing {
+                Drawing::Trail => trail(run.head().seq.get() as u32, x),
+                Drawing::Strokes => {
+                    let mut txn = writer.transact_mut();
+                    if points == POINTS {
+                        points = 0;
+                        let empty: [f64; 0] = [];
+                        open.push_back(strokes.push_back(&mut txn, ArrayPrelim::from(empty)));
+                        if open.len() > STROKES {
+                            open.pop_front();
+                            strokes.remove(&mut txn, 0);
                         }
                     }
-                    Drawing::Strokes => {
-                        if points == POINTS {
-                            points = 0;
-                            let empty: [f64; 0] = [];
-                            open.push_back(strokes.push_back(&mut txn, ArrayPrelim::from(empty)));
-                            if open.len() > STROKES {
-                                open.pop_front();
-                                strokes.remove(&mut txn, 0);
-                            }
-                        }
-                        points += 1;
-                        if let Some(stroke) = open.back() {
-                            stroke.push_back(&mut txn, x);
-                            stroke.push_back(&mut txn, x / 3.0);
-                        }
+                    points += 1;
+                    if let Some(stroke) = open.back() {
+                        stroke.push_back(&mut txn, x);
+                        stroke.push_back(&mut txn, x / 3.0);
                     }
+                    txn.encode_update_v1()
                 }
-                txn.encode_update_v1().into()
             };
+            let payload = Bytes::from(payload);
             let draft = Draft {
                 author: Author {
                     user: None,
@@ -237,7 +232,9 @@ async fn draw(
             let at = head.at.micros() + 20_000 * payloads.len() as u64;
             run.push(Timestamp::from_micros(at), &draft);
         }
-        document.integrate(&payloads);
+        for taken in document.integrate(&payloads) {
+            assert!(taken.unwrap().adds);
+        }
         head = run.head();
         let run = run.finish().unwrap();
         sealed.extend_from_slice(run.bytes());
@@ -263,6 +260,44 @@ async fn draw(
         }
     }
     sealed
+}
+
+/// The update of client 7 that adds the `nth` point to the list `p`, from 0, and takes away the one that is too
+/// many. Written by hand, as Yjs would: in yrs a list whose start is deleted gets slower with all that was.
+fn trail(nth: u32, x: f64) -> Vec<u8> {
+    let clock = 2 * nth;
+    let mut out = vec![1, 1, 7];
+    put(&mut out, clock);
+    match clock.checked_sub(1) {
+        None => out.extend([8, 1, 1, b'p']),
+        Some(before) => {
+            out.extend([0x88, 7]);
+            put(&mut out, before);
+        }
+    }
+    out.push(2);
+    for value in [x, x / 3.0] {
+        out.push(123);
+        out.extend(value.to_be_bytes());
+    }
+    match nth.checked_sub(TRAIL) {
+        None => out.push(0),
+        Some(gone) => {
+            out.extend([1, 7, 1]);
+            put(&mut out, 2 * gone);
+            out.push(2);
+        }
+    }
+    out
+}
+
+/// A variable-length number.
+fn put(out: &mut Vec<u8>, mut n: u32) {
+    while n > 0x7f {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
 }
 
 /// What the records take as one stream at the archive's own level of compression.

@@ -137,15 +137,17 @@ impl Frames {
 
     /// Keeps a copy of a document.
     pub(crate) fn keep(&self, room: &RoomName, base: &Base) {
-        let beside = base.clients.memory_bytes() + FRAME_BYTES + room.as_str().len();
-        let bytes = base.document.memory_bytes() + beside;
         let key = (room.clone(), base.head.seq);
         // One that remembers its past is kept once: see `keep_remembering`.
         let remembers = base.document.remembers().is_some();
-        if remembers || bytes > self.limit || self.held.lock().frames.contains_key(&key) {
+        let beside = base.clients.memory_bytes() + FRAME_BYTES + room.as_str().len();
+        let large = base.document.memory_bytes() + beside > self.limit;
+        if remembers || large || self.held.lock().frames.contains_key(&key) {
             return;
         }
         let document = base.document.fork();
+        // It has no room to grow, so it takes less than what it is a copy of.
+        let bytes = document.memory_bytes() + beside;
         let mut held = self.held.lock();
         held.uses += 1;
         let frame = Frame {

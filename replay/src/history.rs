@@ -277,6 +277,17 @@ impl History {
         after: Seq,
         max_bytes: usize,
     ) -> Result<Vec<Run>, FoldError> {
+        self.read_up_to(room, after, Seq::MAX, max_bytes).await
+    }
+
+    /// As [`History::read`]; from the archive nothing after `up_to`.
+    async fn read_up_to(
+        &self,
+        room: &RoomName,
+        after: Seq,
+        up_to: Seq,
+        max_bytes: usize,
+    ) -> Result<Vec<Run>, FoldError> {
         let stores = &self.inner.stores;
         match (
             stores.log.read(room, after, max_bytes).await,
@@ -284,7 +295,7 @@ impl History {
         ) {
             (Ok(runs), _) => Ok(runs),
             (Err(ReadError::Trimmed { .. }), Some(archive)) => {
-                Ok(archive.read(room, after, max_bytes).await?)
+                Ok(archive.read_up_to(room, after, up_to, max_bytes).await?)
             }
             (Err(error), _) => Err(error.into()),
         }
@@ -517,7 +528,9 @@ impl History {
         let mut kept = 0;
         while folder.wants_more() {
             let after = folder.base().head.seq;
-            let page = self.read(room, after, FRAME_EVERY_BYTES).await?;
+            let page = self
+                .read_up_to(room, after, up_to, FRAME_EVERY_BYTES)
+                .await?;
             if page.is_empty() {
                 break;
             }

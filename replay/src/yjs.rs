@@ -445,7 +445,9 @@ impl Document for YjsDocument {
     }
 
     fn fork(&self) -> Box<dyn Document> {
-        Box::new(self.clone())
+        let mut copy = self.clone();
+        copy.ledger.tight = true;
+        Box::new(copy)
     }
 
     fn is_whole(&self) -> bool {

@@ -10,6 +10,7 @@ use protocol::{OpId, Run, Seq, Timestamp};
 #[derive(Debug)]
 pub(crate) struct Pick {
     at: Seq,
+    up_to: Seq,
     left: usize,
     runs: Vec<Run>,
     full: bool,
@@ -19,15 +20,26 @@ impl Pick {
     pub(crate) const fn new(after: Seq, max_bytes: usize) -> Self {
         Self {
             at: after,
+            up_to: Seq::MAX,
             left: max_bytes,
             runs: Vec::new(),
             full: false,
         }
     }
 
+    /// Takes nothing after `seq`.
+    pub(crate) fn up_to(self, seq: Seq) -> Self {
+        Self { up_to: seq, ..self }
+    }
+
     /// The position up to which records have been taken.
     pub(crate) const fn at(&self) -> Seq {
         self.at
+    }
+
+    /// The last record that may be taken.
+    pub(crate) const fn last(&self) -> Seq {
+        self.up_to
     }
 
     /// How many bytes may still be taken.
@@ -52,7 +64,8 @@ impl Pick {
         if end < run.first() && self.runs.is_empty() {
             end = run.first();
         }
-        self.full = end < run.last();
+        end = end.min(self.up_to);
+        self.full = end < run.last() || end >= self.up_to;
         if let Some(part) = run.up_to_seq(end)? {
             self.left = self.left.saturating_sub(part.bytes().len());
             self.at = part.last();
@@ -100,15 +113,12 @@ fn end_within(run: &Run, max_bytes: usize) -> Result<Seq, Damage> {
     if run.bytes().len() <= max_bytes {
         return Ok(run.last());
     }
-    let mut end = run.before().seq;
-    let mut used = 0;
-    for record in run.records() {
-        let record = record?;
-        used += record.sealed_len();
-        if used > max_bytes {
+    let mut last = run.before().seq;
+    for end in run.ends() {
+        if end? > max_bytes {
             break;
         }
-        end = record.seq;
+        last = last.next();
     }
-    Ok(end)
+    Ok(last)
 }

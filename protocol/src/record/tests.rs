@@ -203,9 +203,33 @@ fn a_damaged_record_ends_the_run_and_says_where() {
     assert_eq!(stored.verify(), Err((Seq::new(2), Damage::Checksum)));
     let read: Vec<_> = stored.records().map(|r| r.map(|r| r.seq)).collect();
     assert_eq!(read, [Ok(Seq::FIRST), Err(Damage::Checksum)]);
-    assert_eq!(stored.after_seq(Seq::new(3)), Err(Damage::Checksum));
-    assert_eq!(stored.up_to_seq(Seq::new(3)), Err(Damage::Checksum));
-    assert!(stored.up_to_seq(Seq::FIRST).unwrap().is_some());
+    // No run is cut at it, and one that holds it says so when it is read.
+    assert_eq!(stored.after_seq(Seq::new(2)), Err(Damage::Checksum));
+    assert_eq!(stored.up_to_seq(Seq::new(2)), Err(Damage::Checksum));
+    let holds = stored.up_to_seq(Seq::new(3)).unwrap().unwrap();
+    assert_eq!(holds.verify(), Err((Seq::new(2), Damage::Checksum)));
+    for whole in [stored.up_to_seq(Seq::FIRST), stored.after_seq(Seq::new(3))] {
+        assert_eq!(whole.unwrap().unwrap().verify(), Ok(()));
+    }
+}
+
+#[test]
+fn a_run_whose_lengths_are_wrong_is_not_cut() {
+    let run = small_run();
+    let mut bytes = run.bytes().to_vec();
+    // The second record says that it is shorter, so that the third does not begin where it should.
+    let second = draft(b"one").sealed_len();
+    bytes[second + 4] -= 1;
+    let stored = stored(&run, &bytes).unwrap();
+    let ends: Vec<_> = stored.ends().take(3).collect();
+    assert!(
+        ends[..2].iter().all(Result::is_ok) && ends[2].is_err(),
+        "{ends:?}"
+    );
+    for seq in [2, 3, 4] {
+        assert!(stored.after_seq(Seq::new(seq)).is_err(), "{seq}");
+        assert!(stored.up_to_seq(Seq::new(seq)).is_err(), "{seq}");
+    }
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub(super) struct Ledger {
     pub(super) growth: usize,
     /// Bytes of everything else, for the memory bound; counted again whenever the base is written.
     kept: usize,
+    /// Whether nothing has more capacity than it needs: a copy to which nothing has come.
+    pub(super) tight: bool,
     /// Whether something is in it that yrs reads wrong.
     pub(super) foreign: bool,
     walks: Vec<Walk>,
@@ -198,6 +200,7 @@ impl Ledger {
         deletes: usize,
         admit: impl FnOnce(&Self, &Rest) -> Result<(), &'static str>,
     ) -> Result<Taken, &'static str> {
+        self.tight = false;
         let (types, clients) = (self.types.len(), self.clients.len());
         let counters = (self.growth, self.kept, self.foreign);
         let mut walks = std::mem::take(&mut self.walks);
@@ -649,9 +652,10 @@ impl Ledger {
     }
 
     /// A bound on the memory that all this takes.
-    pub(super) fn memory_bytes(&self) -> usize {
+    pub(super) const fn memory_bytes(&self) -> usize {
         // What grows by pushing may have twice the capacity it needs.
-        self.base.len() + 2 * (self.growth + self.kept)
+        let room = if self.tight { 1 } else { 2 };
+        self.base.len() + room * (self.growth + self.kept)
     }
 }
 

@@ -274,7 +274,22 @@ impl Archive {
         after: Seq,
         max_bytes: usize,
     ) -> Result<Vec<Run>, ArchiveError> {
-        self.inner.read(room, after, max_bytes).await
+        self.inner.read(room, after, Seq::MAX, max_bytes).await
+    }
+
+    /// As [`Archive::read`], and nothing after `up_to`, which must lie after `after`: no block is
+    /// fetched for records that nobody wants.
+    ///
+    /// # Errors
+    /// As [`Archive::read`].
+    pub async fn read_up_to(
+        &self,
+        room: &RoomName,
+        after: Seq,
+        up_to: Seq,
+        max_bytes: usize,
+    ) -> Result<Vec<Run>, ArchiveError> {
+        self.inner.read(room, after, up_to, max_bytes).await
     }
 
     /// The last record at or before `time`, with the contract of

@@ -203,13 +203,14 @@ impl Inner {
         &self,
         room: &RoomName,
         after: Seq,
+        up_to: Seq,
         max_bytes: usize,
     ) -> Result<Vec<Run>, ArchiveError> {
-        match self.read_once(room, after, max_bytes).await {
+        match self.read_once(room, after, up_to, max_bytes).await {
             Err(ArchiveError::Missing { .. }) => {
                 // A compaction has replaced what was being read, here or in another process.
                 self.refresh().await?;
-                self.read_once(room, after, max_bytes).await
+                self.read_once(room, after, up_to, max_bytes).await
             }
             done => done,
         }
@@ -219,6 +220,7 @@ impl Inner {
         &self,
         room: &RoomName,
         after: Seq,
+        up_to: Seq,
         max_bytes: usize,
     ) -> Result<Vec<Run>, ArchiveError> {
         let (start, head, spans) = self.with_room(room, |found| {
@@ -241,7 +243,7 @@ impl Inner {
         if after < start {
             return Err(ArchiveError::Trimmed { start });
         }
-        let mut pick = Pick::new(after, max_bytes);
+        let mut pick = Pick::new(after, max_bytes).up_to(up_to);
         for span in spans {
             if span.before.seq > pick.at() {
                 return self.gap(room, pick);
@@ -299,6 +301,7 @@ impl Inner {
             while to < entries.len()
                 && entries[to].before == entries[to - 1].after
                 && entries[to].offset == entries[to - 1].end()
+                && entries[to].before.seq < pick.last()
                 && entries[to].end() - entries[at].offset <= FETCH_BYTES
                 && wanted < pick.left() as u64 + u64::from(entries[at].raw_len)
             {
