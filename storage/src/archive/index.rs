@@ -230,7 +230,7 @@ impl IndexEntry {
 
     /// The snapshot of a block.
     pub(super) fn open_snapshot(&self, block: &[u8]) -> Result<Snapshot, Damage> {
-        let snapshot = Snapshot::open(&self.unpack(block)?)?;
+        let snapshot = Snapshot::open(self.unpack(block)?)?;
         let same = snapshot.room == self.room
             && snapshot.head == self.after
             && snapshot.created == self.first_at;

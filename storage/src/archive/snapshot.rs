@@ -71,8 +71,7 @@ impl Snapshot {
     /// # Errors
     /// [`Damage`] says what is wrong.
     pub fn decode(block: &[u8]) -> Result<Self, Damage> {
-        let sealed = super::codec::decompress(block, MAX_SNAPSHOT_BLOCK_BYTES)?;
-        Self::open(&sealed)
+        Self::open(super::codec::decompress(block, MAX_SNAPSHOT_BLOCK_BYTES)?)
     }
 
     /// About how many bytes it holds in memory.
@@ -133,9 +132,11 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Reads the envelopes back.
-    pub(super) fn open(sealed: &[u8]) -> Result<Self, Damage> {
-        let (body, mut rest) = envelope::open(Content::Snapshot, sealed)?;
+    /// Reads the envelopes back. The content is put together where it lies: a large document is not in
+    /// memory twice.
+    pub(super) fn open(mut sealed: Vec<u8>) -> Result<Self, Damage> {
+        let (body, rest) = envelope::open(Content::Snapshot, &sealed)?;
+        let mut next = sealed.len() - rest.len();
         let mut fields = Fields::new(body);
         if fields.u8()? != 0 {
             return Err(Damage::Content);
@@ -153,35 +154,38 @@ impl Snapshot {
         let count = fields.u32()?;
         let hash = fields.u128()?;
         fields.end()?;
-        // The content cannot be longer than what holds it, so this reserves no more than is there.
-        if content_len > sealed.len()
-            || (!titled && len > 0)
-            || len > MAX_TITLE_BYTES
-            || clients_len > MAX_CLIENTS_BYTES
-        {
+        if (!titled && len > 0) || len > MAX_TITLE_BYTES || clients_len > MAX_CLIENTS_BYTES {
             return Err(Damage::Content);
         }
-        let mut content = Vec::with_capacity(content_len);
+        let title = titled.then(|| title.to_owned());
+        let mut end = 0;
         for number in 0..count {
-            let (body, after) = envelope::open(Content::Snapshot, rest)?;
+            let (body, after) = envelope::open(Content::Snapshot, &sealed[next..])?;
             let mut fields = Fields::new(body);
             if fields.u8()? != 1 || fields.u32()? != number {
                 return Err(Damage::Content);
             }
-            content.extend_from_slice(fields.bytes(fields.len())?);
-            rest = after;
+            let part = sealed.len() - after.len() - fields.len()..sealed.len() - after.len();
+            next = part.end;
+            let len = part.len();
+            sealed.copy_within(part, end);
+            end += len;
         }
-        if !rest.is_empty() || content.len() != content_len || xxh3_128(&content) != hash {
+        if next != sealed.len() {
+            return Err(Damage::Content);
+        }
+        sealed.truncate(end);
+        if end != content_len || xxh3_128(&sealed) != hash {
             return Err(Damage::Content);
         }
         Ok(Self {
             room,
             head,
             kind,
-            title: titled.then(|| title.to_owned()),
+            title,
             created,
             clients,
-            content: content.into(),
+            content: sealed.into(),
         })
     }
 }
@@ -267,7 +271,7 @@ mod tests {
                 bad[at] = rng.next() as u8;
             }
             bad.truncate(rng.below(bad.len() + 1));
-            let _ = Snapshot::open(&bad);
+            let _ = Snapshot::open(bad.clone());
             let _ = Snapshot::decode(&bad);
             let _ = Snapshot::decode(&super::super::codec::compress(&bad));
         }
