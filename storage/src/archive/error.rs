@@ -61,14 +61,27 @@ pub enum ArchiveError {
     /// The bucket holds the history of another log, or this log has lost its own.
     #[error(
         "this archive is not the one of this log: {why}; nothing was written for {room}. If the \
-         data folder was lost, fill an empty one with `well restore`; if the archive's address is \
-         wrong, give another bucket or prefix"
+         data folder was lost, fill an empty one with `well restore`; if it was restored with \
+         --partial, give the server an empty prefix; if the archive's address is wrong, the right one"
     )]
     WrongBucket {
         /// The room in which it shows.
         room: RoomName,
         /// What does not fit.
         why: String,
+    },
+    /// The log has been trimmed, and this archive never had the room.
+    #[error(
+        "the log of {room} begins after seq {start}, and this archive has nothing of {room}: what lies \
+         before is in another archive, whose address to give. Nothing was written for {room}. If that \
+         archive is lost for good, begin one without it: stop the server, `well export --format archive \
+         --data DIR --archive \"\" --to URL` with an empty prefix, and give the server that URL"
+    )]
+    Headless {
+        /// The room.
+        room: RoomName,
+        /// The last Seq that the log has no more.
+        start: Seq,
     },
     /// Another server has taken the archive over; this one never writes to it again.
     #[error(
@@ -98,7 +111,7 @@ impl ArchiveError {
     pub(super) const fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::WrongBucket { .. } | Self::Fenced { .. } | Self::Stopped
+            Self::WrongBucket { .. } | Self::Headless { .. } | Self::Fenced { .. } | Self::Stopped
         )
     }
 

@@ -93,6 +93,11 @@ fn position(
         );
         return Err(wrong(name, why));
     }
+    let everything = contents == Contents::Everything;
+    if everything && archived.is_none() && state.start.seq > state.erased && !unreadable {
+        let (room, start) = (name.clone(), state.start.seq);
+        return Err(ArchiveError::Headless { room, start });
+    }
     let mut erased = None;
     if state.erased > floor.seq {
         if state.start.seq == state.erased {

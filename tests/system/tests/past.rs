@@ -1038,7 +1038,7 @@ async fn a_damaged_archive_is_restored_as_far_as_it_is_whole() {
     let new = text(&new);
     let restore = ["restore", "--archive", &archive, "--data", new, "--partial"];
     let said = well(&restore).fails();
-    for part in ["doc/a: seq 11 to 20 are missing", "with another archive"] {
+    for part in ["doc/a: seq 11 to 20 are missing", "another, empty prefix"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert_eq!(log(new, "doc/a").lines().count(), 10);
@@ -1046,6 +1046,76 @@ async fn a_damaged_archive_is_restored_as_far_as_it_is_whole() {
     assert_eq!(keys_at(server.address(), "doc/a", "").await, keys(1, 10));
     assert_eq!(keys_at(server.address(), "doc/b", "").await, keys(2, 10));
     assert!(server.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trimmed_log_whose_bucket_is_lost_begins_a_new_archive_when_it_is_told_to() {
+    const CONFIGURATION: &str = "[archive]\nkeep_local = \"0s\"\n";
+    let mut world = World::start(CONFIGURATION);
+    let (room, other) = ("doc/trimmed", "doc/whole");
+    write(world.at(), room, 1, 0..60, 10_000).await;
+    write(world.at(), other, 2, 0..3, 10).await;
+    world.stop();
+    // The log alone, which begins where it was trimmed.
+    let data = world.data().to_owned();
+    let kept = || {
+        let ran = well(&["log", room, "--data", &data, "--archive", "", "--from", "1"]);
+        String::from_utf8_lossy(&ran.stdout).lines().count()
+    };
+    world.server.start_again();
+    world.stop();
+    let left = kept();
+    assert!(left < 60, "it was trimmed: {left}");
+
+    let archive = world.folder.path().join("archive");
+    fs::remove_dir_all(&archive).expect("the bucket is lost");
+    world.server.start_again();
+    let state = until(
+        PATIENCE,
+        "it has seen that the archive is empty",
+        || async {
+            let ready = ready(world.at()).await;
+            let archive = &ready["archive"];
+            (archive["ok"] == false)
+                .then(|| archive["state"].as_str().unwrap_or_default().to_owned())
+        },
+    )
+    .await;
+    for part in [room, "lost for good", "well export --format archive"] {
+        assert!(state.contains(part), "{part}: {state}");
+    }
+    assert_eq!(keys_at(world.at(), room, "").await, keys(1, 60));
+    world.stop();
+    assert_eq!(files(&archive), Vec::<PathBuf>::new(), "not by itself");
+    assert_eq!(kept(), left, "and nothing more is trimmed");
+
+    // As it says.
+    let new = url(&world.folder.path().join("new"));
+    let export = ["export", "--format", "archive", "--data", &data];
+    let _ = well(&[&export[..], &["--archive", "", "--to", &new]].concat()).ok();
+    let config = world.folder.path().join("well.toml");
+    let arguments = ["--config", text(&config), "--archive", &new];
+    world.server.set_arguments(arguments);
+    world.server.start_again();
+    write(world.at(), room, 1, 60..65, 10_000).await;
+    let ready = ready(world.at()).await;
+    assert_eq!(ready["archive"]["ok"], true, "{ready}");
+    let first = 60 - left as u64;
+    for (moment, end) in [("", 65), ("seq=60", 60), (&format!("seq={first}"), first)] {
+        let shown = keys_at(world.at(), room, moment).await;
+        assert_eq!(shown, keys(1, end), "{moment}");
+    }
+    world.stop();
+    verify(&data, &new);
+    // A disk that is lost now comes back from it.
+    let back = world.folder.path().join("back");
+    let said = well(&["restore", "--archive", &new, "--data", text(&back)]).ok();
+    assert!(said.contains("restored 2 rooms"), "{said}");
+    for room in [room, other] {
+        let state = |data: &str| well(&["state", room, "--data", data]).ok();
+        assert_eq!(state(text(&back)), state(&data), "{room}");
+    }
+    verify(text(&back), &new);
 }
 
 #[tokio::test(flavor = "multi_thread")]

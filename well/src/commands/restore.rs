@@ -101,8 +101,9 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     let gaps = count(missing.len() as u64, "part");
     if args.partial {
         bail!(
-            "{gaps} of the archive could not be read, as said above; the rest is in {data}. Serve it \
-             with another archive: in this one rooms go on with what is missing here"
+            "{gaps} of the archive could not be read, as said above; the rest is in {data}. Serve it with \
+             --archive (or [archive] url) at another, empty prefix: it is filled from there. In {url} rooms go \
+             on with what is missing here, so a server with that address archives nothing"
         );
     }
     bail!(

@@ -372,8 +372,14 @@ async fn another_logs_bucket_is_refused_and_nothing_is_written_to_it() {
     let mut trimmed = World::new();
     trimmed.write(&a, 9, 10).await;
     trimmed.append(Entry::Trim(a.clone(), Seq::new(5))).await;
-    let error = trimmed.archiver(small()).await.flush(PATIENCE).await;
-    assert!(matches!(error, Err(ArchiveError::WrongBucket { .. })));
+    let archiver = trimmed.archiver(small()).await;
+    let error = archiver.flush(PATIENCE).await.unwrap_err();
+    let named =
+        matches!(&error, ArchiveError::Headless { room, start } if *room == a && start.get() == 5);
+    assert!(named, "{error}");
+    assert!(error.to_string().contains("well export --format archive"));
+    assert_eq!(archiver.status().stopped, Some(error));
+    assert!(!trimmed.archive().await.is_begun(), "nothing was written");
     // The right log goes on.
     world.write(&a, 1, 10).await;
     let archiver = world.archiver(small()).await;
