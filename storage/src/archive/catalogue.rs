@@ -149,12 +149,21 @@ impl Catalogue {
 
     /// Which objects cannot be read, and why; `None` when all can.
     pub(super) fn unreadable(&self) -> Option<String> {
-        let first = self.unreadable.values().next()?;
+        let (id, error) = self.unreadable.first_key_value()?;
+        let holds = self.contents(*id);
+        let first = format!("{error} (it holds {holds})");
         Some(match self.unreadable.len() - 1 {
-            0 => first.to_string(),
+            0 => first,
             1 => format!("{first}, and another object as well"),
             more => format!("{first}, and {more} other objects as well"),
         })
+    }
+
+    /// What the manifest says that a segment holds.
+    pub(super) fn contents(&self, id: SegmentId) -> String {
+        self.segments
+            .get(&id)
+            .map_or_else(String::new, SegmentMeta::contents)
     }
 
     /// Takes one segment in.

@@ -56,30 +56,42 @@ pub struct Restored {
     pub missing: Vec<Missing>,
 }
 
-/// What could not be read of an archive.
+/// What could not be read of an archive, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    /// Of which room, the first and the last record that are not back. `None` for an object of which
-    /// it is not known what it held: any room may lack records at its end, or be missing altogether.
-    pub records: Option<(RoomName, Seq, Seq)>,
-    /// Why.
-    pub error: ArchiveError,
+pub enum Missing {
+    /// A room's records from `first` to `last` are not back.
+    Records {
+        /// The room.
+        room: RoomName,
+        /// The first that is not back.
+        first: Seq,
+        /// The last that the archive is known to have had.
+        last: Seq,
+        /// Why.
+        error: ArchiveError,
+    },
+    /// An object of which it is not known which rooms it holds: any may lack records at its end, or be
+    /// missing altogether.
+    Object {
+        /// How much it holds, as people read it.
+        holds: String,
+        /// Why it cannot be read.
+        error: ArchiveError,
+    },
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.records {
-            Some((room, first, last)) => {
-                write!(
-                    f,
-                    "{room}: seq {first} to {last} are missing: {}",
-                    self.error
-                )
-            }
-            None => write!(
+        match self {
+            Self::Records {
+                room,
+                first,
+                last,
+                error,
+            } => write!(f, "{room}: seq {first} to {last} are missing: {error}"),
+            Self::Object { holds, error } => write!(
                 f,
-                "{}; which rooms it held is not known: any may lack records at its end",
-                self.error
+                "{error}; it holds {holds}, and of which is not known: any may lack records at its end"
             ),
         }
     }
@@ -164,11 +176,13 @@ pub async fn restore(
     restoring.append().await?;
     let mut total = restoring.total;
     let catalogue = archive.inner.catalogue.read();
-    let unreadable = catalogue.unreadable.values().cloned();
-    total.missing.extend(unreadable.map(|error| Missing {
-        records: None,
-        error,
-    }));
+    let unreadable = catalogue.unreadable.iter();
+    total
+        .missing
+        .extend(unreadable.map(|(id, error)| Missing::Object {
+            holds: catalogue.contents(*id),
+            error: error.clone(),
+        }));
     if total.missing.is_empty() {
         return Ok(total);
     }
@@ -236,8 +250,12 @@ impl<P: FnMut(&RestoredRoom)> Restoring<'_, P> {
             let runs = match self.read(name, at).await? {
                 Ok(runs) => runs,
                 Err(error) => {
-                    let records = Some((name.clone(), at.seq.next(), head.seq));
-                    self.total.missing.push(Missing { records, error });
+                    self.total.missing.push(Missing::Records {
+                        room: name.clone(),
+                        first: at.seq.next(),
+                        last: head.seq,
+                        error,
+                    });
                     back.head = at;
                     break;
                 }

@@ -83,6 +83,20 @@ pub(super) struct SegmentMeta {
     pub(super) raw_bytes: u64,
 }
 
+impl SegmentMeta {
+    /// What it holds, as people read it: all that is known of a segment whose index cannot be read.
+    pub(super) fn contents(&self) -> String {
+        let count =
+            |many: u64, what: &str| format!("{many} {what}{}", if many == 1 { "" } else { "s" });
+        format!(
+            "{} and {} of {}",
+            count(self.records, "record"),
+            count(self.snapshots, "snapshot"),
+            count(self.rooms, "room")
+        )
+    }
+}
+
 pub(super) fn check_version(version: u16) -> Result<(), Damage> {
     if version == VERSION {
         Ok(())

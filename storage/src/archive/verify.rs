@@ -201,7 +201,8 @@ impl<P: FnMut(&VerifyProgress)> Scrub<'_, P> {
             Err(ArchiveError::Missing { .. }) => {
                 let replaced = !(self.inner.catalogue.read().segments).contains_key(&meta.id);
                 if !replaced {
-                    self.fault(&path, None, None, "it is missing".to_owned());
+                    let what = format!("it is missing; it holds {}", meta.contents());
+                    self.fault(&path, None, None, what);
                 }
                 return Ok(());
             }
@@ -227,7 +228,10 @@ impl<P: FnMut(&VerifyProgress)> Scrub<'_, P> {
         let tail = object.get(meta.index_offset as usize..).unwrap_or_default();
         let index = match SegmentIndex::open(meta, tail) {
             Ok(index) => index,
-            Err(damage) => return self.fault(path, None, None, format!("its index: {damage}")),
+            Err(damage) => {
+                let what = format!("its index: {damage}; it holds {}", meta.contents());
+                return self.fault(path, None, None, what);
+            }
         };
         for entry in &index.entries {
             let (room, seq) = (Some(&entry.room), Some(entry.before.seq.next()));
@@ -259,13 +263,17 @@ impl<P: FnMut(&VerifyProgress)> Scrub<'_, P> {
         let manifest = Manifest::path(catalogue.manifest.number);
         let alive = catalogue.rooms.values().filter(|room| !room.is_deleted());
         self.report.rooms = alive.count() as u64;
-        let gaps: Vec<(RoomName, Seq)> = (catalogue.rooms.iter())
-            .filter_map(|(name, room)| Some((name.clone(), room.gap()?.0.seq)))
+        let gaps: Vec<(RoomName, (Head, Seq))> = (catalogue.rooms.iter())
+            .filter_map(|(name, room)| Some((name.clone(), room.gap()?)))
             .collect();
         drop(catalogue);
-        for (name, seq) in gaps {
-            let what = "no segment has the records that follow".to_owned();
-            self.fault(&manifest, Some(&name), Some(seq.next()), what);
+        for (name, (before, up_to)) in gaps {
+            let what = if up_to > before.seq {
+                format!("no segment that can be read has the records from there to seq {up_to}")
+            } else {
+                "the records that follow are of another history".to_owned()
+            };
+            self.fault(&manifest, Some(&name), Some(before.seq.next()), what);
         }
     }
 }
