@@ -436,3 +436,126 @@ async fn the_space_of_a_room_that_was_nearly_all_of_the_log_is_given_back() {
     log.close().await;
     assert!(after <= before / 2, "{before} before, {after} after");
 }
+
+/// The files of a folder, each as far as it is not zero, and how long it is.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if entry.file_name() != "lock" {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let len = bytes.len() as u64;
+            let used = bytes.iter().rposition(|byte| *byte != 0);
+            bytes.truncate(used.map_or(0, |last| last + 1));
+            found.push((path, bytes, len));
+        }
+    }
+    found
+}
+
+/// A folder as it was, however it has changed.
+fn put_back(folder: &Path, files: &[(PathBuf, Vec<u8>, u64)]) {
+    std::fs::remove_dir_all(folder).unwrap();
+    for (path, bytes, len) in files {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(*len).unwrap();
+    }
+}
+
+/// `LOG_FLIP_EVERY=1` for every byte, which takes minutes; 97 by default, from another one each time.
+#[tokio::test]
+async fn a_flipped_byte_of_a_small_log_is_found_or_harmless() {
+    let every = std::env::var("LOG_FLIP_EVERY").map_or(97, |text| text.parse().unwrap());
+    let first = std::process::id() as usize % every;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("log");
+    // Some are in chunks and some in commits.
+    let rooms = ["doc/a", "doc/b"];
+    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); 2];
+    for (options, records) in [(eager(), 2), (lazy(), 2)] {
+        let log = SledLog::open(&folder, options).unwrap();
+        for _ in 0..records {
+            for (room, runs) in rooms.iter().zip(&mut runs) {
+                let head = runs.last().map_or(Head::EMPTY, Run::after);
+                let (batch, _) = batch_of(room, head, &[7; 9]);
+                for entry in &batch.entries {
+                    let crate::Entry::Run(_, run) = entry else {
+                        continue;
+                    };
+                    runs.push(run.clone());
+                }
+                log.append(batch).await.unwrap();
+            }
+        }
+        while runs[0].len() == 2 && log.stats().unmoved_bytes > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        log.close().await;
+    }
+    let good = files(&folder);
+    let bytes_of = |runs: &[Run]| {
+        runs.iter()
+            .flat_map(|run| run.bytes().to_vec())
+            .collect::<Vec<u8>>()
+    };
+    let (mut places, mut flipped, mut found, mut harmless) = (0, 0, 0, 0);
+    for (path, bytes, _) in &good {
+        for at in 0..bytes.len() {
+            // Of a stretch of zeros only the ends: a segment is mostly empty.
+            let near = &bytes[at.saturating_sub(8)..(at + 8).min(bytes.len())];
+            if near.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            places += 1;
+            if places % every != first {
+                continue;
+            }
+            put_back(&folder, &good);
+            let mut bad = bytes.clone();
+            bad[at] ^= 1 << (at % 8);
+            let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &bad[at..=at], at as u64).unwrap();
+            flipped += 1;
+            let Ok(log) = SledLog::open(&folder, lazy()) else {
+                found += 1;
+                continue;
+            };
+            let mut whole = true;
+            for (room, runs) in rooms.iter().zip(&runs) {
+                let what = format!("byte {at} of {}", path.display());
+                let room = RoomName::parse(room).unwrap();
+                let (mut read, mut after) = (Vec::new(), Seq::ZERO);
+                let damaged = loop {
+                    match log.read(&room, after, 1 << 20).await {
+                        Ok(runs) if runs.is_empty() => break false,
+                        Ok(runs) => {
+                            after = runs.last().unwrap().last();
+                            read.extend(bytes_of(&runs));
+                        }
+                        Err(ReadError::Damaged { .. }) => break true,
+                        Err(error) => panic!("{what}: {error}"),
+                    }
+                };
+                let right = bytes_of(runs);
+                assert!(right.starts_with(&read), "{what}: something else is read");
+                assert!(damaged || read == right, "{what}: lost without a word");
+                whole &= !damaged;
+            }
+            log.close().await;
+            if whole {
+                harmless += 1;
+            } else {
+                found += 1;
+            }
+        }
+    }
+    println!("of {flipped} flipped bytes {found} were found and {harmless} harmless");
+    assert!(
+        places > 500 && found > flipped / 2,
+        "{places} places, {flipped} flipped, {found} found"
+    );
+}
