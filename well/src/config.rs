@@ -1145,6 +1145,9 @@ mod tests {
             };
             assert_eq!(kinds(places.spaces), kinds(served.spaces));
             assert_eq!(places.data, *data.unwrap_or(&PathBuf::from("/file")));
+            let url = archive.map_or("file:///archive", String::as_str);
+            let said = Some(url).filter(|url| !url.is_empty());
+            assert_eq!(places.archive.as_deref(), said);
         }
     }
 
