@@ -122,3 +122,52 @@ fn end_within(run: &Run, max_bytes: usize) -> Result<Seq, Damage> {
     }
     Ok(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::record::RunBuilder;
+    use protocol::{Author, Draft, Head, Kind, SessionId};
+
+    /// Ten records, all of one length, and that length.
+    fn ten() -> (Run, usize) {
+        let draft = Draft {
+            author: Author {
+                user: None,
+                session: SessionId::new(1),
+                site: None,
+            },
+            op_id: None,
+            base: None,
+            kind: Kind::Update,
+            payload: vec![7; 20].into(),
+        };
+        let mut builder = RunBuilder::new(Head::EMPTY);
+        for at in 1..=10 {
+            builder.push(Timestamp::from_micros(at), &draft);
+        }
+        (builder.finish().unwrap(), draft.sealed_len())
+    }
+
+    #[test]
+    fn what_is_picked_ends_at_a_seq_or_with_the_last_record_that_fits() {
+        let (run, len) = ten();
+        let picked = |after: u64, up_to: Option<u64>, bytes| {
+            let mut pick = Pick::new(Seq::new(after), bytes);
+            if let Some(up_to) = up_to {
+                pick = pick.up_to(Seq::new(up_to));
+            }
+            pick.offer(&run).unwrap();
+            let full = pick.is_full();
+            let runs = pick.finish();
+            (runs[0].first().get(), runs[0].last().get(), full)
+        };
+        assert_eq!(picked(3, None, usize::MAX), (4, 10, false));
+        assert_eq!(picked(3, Some(7), usize::MAX), (4, 7, true));
+        assert_eq!(picked(0, Some(10), usize::MAX), (1, 10, true));
+        for (bytes, last) in [(3 * len, 6), (3 * len - 1, 5), (4 * len - 1, 6), (1, 4)] {
+            assert_eq!(picked(3, None, bytes), (4, last, true), "{bytes}");
+            assert_eq!(picked(3, Some(5), bytes).1, last.min(5), "{bytes}");
+        }
+    }
+}

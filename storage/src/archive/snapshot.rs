@@ -261,6 +261,41 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_all_there_in_order_and_of_one_snapshot() {
+        let sealed = |snapshot: &Snapshot| {
+            let sealed = snapshot.seal().unwrap();
+            let (_, first) = envelope::open(Content::Snapshot, &sealed).unwrap();
+            let (_, second) = envelope::open(Content::Snapshot, first).unwrap();
+            let (head, first) = sealed.split_at(sealed.len() - first.len());
+            let (first, second) = first.split_at(first.len() - second.len());
+            [head.to_vec(), first.to_vec(), second.to_vec()]
+        };
+        let one = snapshot(SNAPSHOT_PART_BYTES * 2, None);
+        let mut content = one.content.to_vec();
+        content[SNAPSHOT_PART_BYTES + 5] ^= 1;
+        let other = Snapshot {
+            content: content.into(),
+            ..one.clone()
+        };
+        let [head, first, second] = sealed(&one);
+        let [_, _, foreign] = sealed(&other);
+        let open = |parts: &[&Vec<u8>]| {
+            let parts = parts.iter().flat_map(|part| part.iter().copied());
+            Snapshot::open(parts.collect())
+        };
+        assert_eq!(open(&[&head, &first, &second]), Ok(one));
+        for parts in [
+            &[&head, &second, &first][..],
+            &[&head, &first, &foreign],
+            &[&head, &first, &second, &second],
+            &[&head, &first],
+            &[&head, &first, &first],
+        ] {
+            assert!(open(parts).is_err());
+        }
+    }
+
+    #[test]
     fn hostile_snapshots_are_refused_and_do_not_panic() {
         let good = snapshot(500, Some("t")).seal().unwrap();
         let mut rng = Rng::new(1);
