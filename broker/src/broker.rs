@@ -22,14 +22,14 @@ use protocol::record::Kind as RecordKind;
 use protocol::{CloseCode, Head, Role, RoomName, SessionId, Timestamp, UserId};
 use replay::History;
 use storage::{Log, ReadError, RoomRow, RoomState};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::committer::Committer;
 use crate::followers::{Follower, Followers};
 use crate::guest::{Guest, GuestInfo, Via};
-use crate::limits::Limits;
+use crate::limits::{HEAVY_AT_ONCE, Limits};
 use crate::lodging::Lodging;
 use crate::member::{Mailbox, Member};
 use crate::memory::{self, Memory};
@@ -50,7 +50,9 @@ pub(crate) struct Shared {
     pub(crate) ephemeral: Arc<Committer>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) memory: Memory,
+    /// Turns of encoding heavy documents.
+    pub(crate) heavy: Semaphore,
     pub(crate) rules: Rules,
     pub(crate) usage: Usage,
     pub(crate) rooms: Directory,
@@ -66,10 +68,10 @@ impl Shared {
         stores.awaits_archive || self.snapshots.archiver().is_some()
     }
 
-    /// Whether the documents of loaded rooms take as much memory as they may, also once rooms that rest
-    /// have made way. For rooms' owners; the directory must not be held.
+    /// Whether nothing more may be taken that stays, also once rooms that rest have made way. For rooms'
+    /// owners; the directory must not be held.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.memory.is_full() && !self.rooms.inner.lock().make_way_in(&self.memory)
+        self.memory.is_crowded() && !self.rooms.inner.lock().make_way_in(&self.memory)
     }
 }
 
@@ -116,6 +118,7 @@ impl Broker {
             ephemeral,
             clock: Clock::start(),
             memory: Memory::new(limits.memory),
+            heavy: Semaphore::new(HEAVY_AT_ONCE),
             limits,
             rules: Rules::default(),
             usage: Usage::default(),
@@ -128,6 +131,12 @@ impl Broker {
             shared: Arc::new(shared),
             committing,
         }
+    }
+
+    /// What clients make the process hold is counted to this.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.shared.memory
     }
 
     /// Asks this of the rooms of each space from here on, of loaded ones too.
@@ -411,7 +420,7 @@ impl Broker {
         let at = |place: usize| lags.get(place).map_or(f64::NAN, |lag| *lag as f64);
         observatory::feed_lag(at(lags.len() / 2), at(lags.len().wrapping_sub(1)));
         observatory::memory(Owner::Caches, self.shared.history.cached_bytes());
-        observatory::memory_limit(Owner::Caches, replay::limits::FRAME_CACHE_BYTES);
+        observatory::memory_limit(Owner::Caches, self.shared.history.cache_limit());
         let tell = observatory::month;
         self.shared.usage.by_space(self.wall_time(), tell);
         observatory::log_poisoned(self.log().poisoned().is_some());
@@ -477,7 +486,7 @@ impl Broker {
             rooms.wake(name);
             return Ok(room);
         }
-        let room = Arc::new(Room::new(name.clone(), self.shared.memory.share()));
+        let room = Arc::new(Room::new(name.clone(), &self.shared.memory));
         if rooms.len() >= self.shared.limits.rooms_loaded && !rooms.make_way() {
             observatory::limit_hit(Limit::Rooms);
             return Err(RoomError::Full(format!(
@@ -485,7 +494,7 @@ impl Broker {
                 rooms.len()
             )));
         }
-        if self.shared.memory.is_full() && !rooms.make_way_in(&self.shared.memory) {
+        if self.shared.memory.is_crowded() && !rooms.make_way_in(&self.shared.memory) {
             return Err(memory::full());
         }
         give(&room)?;
@@ -607,9 +616,9 @@ impl Rooms {
         }
     }
 
-    /// Lets go of rooms that rest until documents have memory again. Gives whether they have.
+    /// Lets go of rooms that rest until there is memory again. Gives whether there is.
     fn make_way_in(&mut self, memory: &Memory) -> bool {
-        while memory.is_full() {
+        while memory.is_crowded() {
             if !self.make_way() {
                 return false;
             }
@@ -624,7 +633,8 @@ impl Rooms {
         };
         self.map.remove(&room.name);
         // What it took is as good as given back.
-        room.note_document(0);
+        room.document.set(0);
+        room.feed.clear();
         // Nobody hears of it: a room that rests has no members, and now no way leads to it.
         let reason = "the room makes way for another";
         room.inbox.push(Input::End(CloseCode::TryLater, reason));
@@ -636,12 +646,13 @@ impl Rooms {
 mod tests {
     use std::future::Future;
 
-    use protocol::Seq;
-    use protocol::dialect::Event;
+    use protocol::dialect::{Command, Event, PresenceEntry};
+    use protocol::{Seq, Site};
     use storage::faults::{Faults, FaultyLog};
     use storage::memory::MemoryLog;
 
     use super::*;
+    use crate::room::inbox::weigh_presence;
 
     fn on(log: impl Log, limits: Limits) -> Broker {
         let history = History::of_log(Arc::new(log), replay::Kind::Yjs);
@@ -835,6 +846,50 @@ mod tests {
         assert!(refused.contains(memory::FULL), "{refused}");
         let refused = join(&broker, 99).err();
         assert!(matches!(refused, Some(RoomError::Full(_))), "{refused:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_room_holds_is_counted_until_it_is_unloaded() {
+        let limits = Limits {
+            idle_unload: Duration::ZERO,
+            ..Limits::default()
+        };
+        let broker = on(MemoryLog::new(), limits);
+        let memory = broker.memory().clone();
+        let member = join(&broker, 0).expect("a member");
+        let update = vec![(RecordKind::Update, text_of(1, 16_000))];
+        let name = room(0);
+        let written = broker.write(&name, update, None);
+        within("it is written", written).await.expect("room for it");
+        let loaded = broker.shared.rooms.get(&room(0)).expect("it is loaded");
+        until("the document and the feed are counted", || {
+            // As the document has it, and as the feed does.
+            (memory.taken() > 32_000).then_some(())
+        })
+        .await;
+        assert!(loaded.document.bytes() > 16_000);
+        assert_eq!(loaded.inbox.weight(), 0, "it is settled");
+        drop((member, loaded));
+        until("nothing is held", || (memory.taken() == 0).then_some(())).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn presence_on_its_way_is_counted_until_it_is_handled() {
+        let broker = on(MemoryLog::new(), Limits::default());
+        let mut member = join(&broker, 0).expect("a member");
+        let joined = |event| matches!(event, Event::Joined { .. }).then_some(());
+        until("it joins", || member.next_event().and_then(joined)).await;
+        let entry = PresenceEntry {
+            site: Site::new(7),
+            clock: 1,
+            state: Some(Bytes::from(vec![b'x'; 10_000])),
+        };
+        let command = Command::Presence(vec![entry]);
+        assert!(weigh_presence(&command) >= 10_000);
+        member.send(vec![command]);
+        let room = broker.shared.rooms.get(&room(0)).expect("it is loaded");
+        until("it is handled", || (room.presence.len() == 1).then_some(())).await;
+        until("nothing waits", || (room.inbox.weight() == 0).then_some(())).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

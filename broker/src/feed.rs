@@ -12,11 +12,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
+use observatory::Owner;
 use parking_lot::Mutex;
 use protocol::{Author, Head, Seq, SessionId, Timestamp};
 use storage::Durable;
 
 use crate::limits::{FEED_BATCHES, FEED_BYTES};
+use crate::memory::{Memory, Share};
 
 /// How many wire formats a feed can hold encoded side by side.
 pub const WIRES: usize = 4;
@@ -48,7 +50,10 @@ pub struct Update {
 struct Published {
     before: Head,
     last: Head,
+    /// Payload bytes.
     bytes: usize,
+    /// What it takes in memory, before it is encoded.
+    held: usize,
     at: Instant,
     updates: Vec<Update>,
     encoded: [OnceLock<Encoded>; WIRES],
@@ -76,25 +81,32 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Feed {
     ring: Mutex<Ring>,
+    memory: Memory,
 }
 
 #[derive(Debug)]
 struct Ring {
     batches: VecDeque<Arc<Published>>,
+    /// Payload bytes.
     bytes: usize,
+    held: usize,
     head: Head,
+    share: Share,
 }
 
 impl Feed {
-    /// A feed that begins after `head`.
+    /// A feed that begins after `head`, and counts what it holds.
     #[must_use]
-    pub const fn new(head: Head) -> Self {
+    pub fn new(head: Head, memory: Memory) -> Self {
         Self {
             ring: Mutex::new(Ring {
                 batches: VecDeque::new(),
                 bytes: 0,
+                held: 0,
                 head,
+                share: memory.share(Owner::Feeds),
             }),
+            memory,
         }
     }
 
@@ -109,6 +121,7 @@ impl Feed {
     pub(crate) fn clear(&self) {
         let mut ring = self.ring.lock();
         ring.batches = VecDeque::new();
+        ring.bytes = 0;
         ring.hold(0);
     }
 
@@ -119,26 +132,32 @@ impl Feed {
     }
 
     /// Makes a durable commit visible. `updates` may be fewer than its records: room events are
-    /// not for the wire.
-    pub fn publish(&self, head: &Durable<Head>, updates: Vec<Update>) {
+    /// not for the wire. `run_bytes` is what the records take that the payloads are parts of.
+    pub fn publish(&self, head: &Durable<Head>, updates: Vec<Update>, run_bytes: usize) {
         let last = *head.get();
         let bytes = updates.iter().map(|update| update.payload.len()).sum();
+        let held = size_of::<Published>() + updates.capacity() * size_of::<Update>() + run_bytes;
         let mut ring = self.ring.lock();
         assert!(last.seq > ring.head.seq, "a feed only moves forward");
         let batch = Published {
             before: ring.head,
             last,
             bytes,
+            held,
             at: Instant::now(),
             updates,
             encoded: Default::default(),
         };
         ring.head = last;
         ring.batches.push_back(Arc::new(batch));
-        let mut held = ring.bytes + bytes;
-        while ring.batches.len() > FEED_BATCHES || (held > FEED_BYTES && ring.batches.len() > 1) {
+        ring.bytes += bytes;
+        let mut held = ring.held + held;
+        while ring.batches.len() > FEED_BATCHES
+            || (ring.bytes > FEED_BYTES && ring.batches.len() > 1)
+        {
             if let Some(dropped) = ring.batches.pop_front() {
-                held -= dropped.bytes;
+                ring.bytes -= dropped.bytes;
+                held -= dropped.held;
             }
         }
         ring.hold(held);
@@ -192,7 +211,7 @@ impl Feed {
                 };
                 (Arc::clone(batch), batches.next().is_none())
             };
-            taken += batch.frames_for(wire, reader, out);
+            taken += batch.frames_for(wire, reader, &self.memory, out);
             let delivery = batch.last.seq.get() ^ reader.get();
             if let Some(count) = observatory::timed_delivery(delivery) {
                 observatory::fanned_out(batch.at.elapsed(), count);
@@ -205,19 +224,11 @@ impl Feed {
     }
 }
 
-impl Drop for Ring {
-    fn drop(&mut self) {
-        self.hold(0);
-    }
-}
-
 impl Ring {
     /// It holds so many bytes now.
     fn hold(&mut self, bytes: usize) {
-        if bytes != self.bytes {
-            observatory::feeds_changed(bytes as i64 - self.bytes as i64);
-            self.bytes = bytes;
-        }
+        self.held = bytes;
+        self.share.set(bytes);
     }
 
     /// The batches that hold something after `cursor`, or `None` if it has fallen off.
@@ -234,8 +245,15 @@ impl Ring {
 }
 
 impl Published {
-    fn frames_for(&self, wire: Wire, reader: SessionId, out: &mut Vec<Bytes>) -> usize {
-        let encoded = self.encoded[wire.place].get_or_init(|| Encoded::new(&self.updates, wire));
+    fn frames_for(
+        &self,
+        wire: Wire,
+        reader: SessionId,
+        memory: &Memory,
+        out: &mut Vec<Bytes>,
+    ) -> usize {
+        let encoded =
+            self.encoded[wire.place].get_or_init(|| Encoded::new(&self.updates, wire, memory));
         let mut start = 0;
         let mut taken = 0;
         for &(author, end) in &encoded.stretches {
@@ -250,7 +268,7 @@ impl Published {
 }
 
 impl Encoded {
-    fn new(updates: &[Update], wire: Wire) -> Self {
+    fn new(updates: &[Update], wire: Wire, memory: &Memory) -> Self {
         let payloads: usize = updates.iter().map(|update| update.payload.len()).sum();
         let mut bytes = Vec::with_capacity(payloads + updates.len() * 16);
         let mut stretches: Vec<(SessionId, usize)> = Vec::new();
@@ -265,7 +283,7 @@ impl Encoded {
         // Others' stretches around one author's are joined for everyone else only where they
         // touch; that is one more slice in a vectored write, not a copy.
         Self {
-            bytes: bytes.into(),
+            bytes: memory.hold(Owner::Feeds, bytes.into()),
             stretches,
         }
     }

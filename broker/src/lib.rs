@@ -15,7 +15,7 @@
 //! | [`followers`] | waking those who follow a log from outside |
 //! | [`lodging`] | room for another, and rooms whose time is over |
 //! | [`member`] | a session's side of its room |
-//! | [`memory`] | what the documents of loaded rooms take together |
+//! | [`memory`] | what clients make the process hold, all together |
 //! | [`presence`] | who is here: a conflating map of latest values |
 //! | [`room`] | a room's core, inbox and task |
 //! | [`rules`] | what a space asks of its rooms |
@@ -31,7 +31,7 @@ pub mod guest;
 pub mod limits;
 mod lodging;
 pub mod member;
-mod memory;
+pub mod memory;
 pub mod presence;
 pub mod room;
 pub mod rules;
@@ -45,6 +45,7 @@ pub use guest::{GuestInfo, Via};
 pub use limits::Limits;
 pub use lodging::Gone;
 pub use member::{Member, count_refused};
+pub use memory::Memory;
 pub use presence::{EncodePresence, Present};
 pub use room::inbox::{Edited, Restore, RoomError};
 pub use room::{Activity, RoomInfo, State};

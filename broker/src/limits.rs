@@ -14,8 +14,8 @@ pub struct Limits {
     pub idle_unload: Duration,
     /// The largest document in memory; past it writes are refused and reads go on.
     pub document_bytes: usize,
-    /// What the documents of all loaded rooms take in memory together, about: past it rooms without
-    /// members make way; then no more are loaded, and writes are refused with 1013.
+    /// What clients can make the process hold, all together and about, in bytes: past three quarters of
+    /// it rooms without members make way; then no more are loaded, and writes are refused with 1013.
     pub memory: usize,
 }
 
@@ -47,8 +47,11 @@ pub const COMMIT_BYTES: usize = 4 << 20;
 pub const SESSION_WINDOW_BYTES: usize = 1 << 20;
 /// How many submissions one session may have unsettled before its transport stops reading.
 pub const SESSION_WINDOW: u64 = 16_384;
-/// How many bytes may wait in a room's inbox before its members' transports stop reading.
-pub const INBOX_BYTES: usize = 8 << 20;
+/// How many bytes submissions may take that are on their way to a room's log before its members'
+/// transports stop reading.
+pub const INBOX_BYTES: usize = 16 << 20;
+/// What a submission takes beside its payload, as it came and sealed, until it is settled.
+pub const SUBMISSION_BYTES: usize = 512;
 /// How many events may wait in a session's mailbox before its transport stops reading.
 pub const MAILBOX_EVENTS: usize = 64;
 /// How many bytes of records a client that comes back is sent at most; one that lacks more is sent
@@ -68,6 +71,8 @@ pub const CACHED_STATE_TAIL_RUNS: usize = FEED_BATCHES / 4;
 pub const TENANTS: usize = 100_000;
 /// From this size on a document is encoded where it does not hold up other rooms.
 pub const HEAVY_DOCUMENT_BYTES: usize = 1 << 20;
+/// How many such documents are encoded at once.
+pub const HEAVY_AT_ONCE: usize = 2;
 /// What waking one member and its client costs, roughly: a room that has woken all of its members
 /// waits for as long as that takes before it does so again, so that what arrives meanwhile shares
 /// one write.
@@ -84,5 +89,5 @@ pub const LIVES_FOLLOWED: usize = 32;
 /// How long a traced update is followed after it was published.
 pub const LIFE_TIME: Duration = Duration::from_secs(5);
 
-const _: () = assert!(SESSION_WINDOW_BYTES <= INBOX_BYTES);
+const _: () = assert!(2 * SESSION_WINDOW_BYTES <= INBOX_BYTES);
 const _: () = assert!(COMMIT_BYTES < protocol::limits::MAX_RECORD_BYTES);

@@ -23,7 +23,7 @@ use crate::limits::{MAILBOX_EVENTS, SESSION_WINDOW, SESSION_WINDOW_BYTES};
 use crate::presence::EncodePresence;
 use crate::room::Room;
 use crate::room::core::Mail;
-use crate::room::inbox::{Came, Input, submitted_bytes};
+use crate::room::inbox::{Came, Input, payloads};
 
 /// What the room has for one member.
 #[derive(Debug, Default)]
@@ -322,9 +322,8 @@ impl Member {
         let end = syncs.map(|(at, _)| at).nth(allowed);
         let rest = end.map(|end| self.held.split_off(end)).unwrap_or_default();
         if !self.held.is_empty() {
-            let bytes = submitted_bytes(&self.held);
-            let is_submit = |command: &&Command| matches!(command, Command::Submit(_));
-            let submissions = self.held.iter().filter(is_submit).count();
+            let bytes = payloads(&self.held).map(Bytes::len).sum();
+            let submissions = payloads(&self.held).count();
             let asks = self.held.iter().any(is_sync);
             let inbox = &self.room.inbox;
             // Read once, and only for what is counted by time.

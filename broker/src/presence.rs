@@ -17,12 +17,14 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
+use observatory::Owner;
 use parking_lot::Mutex;
 use protocol::dialect::PresenceEntry;
 use protocol::limits::{MAX_PRESENCE_CLOCK, MAX_PRESENCE_PER_SESSION};
 use protocol::{Role, SessionId, Site};
 
 use crate::limits::{PRESENCE_ENTRIES, PRESENCE_GRACE};
+use crate::memory::Memory;
 
 /// A replica that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +41,14 @@ pub struct Present {
 pub type EncodePresence = fn(entries: &[PresenceEntry], out: &mut Vec<u8>);
 
 /// The presence of one room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Presence {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    memory: Memory,
     version: u64,
     /// The newest version that a reader has taken.
     taken: u64,
@@ -86,7 +89,24 @@ struct Speaker {
 }
 
 impl Presence {
-    /// Takes what `session` says. Gives how many entries changed something.
+    /// Nobody is here. What is held of who comes is counted.
+    #[must_use]
+    pub fn new(memory: Memory) -> Self {
+        let inner = Inner {
+            memory,
+            version: 0,
+            taken: 0,
+            entries: HashMap::new(),
+            here: 0,
+            changes: BTreeMap::new(),
+            shared: VecDeque::new(),
+        };
+        Self {
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Takes what `session` says, while there is memory. Gives how many entries changed something.
     pub fn update(&self, session: SessionId, role: Role, entries: Vec<PresenceEntry>) -> usize {
         let by = Speaker {
             session,
@@ -94,8 +114,11 @@ impl Presence {
         };
         let mut inner = self.inner.lock();
         let mut changed = 0;
+        let is_full = inner.memory.is_full();
         for entry in entries {
-            changed += usize::from(inner.accept(by, entry));
+            if entry.state.is_none() || !is_full {
+                changed += usize::from(inner.accept(by, entry));
+            }
         }
         changed
     }
@@ -197,7 +220,7 @@ impl Presence {
         }
         let mut message = Vec::new();
         encode(&entries, &mut message);
-        let message = Bytes::from(message);
+        let message = inner.memory.hold(Owner::Presence, message.into());
         inner.shared.truncate(MESSAGES_KEPT - 1);
         inner.shared.push_front((stretch, message.clone()));
         Some(message)
@@ -244,6 +267,13 @@ impl Held {
 const fn is_newer(entry: &PresenceEntry, than: &PresenceEntry) -> bool {
     entry.clock > than.clock
         || (entry.clock == than.clock && entry.state.is_none() && than.state.is_some())
+}
+
+/// An entry that is kept: a copy, because what came is a part of all that was read with it.
+fn kept(memory: &Memory, mut entry: PresenceEntry) -> PresenceEntry {
+    let copy = |state| memory.hold(Owner::Presence, Bytes::copy_from_slice(state));
+    entry.state = entry.state.as_deref().map(copy);
+    entry
 }
 
 impl Inner {
@@ -295,7 +325,7 @@ impl Inner {
                     None => entry.state.is_some(),
                 };
                 if newest {
-                    held.claim = Some((by, entry));
+                    held.claim = Some((by, kept(&self.memory, entry)));
                 }
                 false
             }
@@ -325,7 +355,7 @@ impl Inner {
         self.here += usize::from(entry.state.is_some());
         let owner = by.map(|by| by.session);
         let held = Held {
-            entry,
+            entry: kept(&self.memory, entry),
             version,
             owner,
             writes: by.is_some_and(|by| by.writes),
@@ -414,8 +444,38 @@ mod tests {
     const B: SessionId = SessionId::new(2);
 
     #[test]
+    fn states_are_copies_that_are_counted_and_taken_while_there_is_memory() {
+        let memory = Memory::new(10_000);
+        let presence = Presence::new(memory.clone());
+        let read = Bytes::from(vec![b'x'; 60_000]);
+        let said = |site: u64, clock: u64| PresenceEntry {
+            state: Some(read.slice(..1_000)),
+            ..entry(site, clock, None)
+        };
+        assert_eq!(presence.update(A, Role::Editor, vec![said(7, 1)]), 1);
+        assert!(read.is_unique(), "all that was read is held");
+        let once = memory.taken();
+        assert!((1_000..1_500).contains(&once), "{once}");
+        assert_eq!(presence.update(A, Role::Editor, vec![said(7, 2)]), 1);
+        assert_eq!(memory.taken(), once, "the one before is gone");
+        let message = presence.between(0, presence.version(), text);
+        assert!(memory.taken() > once + 1_000, "what others are told");
+        drop(message);
+        let others = memory.share(Owner::Documents);
+        others.set(10_000);
+        assert_eq!(presence.update(B, Role::Editor, vec![said(8, 1)]), 0);
+        assert_eq!(
+            presence.update(A, Role::Editor, vec![entry(7, 3, None)]),
+            1,
+            "who leaves does"
+        );
+        drop((others, presence));
+        assert_eq!(memory.taken(), 0);
+    }
+
+    #[test]
     fn an_echo_changes_nothing() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         assert_eq!(
             presence.update(A, Role::Editor, vec![entry(7, 1, Some("x"))]),
             1
@@ -438,7 +498,7 @@ mod tests {
 
     #[test]
     fn an_old_value_that_comes_late_never_overwrites_a_new_one() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         let say = |clock, state| presence.update(A, Role::Editor, vec![entry(7, clock, state)]);
         assert_eq!(say(3, Some("new")), 1);
         assert_eq!(say(1, Some("old")), 0);
@@ -452,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_replica_is_bound_to_its_session() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         presence.update(A, Role::Editor, vec![entry(7, 1, Some("a"))]);
         assert_eq!(
             presence.update(B, Role::Editor, vec![entry(7, 9, Some("b"))]),
@@ -467,7 +527,7 @@ mod tests {
 
     #[test]
     fn of_one_replica_on_two_connections_the_newest_word_counts() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         let now = Instant::now();
         let say =
             |by, clock, state| presence.update(by, Role::Editor, vec![entry(7, clock, state)]);
@@ -494,7 +554,7 @@ mod tests {
 
     #[test]
     fn a_viewer_takes_nothing_of_a_writer_before_it_is_said_gone() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         let now = Instant::now();
         presence.update(A, Role::Editor, vec![entry(7, 1, Some("a"))]);
         let claim = || vec![entry(7, 9, Some("viewer"))];
@@ -520,7 +580,7 @@ mod tests {
 
     #[test]
     fn an_unclean_leave_has_a_grace_and_a_clean_one_has_none() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         let now = Instant::now();
         presence.update(A, Role::Editor, vec![entry(7, 1, Some("a"))]);
         presence.update(B, Role::Editor, vec![entry(8, 1, Some("b"))]);
@@ -537,7 +597,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_sees_only_the_latest() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         for clock in 1..=100 {
             presence.update(
                 A,
@@ -551,7 +611,7 @@ mod tests {
 
     #[test]
     fn what_changes_again_after_it_was_shown_comes_with_the_next_round() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         let say = |site, clock| {
             presence.update(A, Role::Editor, vec![entry(site, clock, Some("x"))]);
             presence.version()
@@ -570,7 +630,7 @@ mod tests {
 
     #[test]
     fn a_removal_stays_within_the_clocks_there_are() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         let now = Instant::now();
         let last = (1 << 53) - 1;
         assert_eq!(
@@ -593,7 +653,7 @@ mod tests {
 
     #[test]
     fn a_session_owns_a_bounded_number() {
-        let presence = Presence::default();
+        let presence = Presence::new(Memory::new(usize::MAX));
         let many = (0..100).map(|site| entry(site, 1, Some("x"))).collect();
         assert_eq!(
             presence.update(A, Role::Editor, many),

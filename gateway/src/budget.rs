@@ -1,4 +1,5 @@
-//! How much memory reading the past may take, all clients together.
+//! How much memory reading the past may take, all clients together: a part of the memory that clients may
+//! make the process hold, to which it counts.
 //!
 //! An answer takes a share of it for the document that it is made of, and keeps what its own bytes
 //! take until the client has them; playback keeps one for its document and for what waits to be
@@ -8,14 +9,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use broker::{Memory, memory};
 use bytes::Bytes;
-use observatory::Limit;
+use observatory::{Limit, Owner};
+
+use crate::limits::{PAST_BYTES, PAST_PART};
 
 /// So many bytes, to be shared. Clones share the same ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     bytes: usize,
     taken: Arc<AtomicUsize>,
+    memory: Memory,
 }
 
 /// A part of a [`Budget`], given back when it is dropped.
@@ -23,6 +28,7 @@ pub(crate) struct Budget {
 pub(crate) struct Share {
     budget: Budget,
     bytes: usize,
+    counted: memory::Share,
 }
 
 /// Too little is left.
@@ -30,11 +36,18 @@ pub(crate) struct Share {
 pub(crate) struct UsedUp;
 
 impl Budget {
-    pub(crate) fn new(bytes: usize) -> Self {
+    /// The part of `memory` that the past may take: an eighth, and [`PAST_BYTES`] at the most.
+    pub(crate) fn of(memory: &Memory) -> Self {
         Self {
-            bytes,
+            bytes: (memory.limit() / PAST_PART).min(PAST_BYTES),
             taken: Arc::default(),
+            memory: memory.clone(),
         }
+    }
+
+    /// How many bytes there are.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// A share of so many bytes.
@@ -42,12 +55,14 @@ impl Budget {
         let mut share = Share {
             budget: self.clone(),
             bytes: 0,
+            counted: self.memory.share(Owner::Past),
         };
         share.resize(bytes)?;
         Ok(share)
     }
 
     /// How many bytes all shares have together.
+    #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
@@ -64,14 +79,15 @@ impl Share {
         if bytes <= had {
             taken.fetch_sub(had - bytes, Ordering::Relaxed);
         } else {
+            if self.budget.memory.is_full() {
+                return Err(used_up());
+            }
             taken
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, resized)
-                .map_err(|_| {
-                    observatory::limit_hit(Limit::Memory);
-                    UsedUp
-                })?;
+                .map_err(|_| used_up())?;
         }
         self.bytes = bytes;
+        self.counted.set(bytes);
         Ok(())
     }
 
@@ -83,6 +99,11 @@ impl Share {
             _share: self,
         }))
     }
+}
+
+fn used_up() -> UsedUp {
+    observatory::limit_hit(Limit::Memory);
+    UsedUp
 }
 
 impl Drop for Share {
@@ -109,23 +130,36 @@ mod tests {
 
     #[test]
     fn shares_together_are_never_more_than_there_is() {
-        let budget = Budget::new(100);
+        let memory = Memory::new(800);
+        let budget = Budget::of(&memory);
         let mut one = budget.take(60).unwrap();
         let two = budget.take(30).unwrap();
         assert_eq!(budget.take(11).unwrap_err(), UsedUp);
         assert_eq!(one.resize(71), Err(UsedUp));
         assert_eq!(budget.taken(), 90, "what was refused takes nothing");
+        assert_eq!(memory.taken(), 90, "it is a part of the whole");
         one.resize(70).unwrap();
         drop(two);
         one.resize(5).unwrap();
         assert_eq!(budget.taken(), 5);
         drop(one);
-        assert_eq!(budget.taken(), 0);
+        assert_eq!((budget.taken(), memory.taken()), (0, 0));
+    }
+
+    #[test]
+    fn nothing_is_had_of_a_memory_that_is_full() {
+        let memory = Memory::new(800);
+        let budget = Budget::of(&memory);
+        let documents = memory.share(Owner::Documents);
+        documents.set(800);
+        assert_eq!(budget.take(1).unwrap_err(), UsedUp);
+        documents.set(799);
+        assert!(budget.take(1).is_ok());
     }
 
     #[test]
     fn what_is_larger_than_all_of_it_goes_alone() {
-        let budget = Budget::new(100);
+        let budget = Budget::of(&Memory::new(800));
         let all = budget.take(1_000).unwrap();
         assert_eq!(budget.take(1).unwrap_err(), UsedUp);
         drop(all);
@@ -134,7 +168,7 @@ mod tests {
 
     #[test]
     fn an_answer_has_its_share_until_its_last_byte_is_let_go_of() {
-        let budget = Budget::new(100);
+        let budget = Budget::of(&Memory::new(800));
         let share = budget.take(80).unwrap();
         let body = share.with(Bytes::from_static(b"0123456789")).unwrap();
         assert_eq!(budget.taken(), 10);

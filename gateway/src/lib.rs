@@ -62,7 +62,7 @@ use audit::Audit;
 use budget::Budget;
 use http::problem::Problem;
 use ipnet::IpNet;
-use limits::{ConnectionLimits, PAST_BYTES};
+use limits::ConnectionLimits;
 use observation::Observation;
 pub use observation::observe;
 use parking_lot::RwLock;
@@ -178,6 +178,7 @@ impl Gateway {
         webtransport: Door,
     ) -> Self {
         let inner = Inner {
+            past_memory: Budget::of(broker.memory()),
             broker,
             exporter,
             keeper,
@@ -199,7 +200,6 @@ impl Gateway {
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
             resumes: Resumes::default(),
-            past_memory: Budget::new(PAST_BYTES),
             observation: Observation::new(),
         };
         Self {

@@ -14,6 +14,10 @@ pub const WRITE_AHEAD_BYTES: usize = 128 << 10;
 /// How much may wait to be written before a connection stops reading: a client that does not
 /// listen is not listened to.
 pub const UNREAD_BYTES: usize = 256 << 10;
+/// What a connection holds of its own is counted in steps of so many bytes.
+pub const COUNTED_BYTES: usize = 4 << 10;
+/// How much of a message that is not whole is taken in while a connection closes, to find its end.
+pub const MAX_IGNORED_BYTES: usize = 2 * READ_BYTES;
 /// How long nothing may come from a client before it is taken for dead; it is pinged twice
 /// meanwhile.
 pub const DEAD_AFTER: Duration = Duration::from_secs(45);
@@ -40,6 +44,8 @@ pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How much memory reading the past takes for all clients together: the documents that answers are
 /// made of, answers until their clients have them, and the documents of playback.
 pub const PAST_BYTES: usize = 256 << 20;
+/// … and which part of what clients may make the process hold.
+pub const PAST_PART: usize = 8;
 /// The pieces in which answers go out that take of [`PAST_BYTES`].
 pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
 /// How long such an answer may wait for its client to take a piece of it before the connection is

@@ -20,7 +20,6 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::Gateway;
-use crate::limits::PAST_BYTES;
 
 /// How many rooms are watched at once; past it the one goes that nobody has looked at for longest.
 const WATCHED: usize = 64;
@@ -124,8 +123,7 @@ pub async fn observe(gateway: Gateway) {
 pub(crate) fn render(gateway: &Gateway) -> String {
     let broker = gateway.broker();
     broker.observe();
-    observatory::memory(Owner::Past, gateway.past_memory().taken());
-    observatory::memory_limit(Owner::Past, PAST_BYTES);
+    observatory::memory_limit(Owner::Past, gateway.past_memory().bytes());
     let stats = broker.log().stats();
     observatory::log_sizes(stats.disk_bytes, stats.unmoved_bytes);
     if let Some(archiver) = broker.snapshots().archiver() {

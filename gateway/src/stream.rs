@@ -54,6 +54,10 @@ impl Framing for Lengths {
         Ok(())
     }
 
+    fn held(&self) -> usize {
+        self.partial.capacity()
+    }
+
     fn put_header(len: usize, out: &mut Vec<u8>) {
         debug_assert!(u32::try_from(len).is_ok(), "a message has less than 4 GiB");
         out.extend_from_slice(&(len as u32).to_be_bytes());

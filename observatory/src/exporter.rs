@@ -86,7 +86,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::labels::{Label, Limit, Reason, Untold};
+    use crate::labels::{Label, Limit, Owner, Reason, Untold};
 
     #[test]
     fn what_threads_have_counted_is_told_and_counters_are_there_before_the_first_event() {
@@ -131,11 +131,11 @@ mod tests {
         // Nothing else in these tests counts this.
         let thread = std::thread::spawn(|| {
             metrics::archive_published(3, 50, 20, Duration::from_millis(1500));
-            metrics::feeds_changed(70);
+            metrics::memory_changed(Owner::Feeds, 70);
         });
         thread.join().unwrap();
         metrics::archive_published(4, 0, 0, Duration::from_secs(2));
-        metrics::feeds_changed(-20);
+        metrics::memory_changed(Owner::Feeds, -20);
         // Who looks twice sees the same.
         let _ = exporter.render();
         let text = exporter.render();

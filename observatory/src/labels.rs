@@ -126,14 +126,20 @@ labels! {
     Owner "owner" {
         /// Documents of loaded rooms.
         Documents = "documents",
-        /// Payloads in feeds.
+        /// What feeds have for sessions.
         Feeds = "feeds",
         /// Documents of the past, kept for the next who asks.
         Caches = "caches",
-        /// Submissions in inboxes.
+        /// Submissions on their way to the log.
         Inboxes = "inboxes",
         /// Answers about the past.
         Past = "past",
+        /// Documents that are encoded for who joins.
+        States = "states",
+        /// States of presence, and messages of them.
+        Presence = "presence",
+        /// What connections have read of messages that are not whole, and have to say.
+        Connections = "connections",
     }
 
     /// Why a trace was not told.

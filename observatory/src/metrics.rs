@@ -51,10 +51,8 @@ pub struct Metric {
 pub(crate) struct Cells {
     plain: Plain,
     families: Families,
-    /// Bytes of [`Owner::Documents`].
-    documents: Level,
-    /// Bytes of [`Owner::Feeds`].
-    feeds: Level,
+    /// Bytes of each [`Owner`] that tells of its changes.
+    memory: [Level; Owner::ALL.len()],
     pub(crate) latencies: Latencies,
 }
 
@@ -63,8 +61,7 @@ impl Cells {
         Self {
             plain: Plain::new(),
             families: Families::new(),
-            documents: Level::new(Unit::Bytes),
-            feeds: Level::new(Unit::Bytes),
+            memory: std::array::from_fn(|_| Level::new(Unit::Bytes)),
             latencies: Latencies::default(),
         }
     }
@@ -293,13 +290,13 @@ pub(crate) fn tell(all: &[Arc<Cells>], out: &mut String) {
     let all = if all.is_empty() { &none } else { all };
     tell_plain(all, out);
     tell_families(all, out);
-    let held = |of: fn(&Cells) -> &Level| Level::sum(all.iter().map(|cells| of(cells)));
-    let memory = |owner: Owner, bytes: i64| {
-        gauge!(MEMORY, Owner::KEY => owner.text()).set(bytes as f64);
-    };
-    memory(Owner::Documents, held(|it| &it.documents));
-    memory(Owner::Feeds, held(|it| &it.feeds));
-    memory(Owner::Inboxes, held(|it| &it.plain.inbox_bytes));
+    for &owner in Owner::ALL {
+        // Caches are looked at.
+        if !matches!(owner, Owner::Caches) {
+            let bytes = Level::sum(all.iter().map(|cells| &cells.memory[owner as usize]));
+            gauge!(MEMORY, Owner::KEY => owner.text()).set(bytes as f64);
+        }
+    }
 }
 
 /// Every metric that there is, by name.
@@ -324,7 +321,7 @@ others! {
     counter CLOSED, Unit::Count, "`transport`: websocket, webtransport; `code`: close codes, other".to_owned(), "Connections closed, by transport and close code: 1006 is one that broke, `other` a code of a client's own.";
     gauge CONNECTIONS, Unit::Count, told::<Transport>(), "Open connections, by transport.";
     gauge FEED_LAG, Unit::Count, told::<Which>(), "Records that sessions have not been given yet of what their rooms published: of the session in the middle, and of the slowest.";
-    gauge MEMORY, Unit::Bytes, told::<Owner>(), "Bytes counted by who holds them: documents of loaded rooms (a bound), payloads in feeds, documents of the past in caches, submissions in inboxes, answers about the past.";
+    gauge MEMORY, Unit::Bytes, told::<Owner>(), "Bytes counted by who holds them: documents of loaded rooms (a bound), what feeds have for sessions, documents of the past in caches, submissions on their way to the log, answers about the past, documents encoded for who joins, presence, and what connections have of their own: messages that are not whole yet, and small ones that wait to be written.";
     gauge SESSIONS, Unit::Count, format!("{}; {}", told::<Dialect>(), told::<Transport>()), "Sessions that are members of a room, and viewers of a past (`play`).";
     gauge MEMORY_LIMIT, Unit::Bytes, "`owner`: caches, past".to_owned(), "The most that `well_memory_bytes` may be, for owners that have such a limit.";
     gauge CERTIFICATE, Unit::Seconds, told::<Certificate>(), "When the served certificate ends, as Unix time. Absent without one.";
@@ -371,7 +368,7 @@ counted! {
     Count presence_conflated = "well_presence_conflated_total", Unit::Count, "Presence entries that a later one replaced before anybody had taken them.";
     Level rooms_poisoned = "well_rooms_poisoned", Unit::Count, "Rooms that were ended since the start because the log failed them or their task did.";
     Count presence_updates = "well_presence_changes_total", Unit::Count, "Presence entries that changed something.";
-    Level inbox_bytes = "well_inbox_bytes", Unit::Bytes, "Submissions waiting in rooms' inboxes.";
+    Level inbox_bytes = "well_inbox_bytes", Unit::Bytes, "What submissions take that are on their way to the log.";
     Count traces_told = "well_traces_total", Unit::Count, "Traces made and handed to what takes them to the collector.";
     Count log_lines_left_out = "well_log_lines_left_out_total", Unit::Count, "Log lines that were not written because too many like them came in a short time.";
 }
@@ -669,14 +666,9 @@ pub fn feed_lag(median: f64, slowest: f64) {
     gauge!(FEED_LAG, Which::KEY => Which::Slowest.text()).set(slowest);
 }
 
-/// What documents of rooms take grew (positive) or shrank by.
-pub fn documents_changed(bytes: i64) {
-    write(|it| it.documents.change(bytes));
-}
-
-/// What feeds hold grew (positive) or shrank by.
-pub fn feeds_changed(bytes: i64) {
-    write(|it| it.feeds.change(bytes));
+/// What an owner's memory grew (positive) or shrank by.
+pub fn memory_changed(owner: Owner, bytes: i64) {
+    write(|it| it.memory[owner as usize].change(bytes));
 }
 
 /// What an owner's memory is, where it is looked at.

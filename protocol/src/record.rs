@@ -6,6 +6,8 @@
 //! records sealed, end to end in one shared buffer: appending, moving and shipping them is a copy
 //! of bytes, and reading one borrows from the buffer.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use rkyv::{
     Archive, Serialize, rancor,
@@ -401,6 +403,15 @@ impl RunBuilder {
     #[must_use]
     pub const fn head(&self) -> Head {
         self.after
+    }
+
+    /// Where in the run's bytes the payload lies of the record that was pushed last, which has so many
+    /// bytes.
+    #[must_use]
+    pub fn last_payload(&self, bytes: usize) -> Range<usize> {
+        // The layout puts what is of no fixed size first, the payload last of it.
+        let end = self.bytes.len() - size_of::<ArchivedLayout<'_>>();
+        end - bytes..end
     }
 
     /// Bytes sealed so far.

@@ -166,6 +166,11 @@ impl Frames {
     pub(crate) fn bytes(&self) -> usize {
         self.held.lock().bytes
     }
+
+    /// The most that they take together.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
 }
 
 impl Held {

@@ -159,10 +159,16 @@ impl History {
     /// A reader of `stores`.
     #[must_use]
     pub fn new(stores: Stores, kind_of: KindOf) -> Self {
+        Self::with_frames(stores, kind_of, FRAME_CACHE_BYTES)
+    }
+
+    /// The same, whose frames take so many bytes.
+    #[must_use]
+    pub fn with_frames(stores: Stores, kind_of: KindOf, frame_bytes: usize) -> Self {
         let inner = Inner {
             stores,
             kind_of,
-            frames: Frames::new(FRAME_CACHE_BYTES),
+            frames: Frames::new(frame_bytes),
             activities: Activities::default(),
             folds: Semaphore::new(FOLDS_AT_ONCE),
             far: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
@@ -211,6 +217,12 @@ impl History {
     #[must_use]
     pub fn cached_bytes(&self) -> usize {
         self.inner.frames.bytes()
+    }
+
+    /// The most that they take.
+    #[must_use]
+    pub fn cache_limit(&self) -> usize {
+        self.inner.frames.limit()
     }
 
     fn tell(&self, tier: Tier, began: Instant) {

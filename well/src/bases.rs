@@ -23,7 +23,7 @@ pub(crate) struct Bases {
 impl Bases {
     /// Of the log in `data`.
     pub(crate) async fn open(data: &Path, log: &Arc<dyn Log>) -> anyhow::Result<Self> {
-        let snapshots = stores::open_snapshots(data).await?;
+        let snapshots = stores::open_snapshots(data, stores::archive_options()).await?;
         let options = ArchiverOptions {
             contents: Contents::SnapshotsOnly,
             ..ArchiverOptions::default()

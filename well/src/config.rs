@@ -27,6 +27,7 @@ use serde::Deserialize;
 use storage::archive::Retention;
 use tokio::runtime::Handle;
 
+use crate::stores::Caches;
 use crate::traces::Traces;
 
 use schema::{Kept, Size, Time};
@@ -200,7 +201,9 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
     pub(crate) trace: Tracing,
+    /// `memory` is what is left of it beside the caches.
     pub(crate) limits: Limits,
+    pub(crate) caches: Caches,
     pub(crate) per_connection: ConnectionLimits,
     /// The most bytes of records of ephemeral rooms, in memory.
     pub(crate) ephemeral_bytes: u64,
@@ -912,6 +915,11 @@ impl ServeArgs {
             refuse_open(listen, &spaces)?;
         }
         let defaults = Limits::default();
+        let memory = match file.limits.memory {
+            Some(memory) => usize::try_from(memory.as_u64()).context("[limits] memory")?,
+            None => defaults.memory,
+        };
+        let caches = Caches::of(memory);
         let limits = Limits {
             rooms_loaded: file.limits.rooms_loaded.unwrap_or(defaults.rooms_loaded),
             sessions_per_room: file
@@ -926,10 +934,7 @@ impl ServeArgs {
                 .limits
                 .document_bytes
                 .unwrap_or(defaults.document_bytes),
-            memory: match file.limits.memory {
-                Some(memory) => usize::try_from(memory.as_u64()).context("[limits] memory")?,
-                None => defaults.memory,
-            },
+            memory: memory - caches.bytes(),
         };
         let per_connection = file.limits.per_connection()?;
         if limits.idle_unload > MAX_IDLE_UNLOAD {
@@ -955,6 +960,7 @@ impl ServeArgs {
                 .unwrap_or(LogFormat::Text),
             trace: file.trace.over(self.trace_endpoint)?,
             limits,
+            caches,
             per_connection,
             ephemeral_bytes: file.limits.ephemeral_bytes.unwrap_or(EPHEMERAL_BYTES),
             snapshots: self.snapshots.or(file.snapshots).unwrap_or(true),
@@ -1304,7 +1310,7 @@ mod tests {
         let file = "[limits]\nmemory = '1GiB'\nhandshake = '3s'\nrooms_per_connection = 7\n\
                     [spaces.pit]\nsessions_per_room = 9\nroom_memory = '1MB'";
         let config = resolve(args(), file).unwrap();
-        assert_eq!(config.limits.memory, 1 << 30);
+        assert_eq!(config.limits.memory + config.caches.bytes(), 1 << 30);
         let (handshake, rooms) = (Duration::from_secs(3), 7);
         assert_eq!(config.per_connection, ConnectionLimits { handshake, rooms });
         let pit = config.spaces["pit"].room;

@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use protocol::RoomName;
 use replay::{History, Span, Stores};
-use storage::Log;
 use storage::archive::{self, Archive, ArchivedLog, Snapshot};
+use storage::{Log, SledOptions};
 
 use crate::config::Places;
 use crate::stores;
@@ -72,8 +72,9 @@ impl Source {
                         data.display()
                     );
                 }
-                let log = stores::open_log(&data, None)?;
-                (log, Some(stores::open_snapshots(&data).await?))
+                let log = stores::open_log(&data, SledOptions::default())?;
+                let options = stores::archive_options();
+                (log, Some(stores::open_snapshots(&data, options).await?))
             }
         };
         let stores = Stores {

@@ -28,6 +28,46 @@ const COMPARE_TIME: Duration = Duration::from_secs(1);
 /// The longest pause between two tries to reach the archive at the start.
 const REACH_AGAIN: Duration = Duration::from_secs(30);
 
+/// The most that pages of the log take in memory.
+const LOG_CACHE_BYTES: usize = 64 << 20;
+
+/// What caches take of the memory that clients may make the process hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Caches {
+    /// Documents of the past.
+    pub(crate) frames: usize,
+    /// Indexes of one archive, and as much for its blocks. The snapshots of this machine are another.
+    pub(crate) archive: usize,
+    /// Pages of the log.
+    pub(crate) log: usize,
+}
+
+impl Caches {
+    /// A quarter of `memory` for the past and a sixteenth for the log, as long as that is not more than is
+    /// of use.
+    pub(crate) fn of(memory: usize) -> Self {
+        let usual = archive::Options::default();
+        Self {
+            frames: (memory / 8).min(replay::limits::FRAME_CACHE_BYTES),
+            archive: (memory / 32).min(usual.block_cache_bytes),
+            log: (memory / 16).min(LOG_CACHE_BYTES),
+        }
+    }
+
+    /// What they take together.
+    pub(crate) const fn bytes(self) -> usize {
+        self.frames + 4 * self.archive + self.log
+    }
+
+    fn archive_options(self) -> archive::Options {
+        archive::Options {
+            index_cache_bytes: self.archive,
+            block_cache_bytes: self.archive,
+            ..archive_options()
+        }
+    }
+}
+
 /// How archives are opened: with the environment's credentials.
 pub(crate) fn archive_options() -> archive::Options {
     archive::Options {
@@ -37,14 +77,7 @@ pub(crate) fn archive_options() -> archive::Options {
 }
 
 /// The log of a data folder.
-pub(crate) fn open_log(
-    data: &Path,
-    observer: Option<Arc<dyn storage::sled::Observer>>,
-) -> anyhow::Result<Arc<dyn Log>> {
-    let options = SledOptions {
-        observer,
-        ..Default::default()
-    };
+pub(crate) fn open_log(data: &Path, options: SledOptions) -> anyhow::Result<Arc<dyn Log>> {
     let log =
         SledLog::open(data, options).with_context(|| format!("the log in {}", data.display()))?;
     Ok(Arc::new(log))
@@ -81,20 +114,26 @@ pub(crate) fn restores_from(data: &Path) -> Option<String> {
     }
 }
 
-/// The snapshots of a data folder.
-pub(crate) async fn open_snapshots(data: &Path) -> anyhow::Result<Archive> {
+/// The snapshots of a data folder, read with these options.
+pub(crate) async fn open_snapshots(
+    data: &Path,
+    options: archive::Options,
+) -> anyhow::Result<Archive> {
     let folder = data.join(SNAPSHOTS);
     let failed = || format!("the snapshots in {}", folder.display());
     std::fs::create_dir_all(&folder).with_context(failed)?;
     let url = file_url(&folder.canonicalize().with_context(failed)?);
-    let archive = Archive::open(&url, archive_options()).await;
+    let archive = Archive::open(&url, options).await;
     archive.with_context(failed)
 }
 
 /// The snapshots of a data folder; damaged ones are set aside and begun anew. They are only a
 /// shorter way through the log, so they may not keep a server from starting.
-async fn open_or_begin_snapshots(data: &Path) -> anyhow::Result<Archive> {
-    match open_snapshots(data).await {
+async fn open_or_begin_snapshots(
+    data: &Path,
+    options: archive::Options,
+) -> anyhow::Result<Archive> {
+    match open_snapshots(data, options.clone()).await {
         Err(error) => {
             let (folder, aside) = (data.join(SNAPSHOTS), data.join(SNAPSHOTS_ASIDE));
             tracing::warn!(error = format!("{error:#}"), aside = %aside.display(),
@@ -105,7 +144,7 @@ async fn open_or_begin_snapshots(data: &Path) -> anyhow::Result<Archive> {
             }
             std::fs::rename(&folder, &aside)
                 .with_context(|| format!("{} cannot be set aside", folder.display()))?;
-            open_snapshots(data).await
+            open_snapshots(data, options).await
         }
         opened => opened,
     }
@@ -187,7 +226,10 @@ pub(crate) async fn open(
     background: &Handle,
 ) -> anyhow::Result<Kept> {
     let snapshots = match config.store {
-        Store::Sled if config.snapshots => Some(open_or_begin_snapshots(&config.data).await?),
+        Store::Sled if config.snapshots => {
+            let options = config.caches.archive_options();
+            Some(open_or_begin_snapshots(&config.data, options).await?)
+        }
         Store::Sled | Store::Memory => None,
     };
     let local = snapshots.clone().map(|snapshots| {
@@ -209,6 +251,7 @@ pub(crate) async fn open(
     if let Some(url) = &config.archive.url {
         let reach = Reach {
             url: url.clone(),
+            opening: config.caches.archive_options(),
             options: archiver_options(config, snapshots, background),
             log,
             archive: Arc::clone(&stores.archive),
@@ -229,7 +272,7 @@ pub(crate) async fn open(
         space.map(|space| space.snapshots).unwrap_or_default()
     };
     Ok(Kept {
-        history: History::new(stores, Arc::new(kind_of)),
+        history: History::with_frames(stores, Arc::new(kind_of), config.caches.frames),
         snapshots: Snapshots::new(local, awaited, Arc::new(rule_of)),
     })
 }
@@ -262,6 +305,7 @@ fn archiver_options(
 /// Reaching an archive, for as long as it takes.
 struct Reach {
     url: String,
+    opening: archive::Options,
     options: ArchiverOptions,
     log: Arc<dyn Log>,
     archive: Arc<OnceLock<Archive>>,
@@ -273,7 +317,7 @@ impl Reach {
     /// Tries once, and goes on in the background if the store does not answer. A wrong address or
     /// a damaged archive is an error: it will not mend itself.
     async fn start(self) -> anyhow::Result<()> {
-        match Archive::open(&self.url, archive_options()).await {
+        match Archive::open(&self.url, self.opening.clone()).await {
             Ok(archive) => {
                 let attached = tokio::spawn(self.attach(archive));
                 // It goes on by itself if that takes longer.
@@ -293,7 +337,7 @@ impl Reach {
         let mut pause = Duration::from_secs(1);
         loop {
             tokio::time::sleep(pause).await;
-            match Archive::open(&self.url, archive_options()).await {
+            match Archive::open(&self.url, self.opening.clone()).await {
                 Ok(archive) => {
                     tracing::info!("the archive is within reach now");
                     self.attach(archive).await;

@@ -15,10 +15,12 @@
 //! the next join loads what the log really holds.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use observatory::Owner;
 use observatory::trace::{Mark, Marked};
 use protocol::dialect::{Command, Content, Event, Placed, Refusal, Submission};
 use protocol::limits::MAX_PAYLOAD_BYTES;
@@ -35,8 +37,8 @@ use crate::feed::Update;
 use crate::limits::{
     CACHED_STATE_TAIL_BYTES, CACHED_STATE_TAIL_RUNS, ROOM_COMMITS_IN_FLIGHT, STATE_CACHE_TIME,
 };
-use crate::memory::FULL;
-use crate::room::inbox::{self, Restore};
+use crate::memory::{FULL, Memory};
+use crate::room::inbox::{self, Restore, weigh};
 use crate::room::lives::{self, Journey};
 use crate::room::measure::Measure;
 use crate::rules::SpaceRule;
@@ -50,8 +52,10 @@ pub(crate) struct Core {
     room: RoomName,
     /// The most memory of the document, unless its space says otherwise.
     usual_memory: usize,
-    memory: usize,
-    /// Whether all documents together take as much memory as they may.
+    document_limit: usize,
+    /// What encoded documents are counted to.
+    memory: Memory,
+    /// Whether nothing may be taken that stays in memory.
     crowded: bool,
     measure: Measure,
     denies_binary: bool,
@@ -81,8 +85,8 @@ pub(crate) struct Core {
 pub(crate) enum Output {
     /// Hand the run to the committer; its result comes back through [`Core::committed`].
     Append(Run),
-    /// A commit is durable and may be seen: put it into the feed.
-    Publish(Durable<Head>, Vec<Update>),
+    /// A commit is durable and may be seen: put it into the feed. So many bytes are held for it.
+    Publish(Durable<Head>, Vec<Update>, usize),
     /// Put this into a member's mailbox.
     Mail(SessionId, Mail),
     /// The answer to a request that the shell numbered.
@@ -132,6 +136,8 @@ pub(crate) enum Answer {
     Spent(Refusal),
     /// The log did not take it, and why.
     NotStored(String),
+    /// There is no memory for it now.
+    Full,
 }
 
 /// What the log has for a client that enters.
@@ -179,15 +185,25 @@ struct Unchecked {
 /// The run that is being built while earlier ones are on their way.
 struct Staged {
     run: RunBuilder,
-    updates: Vec<Update>,
+    updates: Vec<StagedUpdate>,
     waiting: Vec<Waiting>,
     /// Of what clients submitted; there may be none.
     lives: Option<lives::Run>,
     bytes: usize,
 }
 
+/// An update whose payload lies in the run that is being built, and nowhere else: what it came in may be
+/// much larger.
+struct StagedUpdate {
+    seq: Seq,
+    at: Timestamp,
+    author: Author,
+    payload: Range<usize>,
+}
+
 struct InFlight {
     head: Head,
+    run_bytes: usize,
     updates: Vec<Update>,
     waiting: Vec<Waiting>,
     lives: Option<lives::Run>,
@@ -241,14 +257,15 @@ impl Core {
     pub(crate) fn new(
         room: RoomName,
         folded: Folded,
-        document_bytes: usize,
+        (document_bytes, memory): (usize, Memory),
         (rule, account): (&SpaceRule, Arc<Account>),
         now: Instant,
     ) -> Self {
         Self {
             room,
             usual_memory: document_bytes,
-            memory: rule.room_memory.unwrap_or(document_bytes),
+            document_limit: rule.room_memory.unwrap_or(document_bytes),
+            memory,
             crowded: false,
             measure: Measure::new(rule.max_document),
             denies_binary: rule.denies_binary,
@@ -323,15 +340,20 @@ impl Core {
         self.document.memory_bytes()
     }
 
+    /// What the document and the table of clients take in memory, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.document_bytes() + self.clients.memory_bytes()
+    }
+
     /// What the space asks of the document from here on.
     pub(crate) fn set_rule(&mut self, rule: &SpaceRule) {
         self.measure.set_limit(rule.max_document);
         self.denies_binary = rule.denies_binary;
         self.monthly = rule.monthly;
-        self.memory = rule.room_memory.unwrap_or(self.usual_memory);
+        self.document_limit = rule.room_memory.unwrap_or(self.usual_memory);
     }
 
-    /// Whether there is memory for no document to grow from here on.
+    /// Whether there is memory for nothing that stays from here on.
     pub(crate) const fn set_crowded(&mut self, crowded: bool) {
         self.crowded = crowded;
     }
@@ -452,7 +474,7 @@ impl Core {
         } else if let Some(version) = version {
             let Head { seq, at, .. } = self.applied();
             match self.document.diff(version) {
-                Ok(difference) => ((seq, at), Content::Difference(difference)),
+                Ok(difference) => ((seq, at), Content::Difference(self.held(difference))),
                 Err(error) => {
                     let reason = format!("the version is malformed: {error}");
                     let mail = closed(CloseCode::BadMessage, reason);
@@ -460,9 +482,10 @@ impl Core {
                     return;
                 }
             }
-        } else {
-            let (head, snapshot) = self.encoded_state();
+        } else if let Some((head, snapshot)) = self.encoded_state() {
             ((head.seq, head.at), Content::Snapshot(snapshot))
+        } else {
+            return self.turn_away(session);
         };
         let known = self.clients.get(client.get());
         let event = Event::Entered {
@@ -483,8 +506,7 @@ impl Core {
     /// The member fell off the feed and wants the whole state.
     pub(crate) fn catch_up(&mut self, session: SessionId) {
         self.check();
-        let (head, payload) = self.encoded_state();
-        self.send_state(session, head, payload);
+        self.send_whole(session);
     }
 
     /// Answers `request` with the whole document.
@@ -492,7 +514,11 @@ impl Core {
         self.check();
         let applied = self.applied().seq;
         self.state.take_if(|state| state.head.seq < applied);
-        let (head, bytes) = self.encoded_state();
+        let Some((head, bytes)) = self.encoded_state() else {
+            let answer = Output::Answer(request, Answer::Full);
+            self.outputs.push_back(answer);
+            return;
+        };
         let answer = Answer::State(head, bytes);
         if head.seq <= self.durable.seq {
             self.outputs.push_back(Output::Answer(request, answer));
@@ -635,12 +661,7 @@ impl Core {
             if let Some(state) = &mut self.state {
                 state.tail_bytes += payload.len();
             }
-            self.staged.updates.push(Update {
-                seq: head.seq,
-                at: head.at,
-                author: draft.author,
-                payload,
-            });
+            self.staged.add(head, draft.author, payload.len());
         }
         Ok(())
     }
@@ -732,7 +753,7 @@ impl Core {
             }
         }
         self.outputs
-            .push_back(Output::Publish(durable, run.updates));
+            .push_back(Output::Publish(durable, run.updates, run.run_bytes));
         if let Some(lives) = run.lives {
             let since = lives.first.begun;
             self.outputs.push_back(Output::Settled(since));
@@ -770,11 +791,11 @@ impl Core {
         let mark = self.came.next();
         let member = self.sessions.get_mut(&session);
         let (Ending::No, Some(member)) = (&self.ending, member) else {
-            self.released += submission.payload.len();
+            self.released += weigh(&submission.payload);
             return;
         };
         if member.refused {
-            self.released += submission.payload.len();
+            self.released += weigh(&submission.payload);
             return;
         }
         member.submitted += 1;
@@ -796,7 +817,7 @@ impl Core {
         }
         let before = self.staged.run.head().seq;
         for item in std::mem::take(&mut self.unchecked) {
-            let bytes = item.submission.payload.len();
+            let bytes = weigh(&item.submission.payload);
             let (session, number) = (item.session, item.number);
             match self.admit(&item) {
                 Ok(Some(checked)) if checked.adds => {
@@ -901,8 +922,8 @@ impl Core {
     /// memory, and encoded.
     fn excess(&mut self, bytes: usize) -> Option<(usize, usize)> {
         let memory = self.document.memory_bytes() + bytes;
-        if memory > self.memory {
-            return Some((memory, self.memory));
+        if memory > self.document_limit {
+            return Some((memory, self.document_limit));
         }
         self.measure.excess(self.document.as_ref(), bytes)
     }
@@ -951,13 +972,8 @@ impl Core {
             let lives = lives.get_or_insert_with(|| lives::Run::new(journey));
             lives.marked.extend(item.mark.map(|mark| (journey, *mark)));
         }
-        self.staged.bytes += payload.len();
-        self.staged.updates.push(Update {
-            seq: head.seq,
-            at: head.at,
-            author: draft.author,
-            payload,
-        });
+        self.staged.bytes += weigh(&payload);
+        self.staged.add(head, draft.author, payload.len());
         add_settle(&mut self.staged.waiting, item.session, item.number);
     }
 
@@ -1043,18 +1059,34 @@ impl Core {
 
     fn sync(&mut self, session: SessionId, version: &Bytes) {
         if self.document.is_empty_version(version) {
-            let (head, payload) = self.encoded_state();
-            self.send_state(session, head, payload);
-            return;
+            return self.send_whole(session);
         }
         match self.document.diff(version) {
-            Ok(payload) => self.send_state(session, self.applied(), payload),
+            Ok(payload) => self.send_state(session, self.applied(), self.held(payload)),
             Err(error) => {
                 let reason = format!("the state vector is malformed: {error}");
                 let mail = closed(CloseCode::BadMessage, reason);
                 self.outputs.push_back(Output::Mail(session, mail));
             }
         }
+    }
+
+    fn send_whole(&mut self, session: SessionId) {
+        match self.encoded_state() {
+            Some((head, payload)) => self.send_state(session, head, payload),
+            None => self.turn_away(session),
+        }
+    }
+
+    /// There is no memory to encode the document in: the session is to come back.
+    fn turn_away(&mut self, session: SessionId) {
+        let mail = closed(CloseCode::TryLater, FULL.to_owned());
+        self.outputs.push_back(Output::Mail(session, mail));
+    }
+
+    /// An encoding, counted until the last client has it.
+    fn held(&self, encoding: Bytes) -> Bytes {
+        self.memory.hold(Owner::States, encoding)
     }
 
     fn send_state(&mut self, session: SessionId, head: Head, payload: Bytes) {
@@ -1080,17 +1112,21 @@ impl Core {
     }
 
     /// The whole state, encoded once for everyone who comes within a while: a cached one serves as
-    /// long as what came after it is short beside it and lies in the feed.
-    fn encoded_state(&mut self) -> (Head, Bytes) {
+    /// long as what came after it is short beside it and lies in the feed. `None` if there is no memory
+    /// for another.
+    fn encoded_state(&mut self) -> Option<(Head, Bytes)> {
         if let Some(state) = &mut self.state {
             let short = (state.bytes.len() / 4).min(CACHED_STATE_TAIL_BYTES);
             if state.tail_bytes <= short && state.tail_runs < CACHED_STATE_TAIL_RUNS {
                 state.used = self.now;
-                return (state.head, state.bytes.clone());
+                return Some((state.head, state.bytes.clone()));
             }
         }
+        if self.memory.is_full() {
+            return None;
+        }
         let head = self.applied();
-        let bytes = self.document.encode();
+        let bytes = self.held(self.document.encode());
         self.state = Some(CachedState {
             head,
             bytes: bytes.clone(),
@@ -1098,7 +1134,7 @@ impl Core {
             tail_bytes: 0,
             tail_runs: 0,
         });
-        (head, bytes)
+        Some((head, bytes))
     }
 
     fn when_durable(&mut self, waiting: Waiting) {
@@ -1133,9 +1169,11 @@ impl Core {
         let head = self.staged.run.head();
         let staged = std::mem::replace(&mut self.staged, Staged::after(head));
         if let Some(run) = staged.run.finish() {
+            let updates = staged.updates.into_iter();
             self.in_flight.push_back(InFlight {
                 head,
-                updates: staged.updates,
+                run_bytes: run.bytes().len(),
+                updates: updates.map(|update| update.of(&run)).collect(),
                 waiting: staged.waiting,
                 lives: staged.lives,
                 bytes: staged.bytes,
@@ -1216,6 +1254,27 @@ impl Staged {
             waiting: Vec::new(),
             lives: None,
             bytes: 0,
+        }
+    }
+
+    /// The record that was pushed last is an update with a payload of so many bytes.
+    fn add(&mut self, head: Head, author: Author, bytes: usize) {
+        self.updates.push(StagedUpdate {
+            seq: head.seq,
+            at: head.at,
+            author,
+            payload: self.run.last_payload(bytes),
+        });
+    }
+}
+
+impl StagedUpdate {
+    fn of(self, run: &Run) -> Update {
+        Update {
+            seq: self.seq,
+            at: self.at,
+            author: self.author,
+            payload: run.bytes().slice(self.payload),
         }
     }
 }

@@ -1,11 +1,10 @@
 //! What waits for a room's owner: one closed enum, in the order it came.
 //!
-//! The inbox is bounded by bytes of submissions: they count from the moment they are sent until
-//! they are settled, so one number bounds everything a room holds on its way to the log. Past
-//! [`INBOX_BYTES`] a member is turned away and its transport stops reading until it is woken.
+//! The inbox is bounded by what submissions take: they [weigh] from the moment they are sent until
+//! they are settled, and presence until it is handled, so one number bounds everything a room holds on its
+//! way. Past [`INBOX_BYTES`] a member is turned away and its transport stops reading until it is woken.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -18,8 +17,9 @@ use tokio::sync::{Notify, oneshot};
 
 use super::State;
 use crate::committer::{Commit, Committed};
-use crate::limits::INBOX_BYTES;
+use crate::limits::{INBOX_BYTES, SUBMISSION_BYTES};
 use crate::member::Mailbox;
+use crate::memory::Share;
 use crate::rules::SpaceRule;
 use crate::usage::Allowance;
 
@@ -140,11 +140,10 @@ pub enum RoomError {
     Full(String),
 }
 
-#[derive(Default)]
 pub(crate) struct Inbox {
     queue: Mutex<Vec<Input>>,
     arrived: Notify,
-    unsettled: AtomicUsize,
+    unsettled: Share,
     /// Members that were turned away, to be woken when there is space.
     turned_away: Mutex<Vec<Arc<Mailbox>>>,
 }
@@ -153,12 +152,22 @@ impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inbox")
             .field("queued", &self.queue.lock().len())
-            .field("unsettled", &self.unsettled.load(Ordering::Relaxed))
+            .field("unsettled", &self.unsettled.bytes())
             .finish_non_exhaustive()
     }
 }
 
 impl Inbox {
+    /// Nothing waits. What comes is counted to `unsettled`.
+    pub(crate) fn new(unsettled: Share) -> Self {
+        Self {
+            queue: Mutex::default(),
+            arrived: Notify::new(),
+            unsettled,
+            turned_away: Mutex::default(),
+        }
+    }
+
     /// Puts in something that is bounded by itself: one of it for each member or request.
     pub(crate) fn push(&self, input: Input) {
         self.queue.lock().push(input);
@@ -175,15 +184,16 @@ impl Inbox {
         commands: &mut Vec<Command>,
         came: impl FnOnce() -> Option<Came>,
     ) -> bool {
-        if self.unsettled.load(Ordering::Acquire) >= INBOX_BYTES {
+        if self.unsettled.bytes() >= INBOX_BYTES {
             self.turned_away.lock().push(Arc::clone(mailbox));
             // It may have emptied between the two looks: then nobody else will wake it.
-            if self.unsettled.load(Ordering::Acquire) >= INBOX_BYTES {
+            if self.unsettled.bytes() >= INBOX_BYTES {
                 return false;
             }
         }
-        let bytes = submitted_bytes(commands);
-        self.unsettled.fetch_add(bytes, Ordering::AcqRel);
+        let presence: usize = commands.iter().map(weigh_presence).sum();
+        let bytes = presence + payloads(commands).map(weigh).sum::<usize>();
+        self.unsettled.add(bytes);
         observatory::inbox_bytes(bytes as i64);
         let commands = std::mem::take(commands);
         self.push(Input::Commands {
@@ -200,12 +210,17 @@ impl Inbox {
             return;
         }
         observatory::inbox_bytes(-(bytes as i64));
-        let before = self.unsettled.fetch_sub(bytes, Ordering::AcqRel);
-        if before - bytes < INBOX_BYTES {
+        if self.unsettled.sub(bytes) < INBOX_BYTES {
             for mailbox in std::mem::take(&mut *self.turned_away.lock()) {
                 mailbox.wake();
             }
         }
+    }
+
+    /// What is on its way takes so many bytes.
+    #[cfg(test)]
+    pub(crate) fn weight(&self) -> usize {
+        self.unsettled.bytes()
     }
 
     /// Takes everything that has arrived.
@@ -226,18 +241,31 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         // What ended with its room unsettled.
-        observatory::inbox_bytes(-(*self.unsettled.get_mut() as i64));
+        observatory::inbox_bytes(-(self.unsettled.bytes() as i64));
     }
 }
 
-/// Payload bytes among commands: what counts against the bound.
-pub(crate) fn submitted_bytes(commands: &[Command]) -> usize {
-    let bytes = commands.iter().map(|command| match command {
-        Command::Submit(submission) => submission.payload.len(),
+/// What a submission with this payload takes until it is settled: as it came, and sealed.
+pub(crate) const fn weigh(payload: &Bytes) -> usize {
+    2 * payload.len() + SUBMISSION_BYTES
+}
+
+/// What a command takes until it is handled, for the presence that it tells.
+pub(crate) fn weigh_presence(command: &Command) -> usize {
+    let Command::Presence(entries) = command else {
+        return 0;
+    };
+    let states = entries.iter().filter_map(|entry| entry.state.as_ref());
+    size_of_val(entries.as_slice()) + states.map(Bytes::len).sum::<usize>()
+}
+
+/// The payloads that are submitted by commands.
+pub(crate) fn payloads(commands: &[Command]) -> impl Iterator<Item = &Bytes> {
+    commands.iter().filter_map(|command| match command {
+        Command::Submit(submission) => Some(&submission.payload),
         Command::Sync { .. }
         | Command::Enter { .. }
         | Command::Presence(_)
-        | Command::QueryPresence => 0,
-    });
-    bytes.sum()
+        | Command::QueryPresence => None,
+    })
 }

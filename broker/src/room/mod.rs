@@ -14,11 +14,12 @@ mod wave;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use observatory::Owner;
 use protocol::{Head, RoomName, Seq};
 
 use crate::feed::Feed;
 use crate::guest::{Guests, Tally};
-use crate::memory::Share;
+use crate::memory::{Memory, Share};
 use crate::presence::Presence;
 use inbox::Inbox;
 use lives::Lives;
@@ -35,7 +36,7 @@ pub(crate) struct Room {
     pub(crate) is_loaded: AtomicBool,
     /// Runs that the committer has and has not answered.
     pub(crate) appending: AtomicUsize,
-    /// Counted by its owner: what the document takes.
+    /// Counted by its owner: what the document takes, with the room's table of clients.
     pub(crate) document: Share,
     /// Counted by its owner: records that no snapshot holds.
     pub(crate) unsaved_records: AtomicU64,
@@ -45,28 +46,20 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(name: RoomName, document: Share) -> Self {
+    pub(crate) fn new(name: RoomName, memory: &Memory) -> Self {
         Self {
             name,
-            inbox: Inbox::default(),
-            feed: Feed::new(Head::EMPTY),
-            presence: Presence::default(),
+            inbox: Inbox::new(memory.share(Owner::Inboxes)),
+            feed: Feed::new(Head::EMPTY, memory.clone()),
+            presence: Presence::new(memory.clone()),
             sessions: AtomicUsize::new(0),
             is_loaded: AtomicBool::new(false),
             appending: AtomicUsize::new(0),
-            document,
+            document: memory.share(Owner::Documents),
             unsaved_records: AtomicU64::new(0),
             guests: Guests::default(),
             tally: Tally::new(Instant::now()),
             lives: Lives::default(),
-        }
-    }
-
-    /// The document takes so many bytes now.
-    pub(crate) fn note_document(&self, bytes: usize) {
-        let before = self.document.set(bytes);
-        if before != bytes {
-            observatory::documents_changed(bytes as i64 - before as i64);
         }
     }
 
@@ -103,7 +96,6 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.note_document(0);
         self.note_unsaved(0);
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant as TokioInstant;
 
 use super::core::{Answer, Core, Mail, Missing, Output};
-use super::inbox::{Edited, Input, RoomError};
+use super::inbox::{Edited, Input, RoomError, weigh_presence};
 use super::lives::Journey;
 use super::wave::{Members, Wave};
 use super::{Room, State};
@@ -110,7 +110,8 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
         return Err((CloseCode::NoRoom, RoomError::NoRoom));
     }
     // Others may have been loaded meanwhile, and none counted before it was there.
-    room.note_document(folded.document.memory_bytes());
+    room.document
+        .set(folded.document.memory_bytes() + folded.clients.memory_bytes());
     if shared.is_crowded() {
         return Err((CloseCode::TryLater, memory::full()));
     }
@@ -136,7 +137,7 @@ async fn load(shared: &Arc<Shared>, room: &Arc<Room>) -> Result<Task, (CloseCode
     let core = Core::new(
         room.name.clone(),
         folded,
-        shared.limits.document_bytes,
+        (shared.limits.document_bytes, shared.memory.clone()),
         (&space, shared.usage.of_space(room.name.space())),
         now,
     );
@@ -216,12 +217,12 @@ impl Task {
                 self.handle(input).await;
             }
             if self.core.must_measure() {
-                self.encoding(Core::advance);
+                self.encoding(Core::advance).await;
             } else {
                 self.core.advance();
             }
             self.core.expire();
-            self.ask_for_snapshot(now, self.members.is_empty());
+            self.ask_for_snapshot(now, self.members.is_empty()).await;
             self.carry_out(now).await;
             if self.ended {
                 return;
@@ -274,7 +275,7 @@ impl Task {
                 self.commands(session, commands).await;
             }
             Input::CatchUp(session) => {
-                self.encoding(|core| core.catch_up(session));
+                self.encoding(|core| core.catch_up(session)).await;
             }
             Input::Leave { session, clean } => self.leave(session, clean),
             Input::Committed(result, commit) => {
@@ -288,7 +289,7 @@ impl Task {
             }
             Input::ReadState(reply) => {
                 let request = self.request(Pending::State(reply));
-                self.encoding(|core| core.read_state(request));
+                self.encoding(|core| core.read_state(request)).await;
             }
             Input::Write(writing) => {
                 let request = self.request(Pending::Written(writing.reply));
@@ -302,7 +303,7 @@ impl Task {
             }
             Input::Restore(restore, reply) => {
                 let request = self.request(Pending::Edited(reply));
-                self.encoding(|core| core.restore(request, restore));
+                self.encoding(|core| core.restore(request, restore)).await;
             }
             Input::Delete(reply) => {
                 self.deletions.push(reply);
@@ -317,7 +318,7 @@ impl Task {
                 }
             }
             Input::End(code, reason) => {
-                self.ask_for_snapshot(Instant::now(), true);
+                self.ask_for_snapshot(Instant::now(), true).await;
                 self.core.end(code, reason);
             }
             Input::Rule(rule) => {
@@ -343,6 +344,7 @@ impl Task {
             }
         }
         for command in commands {
+            self.room.inbox.release(weigh_presence(&command));
             match command {
                 Command::Presence(entries) => {
                     if let Some(role) = self.core.role(session) {
@@ -364,10 +366,11 @@ impl Task {
                         Some(since) => self.missing_since(since).await,
                         None => Missing::Document,
                     };
-                    self.encoding(|core| core.enter(session, client, missing, version.as_ref()));
+                    self.encoding(|core| core.enter(session, client, missing, version.as_ref()))
+                        .await;
                 }
                 command @ Command::Sync { .. } => {
-                    self.encoding(|core| core.command(session, command));
+                    self.encoding(|core| core.command(session, command)).await;
                 }
                 command @ Command::Submit(_) => self.core.command(session, command),
             }
@@ -466,9 +469,12 @@ impl Task {
         Mark { parent, ..mark }
     }
 
-    /// Does what may encode the document; a large one where it holds up no other room.
-    fn encoding(&mut self, work: impl FnOnce(&mut Core)) {
+    /// Does what may encode the document; a large one where it holds up no other room, when it is its
+    /// turn.
+    async fn encoding(&mut self, work: impl FnOnce(&mut Core)) {
         if self.core.document_bytes() > HEAVY_DOCUMENT_BYTES {
+            // It is never closed.
+            let _turn = self.shared.heavy.acquire().await;
             tokio::task::block_in_place(|| work(&mut self.core));
         } else {
             work(&mut self.core);
@@ -514,7 +520,7 @@ impl Task {
                         room.inbox.push(Input::Committed(result, commit));
                     });
                 }
-                Output::Publish(durable, updates) => {
+                Output::Publish(durable, updates, run_bytes) => {
                     if tracing::enabled!(tracing::Level::TRACE) {
                         for Update {
                             seq,
@@ -527,12 +533,16 @@ impl Task {
                             tracing::trace!(room = %self.room.name, session = %author.session, %seq, bytes, "update durable");
                         }
                     }
-                    self.room.feed.publish(&durable, updates);
+                    self.room.feed.publish(&durable, updates, run_bytes);
                     self.published = Some(now);
                     self.moved = true;
                     self.shared.followers.moved(&self.room.name);
                 }
                 Output::Mail(session, mail) => {
+                    if matches!(&mail.event, Event::Closed { reason, .. } if reason == memory::FULL)
+                    {
+                        observatory::limit_hit(Limit::Memory);
+                    }
                     if let Some(mailbox) = self.members.get(&session) {
                         mailbox.put(mail);
                     }
@@ -568,7 +578,7 @@ impl Task {
             }
         }
         self.room.inbox.release(self.core.take_released());
-        self.room.note_document(self.core.document_bytes());
+        self.room.document.set(self.core.memory_bytes());
         self.room.note_unsaved(self.unsaved.records());
         self.room
             .sessions
@@ -600,7 +610,7 @@ impl Task {
 
     /// Has the document encoded if a snapshot is due, or would be and the room `has_time`, and its
     /// encoding would be all of it; it comes back as an answer once durable.
-    fn ask_for_snapshot(&mut self, now: Instant, has_time: bool) {
+    async fn ask_for_snapshot(&mut self, now: Instant, has_time: bool) {
         let due = self.unsaved.is_due(now) || (has_time && self.unsaved.is_worth_it(now));
         if !due || self.snapshot_asked.is_some() || !self.keeps_snapshots() || !self.core.is_whole()
         {
@@ -609,7 +619,7 @@ impl Task {
         self.snapshot_asked = Some(now);
         let clients = self.core.clients_checked().encode();
         let request = self.request(Pending::Snapshot(clients.into()));
-        self.encoding(|core| core.read_state(request));
+        self.encoding(|core| core.read_state(request)).await;
         observatory::snapshot_encoded(now.elapsed());
     }
 
@@ -663,6 +673,11 @@ impl Task {
             (Some(Pending::Written(reply)), Answer::Spent(refusal)) => {
                 drop(reply.send(Err(RoomError::Spent(refusal))));
             }
+            (Some(Pending::State(reply)), Answer::Full) => drop(reply.send(Err(memory::full()))),
+            (Some(Pending::Snapshot(_)), Answer::Full) => {
+                self.snapshot_asked = None;
+                self.unsaved.refused(Instant::now());
+            }
             (Some(Pending::State(reply)), Answer::NotStored(why)) => {
                 drop(reply.send(Err(RoomError::Log(why))));
             }
@@ -676,7 +691,9 @@ impl Task {
                     Answer::Refused(why) => Err(RoomError::Refused(why)),
                     Answer::Spent(refusal) => Err(RoomError::Spent(refusal)),
                     Answer::NotStored(why) => Err(RoomError::Log(why)),
-                    Answer::State(..) | Answer::Recorded(_) | Answer::Exists => return,
+                    Answer::State(..) | Answer::Recorded(_) | Answer::Exists | Answer::Full => {
+                        return;
+                    }
                 };
                 drop(reply.send(answer));
             }

@@ -125,6 +125,7 @@ impl Round {
 
 #[cfg(test)]
 mod tests {
+    use crate::memory::Memory;
     use bytes::Bytes;
     use protocol::dialect::PresenceEntry;
     use protocol::{Role, Site};
@@ -155,7 +156,11 @@ mod tests {
 
     #[test]
     fn a_small_room_is_told_at_once_each_time() {
-        let (presence, members, now) = (Presence::default(), members(10), Instant::now());
+        let (presence, members, now) = (
+            Presence::new(Memory::new(usize::MAX)),
+            members(10),
+            Instant::now(),
+        );
         let mut wave = Wave::new(now);
         for clock in 1..=3 {
             say(&presence, clock, 40);
@@ -168,7 +173,11 @@ mod tests {
 
     #[test]
     fn a_crowd_is_told_a_few_at_a_time_and_all_the_same() {
-        let (presence, members, start) = (Presence::default(), members(1_000), Instant::now());
+        let (presence, members, start) = (
+            Presence::new(Memory::new(usize::MAX)),
+            members(1_000),
+            Instant::now(),
+        );
         let mut wave = Wave::new(start);
         say(&presence, 1, 40);
         wave.moved();
@@ -203,7 +212,11 @@ mod tests {
 
     #[test]
     fn larger_states_are_told_to_fewer_at_once_and_never_put_off_for_ever() {
-        let (presence, members, start) = (Presence::default(), members(1_000), Instant::now());
+        let (presence, members, start) = (
+            Presence::new(Memory::new(usize::MAX)),
+            members(1_000),
+            Instant::now(),
+        );
         let mut wave = Wave::new(start);
         say(&presence, 1, 10_000_000);
         wave.moved();

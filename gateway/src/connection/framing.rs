@@ -58,6 +58,9 @@ pub trait Framing: Unpin {
     /// [`Fault`]; what was whole before it is in `out`. The framing takes nothing more after.
     fn take(&mut self, fresh: &[u8], out: &mut Vec<Incoming>) -> Result<(), Fault>;
 
+    /// How many bytes it holds of what is not whole.
+    fn held(&self) -> usize;
+
     /// Appends what stands before a binary message of `len` bytes.
     fn put_header(len: usize, out: &mut Vec<u8>);
 

@@ -28,14 +28,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use broker::{Memory, memory};
+use memory::Share;
+use observatory::{Limit, Owner};
 use protocol::CloseCode;
 use protocol::limits::MAX_MESSAGE_BYTES;
 use tokio::io::ReadBuf;
 use tokio::time::{Instant as TokioInstant, Sleep};
 
 use crate::limits::{
-    CLOSE_TIME, DATAGRAMS_PER_TURN, DEAD_AFTER, PING_AFTER, READ_BYTES, READS_PER_TURN,
-    UNREAD_BYTES, WRITE_AHEAD_BYTES, WRITE_STALL,
+    CLOSE_TIME, COUNTED_BYTES, DATAGRAMS_PER_TURN, DEAD_AFTER, MAX_IGNORED_BYTES, PING_AFTER,
+    READ_BYTES, READS_PER_TURN, UNREAD_BYTES, WRITE_AHEAD_BYTES, WRITE_STALL,
 };
 use crate::talk::Talk;
 use framing::{Framing, Incoming};
@@ -57,6 +60,8 @@ pub struct Connection<S, F, T> {
     phase: Phase,
     /// Why it closes, for a transport that says it itself.
     reason: String,
+    /// What it holds that is its own; nothing for one that only says why it is none.
+    held: Option<Share>,
     heard: Instant,
     pinged: Instant,
     timer: Pin<Box<Sleep>>,
@@ -91,10 +96,12 @@ where
     F: Framing,
     T: Talk<F>,
 {
-    /// A connection whose handshake is done. `early` is what the client has sent already.
-    pub fn new(socket: S, early: &[u8], talk: T, now: Instant) -> Self {
+    /// A connection whose handshake is done. `early` is what the client has sent already; what it makes
+    /// the connection hold counts to `memory`.
+    pub fn new(socket: S, early: &[u8], talk: T, memory: &Memory, now: Instant) -> Self {
         let mut connection = Self::silent(socket, now);
         connection.talk = Some(talk);
+        connection.held = Some(memory.share(Owner::Connections));
         if !early.is_empty() {
             connection.take_bytes(early, now);
         }
@@ -118,6 +125,7 @@ where
             out: OutQueue::new(),
             phase: Phase::Open,
             reason: String::new(),
+            held: None,
             heard: now,
             pinged: now,
             timer: Box::pin(timer),
@@ -176,6 +184,28 @@ where
         self.with_talk(now, |talk, out| talk.flush(now, out));
         if let Some(fault) = fault {
             self.refuse(fault.code, fault.reason, now);
+        }
+        self.count(now);
+    }
+
+    /// Counts what it holds. A message is not waited for that is not whole and finds no memory, or that
+    /// nobody is there for.
+    fn count(&mut self, now: Instant) {
+        let partial = self.framing.held() / COUNTED_BYTES * COUNTED_BYTES;
+        let out = self.out.own_bytes() / COUNTED_BYTES * COUNTED_BYTES;
+        if let Some(held) = &self.held
+            && held.bytes() != partial + out
+        {
+            let grows = held.bytes() < partial + out;
+            held.set(partial + out);
+            if grows && partial > 0 && held.is_of_full() {
+                observatory::limit_hit(Limit::Memory);
+                self.refuse(CloseCode::TryLater, memory::FULL.to_owned(), now);
+            }
+        }
+        if self.talk.is_none() && self.framing.held() > MAX_IGNORED_BYTES {
+            // The peer's close may be missed with it, and is not waited for for long.
+            self.framing = F::new(MAX_MESSAGE_BYTES);
         }
     }
 
@@ -439,6 +469,7 @@ where
             let more_datagrams = S::DATAGRAMS && this.poll_datagrams(cx, now);
             let more_feed = this.take_feed();
             let drained = this.poll_write(cx, now).is_ready();
+            this.count(now);
             if drained && let Some(talk) = &mut this.talk {
                 talk.note_drained();
             }
@@ -525,7 +556,13 @@ mod tests {
         let (socket, _never_read) = tokio::io::duplex(1);
         let member = join(&broker, 2);
         let talk = Yjs::new(member, Admission::of_tests(), Instant::now());
-        let mut connection = Connection::<_, Frames, _>::new(socket, &[], talk, Instant::now());
+        let mut connection = Connection::<_, Frames, _>::new(
+            socket,
+            &[],
+            talk,
+            &Memory::new(usize::MAX),
+            Instant::now(),
+        );
         let state = format!("\"{}\"", "x".repeat(16_000));
         for clock in 1..=100 {
             let entry = PresenceEntry {
@@ -554,7 +591,8 @@ mod tests {
         let (client, server) = tokio::io::duplex(4096);
         let now = Instant::now();
         let talk = Yjs::new(join(broker, session), Admission::of_tests(), now);
-        let connection = Connection::<_, Lengths, _>::new(server, &[], talk, now);
+        let connection =
+            Connection::<_, Lengths, _>::new(server, &[], talk, &Memory::new(usize::MAX), now);
         (client, tokio::spawn(connection))
     }
 
@@ -589,6 +627,33 @@ mod tests {
         let ended = reading.await.unwrap();
         assert_eq!(ended.code, CloseCode::TooLarge.code());
         assert!(ended.reason.contains("at most"), "{}", ended.reason);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_message_that_is_not_whole_is_counted_and_finds_an_end() {
+        let broker = broker();
+        let memory = Memory::new(200_000);
+        let (mut client, server) = tokio::io::duplex(4096);
+        let now = Instant::now();
+        let talk = Yjs::new(join(&broker, 1), Admission::of_tests(), now);
+        let connection = Connection::<_, Lengths, _>::new(server, &[], talk, &memory, now);
+        let connection = tokio::spawn(connection);
+        assert_eq!(message(&mut client).await, [0, 0, 1, 0]);
+        client.write_u32(1_000_000).await.unwrap();
+        client.write_all(&[0; 100_000]).await.unwrap();
+        until(|| (memory.taken() >= 90_000).then_some(())).await;
+        // What is not taken any more is not written.
+        let (mut ears, mut mouth) = tokio::io::split(client);
+        let writing = tokio::spawn(async move { mouth.write_all(&[0; 899_999]).await });
+        let mut denied = Vec::new();
+        ears.read_to_end(&mut denied).await.unwrap();
+        let text = String::from_utf8_lossy(&denied);
+        assert!(text.contains(memory::FULL), "it hears why: {text}");
+        let ended = connection.await.unwrap();
+        assert_eq!(ended.code, CloseCode::TryLater.code(), "{text}");
+        assert_eq!(ended.reason, memory::FULL);
+        assert_eq!(memory.taken(), 0);
+        let _ = writing.await;
     }
 
     /// Who is slowed and does not read either has two reasons not to be read from; the first ends with time,
@@ -673,7 +738,13 @@ mod tests {
         let talk = Yjs::new(join(&broker, 1), Admission::of_tests(), now);
         let kept = Vec::new();
         let socket = Keeping { inner, kept };
-        let connection = tokio::spawn(Connection::<_, Lengths, _>::new(socket, &[], talk, now));
+        let connection = tokio::spawn(Connection::<_, Lengths, _>::new(
+            socket,
+            &[],
+            talk,
+            &Memory::new(usize::MAX),
+            now,
+        ));
         let first = tokio::time::timeout(PING_AFTER / 2, message(&mut client)).await;
         assert_eq!(first.expect("it is flushed"), [0, 0, 1, 0]);
         connection.abort();

@@ -27,6 +27,8 @@ pub struct OutQueue<F> {
     tail: Vec<u8>,
     /// Bytes in `frames` and `tail`.
     bytes: usize,
+    /// Bytes that were `tail` and are in `frames`, at the most: since nothing waited.
+    own: usize,
     /// Set when the socket took nothing more; cleared by the next byte it takes.
     pub(super) stalled: Option<Instant>,
     /// An empty list, kept for its memory.
@@ -49,6 +51,7 @@ impl<F: Framing> OutQueue<F> {
             frames: VecDeque::new(),
             tail: Vec::new(),
             bytes: 0,
+            own: 0,
             stalled: None,
             spare: Vec::new(),
             closing: None,
@@ -66,6 +69,11 @@ impl<F: Framing> OutQueue<F> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+
+    /// How many bytes wait that are this connection's alone, at the most.
+    pub(super) fn own_bytes(&self) -> usize {
+        self.own.min(self.bytes) + self.tail.capacity()
     }
 
     /// Ends the connection once what waits is written. The first reason stands.
@@ -132,6 +140,7 @@ impl<F: Framing> OutQueue<F> {
 
     fn push_slice(&mut self, slice: Bytes) {
         if !self.tail.is_empty() {
+            self.own += self.tail.len();
             self.frames.push_back(std::mem::take(&mut self.tail).into());
         }
         self.bytes += slice.len();
@@ -175,6 +184,7 @@ impl<F: Framing> OutQueue<F> {
         self.tail.drain(..written);
         if self.bytes == 0 {
             // An idle connection holds no buffer.
+            self.own = 0;
             self.tail = Vec::new();
             if self.frames.capacity() > KEPT_ELEMENTS {
                 self.frames = VecDeque::new();

@@ -19,7 +19,6 @@ use crate::access::revoked::RevokeError;
 use crate::access::rule::Denied;
 use crate::access::token::{BadToken, SigningError};
 use crate::budget::UsedUp;
-use crate::limits::PAST_BYTES;
 use crate::quota::visitors::seconds_up;
 use crate::talk::mount::Refused;
 
@@ -488,12 +487,11 @@ impl From<FoldError> for Problem {
 
 impl From<UsedUp> for Problem {
     fn from(_: UsedUp) -> Self {
-        let most = PAST_BYTES >> 20;
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "past_full",
             "Too much of the past is being read",
-            format!("reading the past may take {most} MiB, and others are using them; try again"),
+            "others are using the memory that reading the past may take; try again".to_owned(),
         )
     }
 }

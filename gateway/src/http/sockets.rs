@@ -82,8 +82,10 @@ pub(crate) async fn well(
     let inner = gateway.clone();
     upgrade_to(gateway, request, move |socket, early| {
         let now = Instant::now();
+        let memory = inner.broker().memory().clone();
         let talk = Well::new(inner, caller, Transport::WebSocket, parent, bits, now);
-        let connection: Connection<Wire, Packed, Well> = Connection::new(socket, &early, talk, now);
+        let connection: Connection<Wire, Packed, Well> =
+            Connection::new(socket, &early, talk, &memory, now);
         connection.map(|ended| ended.code)
     })
 }
@@ -185,7 +187,10 @@ fn connect(
         parent,
     };
     match joining.and_then(|joining| joining.join(gateway, via, now)) {
-        Ok((yjs, span)) => Connection::new(socket, early, yjs, now).instrument(span),
+        Ok((yjs, span)) => {
+            let memory = gateway.broker().memory();
+            Connection::new(socket, early, yjs, memory, now).instrument(span)
+        }
         Err((code, reason)) => {
             Connection::refused(socket, code, &reason, now).instrument(Span::none())
         }

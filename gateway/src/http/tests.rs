@@ -19,7 +19,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::access::revoked::Revocations;
 use crate::access::{Auth, Keeper};
-use crate::limits::{ANSWER_STALL, PAST_BYTES};
+use crate::limits::ANSWER_STALL;
 use crate::webtransport::Door;
 use crate::{Space, Spaces};
 
@@ -449,7 +449,9 @@ async fn what_the_past_takes_in_memory_is_bounded() {
         .parse();
     assert_eq!(Ok(memory.taken()), length);
     assert!(memory.taken() > 5_000);
-    let others = memory.take(PAST_BYTES - memory.taken() - 1_000).unwrap();
+    let others = memory
+        .take(memory.bytes() - memory.taken() - 1_000)
+        .unwrap();
     for (method, what) in [
         ("GET", "state?seq=1"),
         ("GET", "state?seq=1&format=json"),
@@ -558,7 +560,9 @@ async fn playback_takes_its_share_of_the_memory_or_ends() {
     // It stands at its end, and holds what it shows.
     let watching = playback(address, &format!("{PLAY}?from=1&to=1")).await;
     until(|taken| taken >= 100_000).await.unwrap();
-    let others = memory.take(PAST_BYTES - memory.taken() - 10_000).unwrap();
+    let others = memory
+        .take(memory.bytes() - memory.taken() - 10_000)
+        .unwrap();
     let refused = closed(playback(address, &format!("{PLAY}?from=2")).await).await;
     assert_eq!(refused.0, 1013, "{refused:?}");
     assert!(refused.1.contains("256 MiB"), "{refused:?}");

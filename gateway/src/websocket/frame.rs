@@ -163,6 +163,11 @@ impl Framing for Frames {
         })
     }
 
+    fn held(&self) -> usize {
+        let fragments = self.fragments.as_ref();
+        self.partial.capacity() + fragments.map_or(0, |(_, bytes)| bytes.capacity())
+    }
+
     fn put_header(len: usize, out: &mut Vec<u8>) {
         put_binary_header(len, out);
     }

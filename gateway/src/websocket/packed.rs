@@ -38,6 +38,10 @@ impl Framing for Packed {
         fault
     }
 
+    fn held(&self) -> usize {
+        self.0.held()
+    }
+
     fn put_header(len: usize, out: &mut Vec<u8>) {
         frame::put_binary_header(LENGTH_BYTES + len, out);
         debug_assert!(u32::try_from(len).is_ok(), "a message has less than 4 GiB");

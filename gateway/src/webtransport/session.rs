@@ -115,11 +115,13 @@ async fn talk(
                 parent,
             };
             let joined = joining.join(&gateway, via, now);
+            let memory = gateway.broker().memory().clone();
             // The gateway is let go of once the session stands.
             drop(gateway);
             match joined {
                 Ok((yjs, span)) => {
-                    let connection = Connection::<_, Lengths, _>::new(stream, &[], yjs, now);
+                    let connection =
+                        Connection::<_, Lengths, _>::new(stream, &[], yjs, &memory, now);
                     tokio::select! {
                         ended = connection.instrument(span) => ended,
                         never = refuse_streams(session) => match never {},
@@ -131,6 +133,7 @@ async fn talk(
         }
         Mount::Well(caller) => match mount::random() {
             Ok(number) => {
+                let memory = gateway.broker().memory().clone();
                 let well = Well::new(
                     gateway,
                     caller,
@@ -139,7 +142,7 @@ async fn talk(
                     number,
                     now,
                 );
-                let connection = Connection::<_, Lengths, _>::new(stream, &[], well, now);
+                let connection = Connection::<_, Lengths, _>::new(stream, &[], well, &memory, now);
                 tokio::select! {
                     ended = connection => ended,
                     never = refuse_streams(session) => match never {},

@@ -368,6 +368,26 @@ fn payloads_share_the_buffer_of_their_run() {
 }
 
 #[test]
+fn the_builder_says_where_the_last_payload_lies() {
+    let mut builder = RunBuilder::new(Head::EMPTY);
+    let mut payloads = Vec::new();
+    for (nth, payload) in [&b"one"[..], b"", b"and a longer one"]
+        .into_iter()
+        .enumerate()
+    {
+        let mut draft = draft(payload);
+        draft.author.user = UserId::new(&"u".repeat(nth + 1)).ok();
+        draft.base = (nth > 1).then_some(Seq::FIRST);
+        builder.push(Timestamp::from_micros(1), &draft);
+        payloads.push((builder.last_payload(payload.len()), payload));
+    }
+    let run = builder.finish().unwrap();
+    for (range, payload) in payloads {
+        assert_eq!(run.bytes()[range], *payload);
+    }
+}
+
+#[test]
 fn a_run_of_nothing_is_none() {
     assert_eq!(RunBuilder::new(Head::EMPTY).finish(), None);
 }

@@ -331,17 +331,30 @@ impl Server {
             .collect()
     }
 
+    /// The most resident memory that it has had, in bytes.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[must_use]
+    pub fn peak_bytes(&self) -> usize {
+        self.status_bytes("VmHWM:")
+    }
+
     /// Its resident memory, in bytes.
     ///
     /// # Panics
     /// If it is not running.
     #[must_use]
     pub fn resident_bytes(&self) -> usize {
+        self.status_bytes("VmRSS:")
+    }
+
+    fn status_bytes(&self, line: &str) -> usize {
         let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
         let status = std::fs::read_to_string(path).expect("it is running");
         let kib = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|told| told.strip_prefix(line))
             .and_then(|rest| rest.trim().strip_suffix(" kB"))
             .and_then(|number| number.trim().parse::<usize>().ok());
         kib.expect("a line with its resident memory") << 10

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use system_tests::attack::{Attack, Attackers, Tally};
 use system_tests::server::Server;
-use system_tests::socket::Socket;
+use system_tests::socket::{BINARY, Socket, frame};
 use system_tests::{http, raise_file_limit, wire, within};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the server's own limits give those who say nothing, and a little more.
 const HEAD_TIME: Duration = Duration::from_secs(15);
+
+/// How long attackers are at work to fill the memory.
+const ATTACKED: Duration = Duration::from_secs(40);
 
 /// What a client sees that has not said who it is in time.
 const THROWN_OUT: &str = "the end";
@@ -61,6 +64,85 @@ impl Guest {
 fn told(tally: &Tally, what: &str) -> u64 {
     let told = tally.iter().filter(|(heard, _)| heard.starts_with(what));
     told.map(|(_, times)| times).sum()
+}
+
+/// What clients may make a server hold in these tests, in bytes.
+const MEMORY: usize = 64_000_000;
+/// What a server takes beside that: see `docs/reliability.md`.
+const BESIDE: usize = 384 << 20;
+
+/// A server in the memory of these tests. The space `doc` has no limits of its own.
+fn small() -> Server {
+    Server::configured("sled", format!("[limits]\nmemory = '{MEMORY}'\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_attackers_make_it_hold_is_bounded() {
+    raise_file_limit();
+    let mut server = small();
+    let attackers = Attackers::start(server.address(), &Attack::ALL);
+    let end = Instant::now() + ATTACKED;
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let peak = server.peak_bytes();
+        assert!(
+            peak < MEMORY + BESIDE,
+            "{} MB at its peak:\n{}",
+            peak / 1_000_000,
+            attackers.report()
+        );
+    }
+    let hoarders = attackers.heard(Attack::Hoard);
+    let report = attackers.report();
+    eprint!(
+        "{} MB at its peak\n{report}",
+        server.peak_bytes() / 1_000_000
+    );
+    assert!(told(&hoarders, "1013") > 0, "it was never full:\n{report}");
+    attackers.stop().await;
+    // Whoever comes then finds memory again.
+    Guest::enter(&server, "pit/after").await.write().await;
+    assert!(server.stop().success(), "it ends in time");
+}
+
+/// The largest message has 16 MiB, and a connection may leave it unfinished.
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_messages_are_counted_and_turned_away() {
+    raise_file_limit();
+    let server = small();
+    let mut guest = Guest::enter(&server, "doc/quiet").await;
+    let before = server.resident_bytes();
+    let whole = frame(true, BINARY, &vec![0; 4_000_000]);
+    let mut sockets = Vec::new();
+    let mut closed = 0;
+    for nth in 0..60 {
+        let path = format!("/yjs/doc/unfinished-{nth}");
+        let Ok(mut socket) = Socket::connect(server.address(), &path).await else {
+            continue;
+        };
+        // Who is turned away meanwhile cannot write on.
+        let _ = socket.send_raw(&whole[..whole.len() - 1]).await;
+        sockets.push(socket);
+    }
+    let peak = server.peak_bytes();
+    for mut socket in sockets {
+        let ending =
+            tokio::time::timeout(Duration::from_millis(100), socket.close_of_any_dialect());
+        if let Ok(Ok((code, reason))) = ending.await {
+            assert_eq!((code, reason.contains("memory")), (1013, true), "{reason}");
+            closed += 1;
+        }
+    }
+    assert!((1..60).contains(&closed), "{closed} of 60 were turned away");
+    assert!(
+        peak < before + MEMORY + (64 << 20),
+        "{} MB, and {} MB before",
+        peak / 1_000_000,
+        before / 1_000_000
+    );
+    // All of them are gone, and what they held with them.
+    guest.write().await;
+    guest.has_lost_nothing(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ use protocol::{Head, Record, RoomName, Run};
 use replay::Document;
 use replay::lines::SnapshotLine;
 use storage::archive::{Archive, ArchiveError, RestoreError, open_store};
-use storage::{Batch, Entry, Log};
+use storage::{Batch, Entry, Log, SledOptions};
 
 use super::count;
 use super::lines::{Counts, Text};
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<()> {
         (None, None) => from_store(&args).await?,
     };
     let places = Places::find(args.config.as_deref(), args.data.as_ref(), None)?;
-    let log = stores::open_log(&places.data, None)?;
+    let log = stores::open_log(&places.data, SledOptions::default())?;
     let bar = progress::counting("importing");
     let imported = import(&args, &places, from, &log, &bar).await;
     bar.finish_and_clear();

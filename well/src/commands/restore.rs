@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use protocol::{Head, RoomName, Seq};
+use storage::SledOptions;
 use storage::archive::{Archive, RestoreError, RestoredRoom};
 
 use super::import::keep_bases;
@@ -59,7 +60,7 @@ pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     if !stores::holds_log(&data) {
         stores::begin_restore(&data, &url)?;
     }
-    let log = stores::open_log(&data, None)?;
+    let log = stores::open_log(&data, SledOptions::default())?;
     let bar = progress::over("restoring", records_in(&archive));
     let (mut lines, mut based) = (Vec::new(), Vec::new());
     let restored = storage::archive::restore(&archive, &*log, |room| {

@@ -1,5 +1,6 @@
 //! `well serve`: open the log, load nothing, listen, and drain when told to stop.
 
+use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,8 +13,8 @@ use gateway::tls::Tls;
 use gateway::usage::UsageFile;
 use gateway::webtransport::{Door, OpenError, Source, WebTransport};
 use observatory::{EventKind, Exporter, Severity};
-use storage::Log;
 use storage::memory::MemoryLog;
+use storage::{Log, SledOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,14 +33,23 @@ const LEFT_OUT_EVERY: Duration = Duration::from_secs(5);
 /// How often a free port is picked before one without UDP is taken.
 const PORT_TRIES: usize = 8;
 
+/// How many blocking jobs, as reading the log, are done at once. Any of these threads may come to carry
+/// connections, and each keeps some of what it has let go of.
+const BLOCKING: usize = 16;
+/// What the allocator reads when a process begins: after how many milliseconds it gives memory back that
+/// is not used.
+const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10");
+
 /// Runs until a signal or a poisoned log.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
+    give_memory_back();
     let config = args.clone().resolve()?;
     let logs = logs::install(&config.log, config.log_format)?;
     raise_file_limit();
     let failed = "the async runtime could not be started";
     let background = background::runtime().context(failed)?;
     let outcome = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING)
         .enable_all()
         .build()
         .context(failed)?
@@ -47,6 +57,25 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     // The tail was archived by the drain; what is left is tidied at the next start.
     background.shutdown_background();
     outcome
+}
+
+/// Begins this process anew with [`PURGE_DELAY`], unless it was begun with one. By itself the allocator
+/// keeps for a second what is not used, which under attack is several times what is.
+fn give_memory_back() {
+    let (name, milliseconds) = PURGE_DELAY;
+    if std::env::var_os(name).is_some() {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
+    let mut arguments = std::env::args_os();
+    let mut anew = std::process::Command::new(program);
+    if let Some(called) = arguments.next() {
+        anew.arg0(called);
+    }
+    // It comes back only if it fails; then memory is kept for longer.
+    let _ = anew.args(arguments).env(name, milliseconds).exec();
 }
 
 async fn serve(
@@ -305,7 +334,12 @@ fn open_log(config: &Config) -> anyhow::Result<Arc<dyn Log>> {
                      finish it with `well restore --archive {archive} --data {data}`"
                 );
             }
-            stores::open_log(&config.data, Some(Arc::new(Observer)))?
+            let options = SledOptions {
+                cache_bytes: config.caches.log as u64,
+                observer: Some(Arc::new(Observer)),
+                ..SledOptions::default()
+            };
+            stores::open_log(&config.data, options)?
         }
     })
 }

@@ -12,6 +12,7 @@ use storage::memory::MemoryLog;
 use storage::{AppendError, Batch, Entry, Log};
 
 use super::*;
+use crate::memory::Memory;
 
 const A: SessionId = SessionId::new(1);
 const B: SessionId = SessionId::new(2);
@@ -28,6 +29,8 @@ struct Bench {
     mails: Vec<(SessionId, Event)>,
     answers: Vec<(u64, Answer)>,
     published: Vec<(Seq, usize)>,
+    /// What was published last, as the feed has it.
+    updates: Vec<Update>,
     deletions: usize,
     not_stored: usize,
     ended: bool,
@@ -48,7 +51,13 @@ impl Bench {
         let now = Instant::now();
         let rule = (&SpaceRule::default(), Arc::default());
         Self {
-            core: Core::new(room.clone(), folded, 1 << 20, rule, now),
+            core: Core::new(
+                room.clone(),
+                folded,
+                (1 << 20, Memory::new(usize::MAX)),
+                rule,
+                now,
+            ),
             log,
             room,
             now,
@@ -57,6 +66,7 @@ impl Bench {
             mails: Vec::new(),
             answers: Vec::new(),
             published: Vec::new(),
+            updates: Vec::new(),
             deletions: 0,
             not_stored: 0,
             ended: false,
@@ -93,10 +103,11 @@ impl Bench {
         while let Some(output) = self.core.poll() {
             match output {
                 Output::Append(run) => self.runs.push_back(run),
-                Output::Publish(durable, updates) => {
+                Output::Publish(durable, updates, _) => {
                     let head = self.log.state(&self.room).now_or_never().unwrap().unwrap();
                     assert!(durable.get().seq <= head.head.seq, "durable before visible");
                     self.published.push((durable.get().seq, updates.len()));
+                    self.updates = updates;
                 }
                 Output::Mail(session, mail) => self.mails.push((session, mail.event)),
                 Output::Answer(request, answer) => self.answers.push((request, answer)),
@@ -172,6 +183,78 @@ fn durable_before_visible() {
     assert_eq!(bench.settled(A), 1);
     assert_eq!(bench.published, [(Seq::FIRST, 1)]);
     assert_eq!(states(&bench), 1);
+}
+
+/// What comes is a part of all that was read with it, which may be much more.
+#[test]
+fn what_stays_holds_nothing_of_what_it_came_in() {
+    for kind in [DocumentKind::Opaque, DocumentKind::Yjs] {
+        let mut bench = Bench::new(kind);
+        bench.core.join(A, Role::Editor, None, None);
+        // A map's entry of the real Yjs.
+        let update = [1, 1, 1, 0, 40, 1, 1, 109, 1, 107, 1, 119, 1, 118, 0];
+        let read = Bytes::from([&update[..], &[0; 60_000]].concat());
+        let submission = Submission {
+            payload: read.slice(..update.len()),
+            op_id: None,
+            base: None,
+        };
+        bench.core.command(A, Command::Submit(submission));
+        bench.advance();
+        assert!(read.is_unique(), "{kind:?}: held while it is on its way");
+        bench.commit();
+        assert_eq!(bench.settled(A), 1);
+        assert_eq!(bench.updates[0].payload, update[..]);
+        assert!(read.is_unique(), "{kind:?}: held once it is published");
+    }
+}
+
+#[test]
+fn encoded_documents_are_counted_and_made_while_there_is_memory() {
+    let mut bench = Bench::new(DocumentKind::Opaque);
+    let memory = Memory::new(2_000);
+    bench.core.memory = memory.clone();
+    bench.core.join(A, Role::Editor, None, None);
+    bench.core.join(B, Role::Editor, None, None);
+    bench.submit(A, &[7; 1_000]);
+    bench.advance();
+    bench.commit();
+    assert_eq!(memory.taken(), 0, "nobody has asked for it");
+    bench.sync(B, b"\0");
+    bench.advance();
+    let once = memory.taken();
+    assert!((1_000..1_500).contains(&once), "{once}");
+    // Another is given the same one.
+    bench.sync(A, b"\0");
+    bench.advance();
+    assert_eq!(memory.taken(), once);
+    bench.core.state = None;
+    assert_eq!(memory.taken(), once, "clients have it");
+    bench.mails.clear();
+    assert_eq!(memory.taken(), 0);
+    let others = memory.share(Owner::Documents);
+    others.set(2_000);
+    bench.sync(B, b"\0");
+    bench.core.read_state(1);
+    bench.advance();
+    let turned_away = |(to, event): &(SessionId, Event)| {
+        *to == B
+            && matches!(event, Event::Closed { code: CloseCode::TryLater, reason } if reason == FULL)
+    };
+    assert!(bench.mails.iter().any(turned_away), "{:?}", bench.mails);
+    assert!(
+        matches!(bench.answers[..], [(1, Answer::Full)]),
+        "{:?}",
+        bench.answers
+    );
+    drop(others);
+    bench.sync(A, b"\0");
+    bench.advance();
+    assert!(
+        bench
+            .mails_of(A)
+            .any(|event| matches!(event, Event::State { .. }))
+    );
 }
 
 #[test]
@@ -532,7 +615,7 @@ fn nothing_malformed_enters_the_log() {
 #[test]
 fn a_document_over_its_limit_takes_no_more_and_still_reads() {
     let mut bench = Bench::new(DocumentKind::Opaque);
-    bench.core.memory = 1_000;
+    bench.core.document_limit = 1_000;
     bench.core.join(A, Role::Editor, None, None);
     static LARGE: [u8; 900] = [1; 900];
     bench.submit(A, &LARGE);
@@ -874,13 +957,15 @@ fn bytes_on_their_way_are_counted_until_they_are_settled() {
     bench.submit(A, FIRST);
     bench.submit(A, &[9]);
     bench.advance();
+    let first = weigh(&Bytes::from_static(FIRST));
+    let malformed = weigh(&Bytes::from_static(&[9]));
     assert_eq!(
         bench.core.take_released(),
-        FIRST.len() + 1,
+        first + malformed,
         "known, malformed"
     );
     while bench.commit() {}
-    assert_eq!(bench.core.take_released(), FIRST.len());
+    assert_eq!(bench.core.take_released(), first);
 }
 
 /// Random sessions, submissions, commits, failures and restarts, against a list of what was acked.
