@@ -11,7 +11,7 @@ DATA ?= ./well-data
 
 TARGET_TEXT := $(or $(CARGO_TARGET_DIR),$(CURDIR)/tests/bench-text/target)
 
-.PHONY: help run test lint bench bench-store bench-text soak pages tools format unit clients webtransport browser system powercut prometheus image sdk fuzz
+.PHONY: help run test lint bench bench-store bench-text soak pages tools format unit clients webtransport acme browser system powercut prometheus image sdk fuzz
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ run: tools pages ## build the pages and the server, and serve them (LISTEN=, DAT
 	@echo "open http://$(LISTEN)/ once it is listening; stop it with Ctrl-C"
 	exec $(TARGET)/release/well serve --listen $(LISTEN) --data $(DATA)
 
-test: tools lint pages sdk unit system powercut clients webtransport browser prometheus ## everything that must hold
+test: tools lint pages sdk unit system powercut clients webtransport acme browser prometheus ## everything that must hold
 	@echo "all tests passed"
 
 lint: tools pages sdk ## format, clippy, docs, types, and what the dependencies are allowed to be
@@ -79,6 +79,10 @@ clients: sdk ## the unmodified client libraries, and our own, against a running 
 webtransport: ## an independent WebTransport client, in two dialects, against a running server
 	$(CARGO) build -p well
 	python=$$(deploy/tools.sh aioquic) && WELL_BIN=$(TARGET)/debug/well $$python tests/webtransport/aioquic_client.py
+
+acme: ## a certificate from an authority that looks
+	$(CARGO) build -p well
+	python=$$(deploy/tools.sh aioquic) && WELL_BIN=$(TARGET)/debug/well $$python -m unittest discover --verbose -s tests/acme -p '*_test.py'
 
 browser: pages ## the pages in a real browser
 	deploy/tools.sh node chromium

@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`acme`] | a certificate from an authority |
 //! | [`access`] | who comes in, and what they may do |
 //! | [`audit`] | who came and went, and what became of rooms |
 //! | `budget` | how much memory reading the past may take |
@@ -23,6 +24,7 @@
 //! | [`webtransport`] | sessions over QUIC, and their certificates |
 
 pub mod access;
+pub mod acme;
 mod admission;
 pub mod audit;
 mod budget;
@@ -45,7 +47,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use broker::Broker;
 use observatory::{EventKind, Exporter, Severity};
@@ -97,6 +99,7 @@ struct Inner {
     local: AtomicBool,
     has_archive: bool,
     webtransport: Door,
+    acme: OnceLock<acme::Status>,
     places: Places,
     started: Instant,
     connections: TaskTracker,
@@ -195,6 +198,7 @@ impl Gateway {
             local: AtomicBool::new(false),
             has_archive,
             webtransport,
+            acme: OnceLock::new(),
             places: Places::new(),
             started: Instant::now(),
             connections: TaskTracker::new(),
@@ -221,6 +225,23 @@ impl Gateway {
 
     pub(crate) fn webtransport(&self) -> &Door {
         &self.inner.webtransport
+    }
+
+    /// Looks whether WebTransport is to serve another certificate.
+    pub fn refresh_webtransport(&self) {
+        if let Door::Open(door) = self.webtransport() {
+            door.refresh(SystemTime::now());
+        }
+    }
+
+    /// How ordering the certificate goes is told from here on.
+    pub fn set_acme(&self, status: acme::Status) {
+        // It is set once, at the start.
+        let _ = self.inner.acme.set(status);
+    }
+
+    pub(crate) fn acme(&self) -> Option<&acme::Status> {
+        self.inner.acme.get()
     }
 
     /// The places of connections, of every transport.

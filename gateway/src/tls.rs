@@ -12,6 +12,10 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_acme::acme::ACME_TLS_ALPN_NAME;
+use rustls_acme::is_tls_alpn_challenge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -31,6 +35,8 @@ const OVER: &str = "TLS";
 #[derive(Debug)]
 pub struct Tls {
     certificates: Mutex<Certificates>,
+    /// What answers an authority that looks whether names are ours.
+    challenges: Option<Arc<dyn ResolvesServerCert>>,
     served: RwLock<Arc<rustls::ServerConfig>>,
 }
 
@@ -40,12 +46,25 @@ impl Tls {
     /// # Errors
     /// [`CertificateError`] says which file is at fault.
     pub fn open(cert: PathBuf, key: PathBuf) -> Result<Self, CertificateError> {
+        Self::challenged(cert, key, None)
+    }
+
+    /// The same, where `challenges` answer an authority that looks whether names are ours (RFC 8737).
+    ///
+    /// # Errors
+    /// As those of [`Tls::open`].
+    pub fn challenged(
+        cert: PathBuf,
+        key: PathBuf,
+        challenges: Option<Arc<dyn ResolvesServerCert>>,
+    ) -> Result<Self, CertificateError> {
         let now = SystemTime::now();
         let certificates = Certificates::open(Source::Files { cert, key }, now)?;
-        let served = config(&certificates)?;
+        let served = config(&certificates, challenges.as_ref())?;
         certificates.warn_if_ended(OVER, now);
         Ok(Self {
             certificates: Mutex::new(certificates),
+            challenges,
             served: RwLock::new(served),
         })
     }
@@ -77,7 +96,7 @@ impl Tls {
         let now = SystemTime::now();
         let mut certificates = self.certificates.lock();
         if certificates.refresh(now)? {
-            *self.served.write() = config(&certificates)?;
+            *self.served.write() = config(&certificates, self.challenges.as_ref())?;
             let certificate = certificates.describe();
             tracing::info!(certificate, "another certificate is served over TLS");
             certificates.warn_if_ended(OVER, now);
@@ -86,17 +105,44 @@ impl Tls {
     }
 }
 
-fn config(certificates: &Certificates) -> Result<Arc<rustls::ServerConfig>, CertificateError> {
+fn config(
+    certificates: &Certificates,
+    challenges: Option<&Arc<dyn ResolvesServerCert>>,
+) -> Result<Arc<rustls::ServerConfig>, CertificateError> {
     let pair = certificates.pair();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let (chain, key) = (pair.chain.clone(), pair.key.clone_key());
+    let own = Arc::new(CertifiedKey::from_der(chain, key, &provider)?);
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
-        .with_single_cert(pair.chain.clone(), pair.key.clone_key())?;
+        .with_cert_resolver(Arc::new(Chosen {
+            own,
+            challenges: challenges.cloned(),
+        }));
     config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    if challenges.is_some() {
+        config.alpn_protocols.push(ACME_TLS_ALPN_NAME.to_vec());
+    }
     // What comes in early data can be replayed.
     config.max_early_data_size = 0;
     Ok(Arc::new(config))
+}
+
+/// Which certificate a client is shown.
+#[derive(Debug)]
+struct Chosen {
+    own: Arc<CertifiedKey>,
+    challenges: Option<Arc<dyn ResolvesServerCert>>,
+}
+
+impl ResolvesServerCert for Chosen {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match &self.challenges {
+            Some(challenges) if is_tls_alpn_challenge(&hello) => challenges.resolve(hello),
+            _ => Some(Arc::clone(&self.own)),
+        }
+    }
 }
 
 /// What carries a client's bytes over TCP.

@@ -33,6 +33,9 @@ use crate::traces::Traces;
 use schema::{Kept, Size, Time};
 
 pub(crate) mod schema;
+mod tls;
+
+pub(crate) use tls::Tls;
 
 /// How `well serve` is told what to do.
 #[derive(Debug, Clone, Args)]
@@ -320,24 +323,6 @@ pub(crate) struct Archive {
     pub(crate) keep_local: Option<Duration>,
 }
 
-/// The certificate that is served over TCP and over QUIC. Without one HTTP is plain, and WebTransport
-/// makes its own.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Tls {
-    /// The chain in PEM.
-    pub(crate) cert: PathBuf,
-    /// Its private key in PEM.
-    pub(crate) key: PathBuf,
-    /// Whether TCP is encrypted too: not where a proxy before the server does that.
-    #[serde(default = "yes")]
-    pub(crate) http: bool,
-}
-
-const fn yes() -> bool {
-    true
-}
-
 /// What a space's rooms are like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Space {
@@ -427,7 +412,7 @@ struct File {
     /// Measure what it does, for /metrics and the page /observatory.
     observe: Option<bool>,
     /// The certificate that HTTP, WebSocket and WebTransport serve.
-    tls: Option<Tls>,
+    tls: Option<tls::FileTls>,
     /// Where history goes, beside the log.
     #[serde(default)]
     archive: FileArchive,
@@ -949,9 +934,11 @@ impl ServeArgs {
         }
         let mut auth = file.auth;
         auth.secret = self.auth_secret.or(auth.secret);
+        let data = data_of(self.data, file.data);
+        let tls = file.tls.map(|tls| tls.over(&data)).transpose()?;
         Ok(Config {
             listen,
-            data: data_of(self.data, file.data),
+            data,
             store: self.store.or(file.store).unwrap_or(Store::Sled),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: self
@@ -966,7 +953,7 @@ impl ServeArgs {
             snapshots: self.snapshots.or(file.snapshots).unwrap_or(true),
             webtransport: self.webtransport.or(file.webtransport).unwrap_or(true),
             observe: self.observe.or(file.observe).unwrap_or(true),
-            tls: file.tls,
+            tls,
             archive: Archive {
                 url: archive_of(self.archive, file.archive.url),
                 keep_local: file.archive.keep_local,

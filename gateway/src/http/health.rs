@@ -10,6 +10,7 @@ use super::problem::Problem;
 use crate::Gateway;
 use crate::access::caller::{Caller, Refusal};
 use crate::access::rule;
+use crate::acme::Status;
 use crate::observation;
 use crate::webtransport::Door;
 
@@ -38,6 +39,10 @@ struct Ready {
     /// Whether WebTransport is served. Its failure makes the server not unready: clients have
     /// WebSocket.
     webtransport: WebTransport,
+    /// Why no certificate could be had from the authority when that was last tried. What was served
+    /// before is served on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
     /// What stands in the way of the snapshots on this machine. Rooms are served without, and take
     /// longer to load.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +143,7 @@ pub(crate) async fn readyz(State(gateway): State<Gateway>) -> Response {
         rooms_loaded: gateway.broker().rooms_loaded(),
         archive: Archive::of(&gateway),
         webtransport: WebTransport::of(gateway.webtransport()),
+        certificate: gateway.acme().and_then(Status::failing),
         snapshots: snapshots(&gateway),
     };
     let status = if ready.ready {

@@ -22,7 +22,7 @@ pub(crate) mod certificates;
 mod duplex;
 mod expiry;
 mod resets;
-mod self_signed;
+pub(crate) mod self_signed;
 mod session;
 #[cfg(test)]
 mod tests;

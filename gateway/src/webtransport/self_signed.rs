@@ -273,8 +273,13 @@ fn load(folder: &Path) -> Vec<Own> {
     kept
 }
 
+/// A certificate of ours and its key as PEM, to serve where another is awaited.
+pub(crate) fn placeholder(now: SystemTime) -> Result<String, CertificateError> {
+    Ok(Own::make(seconds(now))?.pem())
+}
+
 /// A file that only its owner may read, whole or not there.
-fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = path.with_extension("new");
     let _ = fs::remove_file(&aside);
     let mut file = OpenOptions::new()

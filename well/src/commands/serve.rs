@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use broker::Broker;
 use gateway::Gateway;
+use gateway::acme::Acme;
 use gateway::audit::Audit;
 use gateway::tls::Tls;
 use gateway::usage::UsageFile;
@@ -118,7 +119,8 @@ async fn serve(
     };
     let observer = Arc::new(Observer);
     let kept = stores::open(&config, Arc::clone(&log), observer, background).await?;
-    let tls = open_tls(&config)?;
+    let acme = open_acme(&config)?;
+    let tls = open_tls(&config, acme.as_ref())?;
     let (listener, door) = open_doors(&config)?;
     let address = listener.local_addr()?;
     let keeper = auth::keeper(&config)?;
@@ -171,6 +173,10 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let ordering = acme.map(|acme| {
+        gateway.set_acme(acme.status());
+        tokio::spawn(acme.run(serve_anew(&gateway, tls.clone())))
+    });
     let scheme = if tls.is_some() { "https" } else { "http" };
     let serving = gateway::server::serve(gateway.clone(), listener, tls.clone());
     let serving = tokio::spawn(serving);
@@ -224,8 +230,8 @@ async fn serve(
     if let Some(observing) = observing {
         observing.abort();
     }
-    if let Some(watching) = watching {
-        watching.abort();
+    for task in [watching, ordering].into_iter().flatten() {
+        task.abort();
     }
     if let Some(why) = log.poisoned() {
         bail!("the log was poisoned while stopping: {why}");
@@ -316,10 +322,32 @@ fn open_doors(config: &Config) -> anyhow::Result<(TcpListener, Door)> {
     }
 }
 
+/// What orders the certificate, where an authority gives it. Before anything is served: it makes the file
+/// that is served meanwhile.
+fn open_acme(config: &Config) -> anyhow::Result<Option<Acme>> {
+    let order = config.tls.as_ref().and_then(|tls| tls.acme.as_ref());
+    let acme = order.map(Acme::open).transpose();
+    acme.context("[tls.acme]")
+}
+
+/// Serves what the certificate's file holds by then, over TCP and QUIC.
+fn serve_anew(gateway: &Gateway, tls: Option<Arc<Tls>>) -> impl Fn() + use<> {
+    let gateway = gateway.downgrade();
+    move || {
+        if let Some(Err(error)) = tls.as_ref().map(|tls| tls.refresh()) {
+            tracing::warn!(%error, "the certificate before is served over TLS still");
+        }
+        if let Some(gateway) = gateway.upgrade() {
+            gateway.refresh_webtransport();
+        }
+    }
+}
+
 /// TLS for TCP, if that is to be encrypted.
-fn open_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+fn open_tls(config: &Config, acme: Option<&Acme>) -> anyhow::Result<Option<Arc<Tls>>> {
     let wanted = config.tls.as_ref().filter(|tls| tls.http);
-    let tls = wanted.map(|tls| Tls::open(tls.cert.clone(), tls.key.clone()));
+    let challenges = acme.map(Acme::challenges);
+    let tls = wanted.map(|tls| Tls::challenged(tls.cert.clone(), tls.key.clone(), challenges));
     Ok(tls.transpose()?.map(Arc::new))
 }
 

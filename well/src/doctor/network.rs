@@ -81,6 +81,15 @@ pub(super) fn udp_buffers() -> Finding {
 
 pub(super) fn certificate(files: &Tls) -> Finding {
     let what = "certificate";
+    if let Some(order) = &files.acme
+        && !files.cert.exists()
+    {
+        let ordered = format!(
+            "the server orders one from {} when it starts",
+            order.directory
+        );
+        return Finding::good(what, ordered);
+    }
     if let Err(error) = tls::Tls::open(files.cert.clone(), files.key.clone()) {
         let advice = "give [tls] the chain and the key that belong together, as PEM";
         return Finding::bad(what, format!("it cannot be served: {error}"), advice);
@@ -103,7 +112,9 @@ pub(super) fn certificate(files: &Tls) -> Finding {
 
 fn ends(files: &Tls) -> Option<SystemTime> {
     let pem = fs::read(&files.cert).ok()?;
-    let first = Pem::iter_from_buffer(&pem).next()?.ok()?;
+    let first = Pem::iter_from_buffer(&pem)
+        .filter_map(Result::ok)
+        .find(|part| part.label == "CERTIFICATE")?;
     let certificate = first.parse_x509().ok()?;
     let seconds = certificate.validity().not_after.timestamp();
     let seconds = Duration::from_secs(u64::try_from(seconds).ok()?);
