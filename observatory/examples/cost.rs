@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use observatory::Exporter;
+use observatory::{Exporter, Owner};
 use observatory::live::Sampler;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -28,9 +28,9 @@ fn count(update: u64) {
     observatory::inbox_bytes(90);
     observatory::checked(1, took);
     observatory::snapshot_lag_changed(1);
-    observatory::documents_changed(90);
+    observatory::memory_changed(Owner::Documents, 90);
     observatory::commit_queued(took);
-    observatory::feeds_changed(90);
+    observatory::memory_changed(Owner::Feeds, 90);
     observatory::acked(took);
     observatory::staleness(update % 3);
     observatory::inbox_bytes(-90);

@@ -644,6 +644,7 @@ impl Core {
                 }
             }
         }
+        let bytes = payload.len();
         let draft = Draft {
             author: Author {
                 user: None,
@@ -653,15 +654,15 @@ impl Core {
             op_id: None,
             base: None,
             kind,
-            payload: payload.clone(),
+            payload,
         };
         let head = self.staged.run.push(self.at, &draft);
         if kind == Kind::Update {
             self.document.recorded(head.seq);
             if let Some(state) = &mut self.state {
-                state.tail_bytes += payload.len();
+                state.tail_bytes += bytes;
             }
-            self.staged.add(head, draft.author, payload.len());
+            self.staged.add(head, draft.author, bytes);
         }
         Ok(())
     }
