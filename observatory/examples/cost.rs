@@ -9,8 +9,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use observatory::{Exporter, Owner};
 use observatory::live::Sampler;
+use observatory::{Exporter, Owner};
 use rustix::time::{ClockId, clock_gettime};
 
 const THREADS: u64 = 2;
