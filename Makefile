@@ -119,7 +119,7 @@ fuzz: ## fuzz the text CRDT, each target TIME= seconds (nightly Rust; crashes go
 	for target in $(FUZZ); do \
 		mkdir -p $(TARGET)/fuzz/corpus/$$target; \
 		(cd crdt && PATH="$(TARGET)/tools/bin:$$PATH" $(CARGO) +nightly fuzz run --sanitizer none --target-dir $(TARGET)/fuzz $$target \
-			$(TARGET)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(TIME) -max_len=1024 -timeout=20); \
+			$(TARGET)/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(TIME) -max_len=1024 -timeout=20 -rss_limit_mb=256); \
 	done
 
 soak: ## the long campaigns: 300 power cuts, 50 crashes, 10,000 connections, 100,000 rooms, a million edits, attacks, bad weather, long fuzzing
