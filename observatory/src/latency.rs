@@ -2,7 +2,7 @@
 //!
 //! Prometheus' buckets are too wide to show a percentile to people. Beside them stands one log-linear
 //! histogram for each [`Stage`]: each doubling of time is cut into [`STEPS`] equal steps, so a sample is
-//! told from its middle to 1/128. A thread only adds to its own ([`cells`](crate::cells)); [`Taker::take`] gives
+//! told from its middle to 1/128. A thread only adds to its own ([`cells`]); [`Taker::take`] gives
 //! what all of them have more than when it looked last.
 
 use std::sync::OnceLock;
