@@ -322,10 +322,13 @@ impl Driver {
             room.close(code, reason);
         }
         while let Some(request) = self.incoming.recv().await {
-            if let Request::Join { reply, .. } = request {
-                let reason = reason.to_owned();
-                // Who asked may have gone.
-                drop(reply.send(Err(RoomError::Closed { code, reason })));
+            let reason = reason.to_owned();
+            let closed = RoomError::Closed { code, reason };
+            // Who asked may have gone.
+            match request {
+                Request::Join { reply, .. } => drop(reply.send(Err(closed))),
+                Request::Submit { reply, .. } => drop(reply.send(Err(closed))),
+                _ => {}
             }
         }
     }
@@ -689,5 +692,37 @@ fn end_of(code: u32, reason: String) -> End {
         End::ForGood(code, reason)
     } else {
         End::Broken(format!("the server said goodbye with {code}: {reason}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_after_the_end_hears_why_it_came() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/well", listener.local_addr().unwrap());
+        let client = Client::connect(Options::new(url));
+        let mut room = client.join(Join::new("blob/a")).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        server
+            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(matches!(
+            room.next().await,
+            Some(Event::Closed { code: 0, .. })
+        ));
+        let why = "no server of the well protocol answers";
+        let joined = client.join(Join::new("blob/b")).await.map(drop);
+        let submitted = room.submit(Bytes::from_static(b"x")).await.map(drop);
+        for answer in [joined, submitted] {
+            let said = answer.unwrap_err().to_string();
+            assert!(said.contains(why), "{said}");
+        }
     }
 }
