@@ -206,6 +206,9 @@ export async function fits(page) {
 export async function accessible(page, name) {
   await page.evaluate(AXE);
   const violations = await page.evaluate(async () => {
+    // A colour on its way to another is nobody's to read.
+    const moving = document.getAnimations().filter((animation) => Number.isFinite(animation.effect?.getComputedTiming().endTime));
+    await Promise.allSettled(moving.map((animation) => animation.finished));
     // Who speaks to a page says what is written on its buttons: off by itself, because it is young.
     const rules = { "label-content-name-mismatch": { enabled: true } };
     const { violations } = await /** @type {any} */ (globalThis).axe.run({ rules });
