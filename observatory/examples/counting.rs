@@ -1,7 +1,7 @@
 //! What it costs to count an update, and to tell what has been counted: processor time of two threads that count at
 //! once, beside as many additions to counters that both share.
 //!
-//! `cargo run --release -p observatory --example cost`
+//! `cargo run --release -p observatory --example counting`
 
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 
