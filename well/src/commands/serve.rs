@@ -40,11 +40,15 @@ const BLOCKING: usize = 16;
 /// What the allocator reads when a process begins: after how many milliseconds it gives memory back that
 /// is not used.
 const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10");
+/// Who grants less than this would rather have memory back soon than a fifth more updates a second.
+const LITTLE_MEMORY: usize = 1 << 30;
 
 /// Runs until a signal or a poisoned log.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
-    give_memory_back();
     let config = args.clone().resolve()?;
+    if config.limits.memory + config.caches.bytes() < LITTLE_MEMORY {
+        give_memory_back();
+    }
     let logs = logs::install(&config.log, config.log_format)?;
     raise_file_limit();
     let failed = "the async runtime could not be started";
