@@ -28,6 +28,7 @@ describe("health", () => {
     ["durability lags", { durability_lag_seconds: 2.5 }, "an update has waited 2.5 s to be durable (limit 1 s)"],
     ["acks are slow", { ack_seconds_p99: 0.0501 }, "acks take 50.1 ms at p99 (limit 50 ms)"],
     ["the disk is almost full", { disk_free_bytes: 9.9 }, "only 9 % of the disk is free (9.9 B)"],
+    ["every update is refused", { refused_per_second: 24, acked_per_second: 0 }, "every update is refused, 24 refusals/s"],
     ["joins are slow", { join_seconds_p99: 1.6 }, "joins take 1.6 s at p99 (limit 1.5 s)"],
     ["the archive is not reached", { archive_lag_seconds: 31, archive_lag_records: null }, "the archive has not been reached since the start, 31 s ago"],
     ["a certificate is near its end", { certificate_tls_seconds: 13 * 86_400 }, "the TLS certificate ends in 13 d"],
@@ -43,6 +44,16 @@ describe("health", () => {
     expect(healthOf([full], 0)).toEqual({ state: "unwell", faults: ["no updates are taken"], sentence: "It is not well: no updates are taken: the log takes no writes: the disk is full." });
     const long = { ...full, notReady: "n".repeat(1_000) };
     expect(healthOf([long], 0).sentence.length).toBeLessThan(150);
+  });
+
+  it("is well where some are refused: not all of them, or not for long", () => {
+    const refusing = { refused_per_second: 24, acked_per_second: 0 };
+    expect(judged({ ...refusing, acked_per_second: 1 }).state).toBe("well");
+    const seconds = (refused: number) => Array.from({ length: 10 }, (_, second) => sample(second < refused ? refusing : { refused_per_second: 0, acked_per_second: 0 }));
+    expect(healthOf(seconds(5), 0).state).toBe("well");
+    expect(healthOf(seconds(6), 0).state).toBe("unwell");
+    expect(healthOf([sample({ acked_per_second: 1 }), ...seconds(9)], 0).state).toBe("unwell");
+    expect(healthOf([...seconds(9), sample({ ...refusing, acked_per_second: 1 })], 0).state).toBe("well");
   });
 
   it("is well at each limit exactly", () => {

@@ -88,6 +88,10 @@ function faultsOf(recent: readonly Sample[], { values, notReady }: Sample): read
   if (free !== null && size !== null && size > 0 && free / size < DISK_FREE_MIN) {
     faults.push({ name: "the disk is almost full", words: `only ${share(free, size)} of the disk is free (${withUnit(free, "bytes")})` });
   }
+  const refused = middleOf(recent.slice(-JUDGED_SAMPLES), "refused_per_second");
+  if (refused !== null && refused > 0 && recent.slice(-JUDGED_SAMPLES).every(({ values }) => values.acked_per_second === 0)) {
+    faults.push({ name: "every update is refused", words: `every update is refused, ${withUnit(refused, "refusals/s")}` });
+  }
   const ack = middleOf(recent.slice(-JUDGED_SAMPLES), "ack_seconds_p99");
   if (ack !== null && ack > ACK_LIMIT_S) {
     faults.push({ name: "acks are slow", words: `acks take ${withUnit(ack, "seconds")} at p99 (limit ${withUnit(ACK_LIMIT_S, "seconds")})` });
