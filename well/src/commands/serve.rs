@@ -40,7 +40,7 @@ const BLOCKING: usize = 16;
 /// What the allocator reads when a process begins: after how many milliseconds it gives memory back that
 /// is not used.
 const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10");
-/// Who grants less than this would rather have memory back soon than a fifth more updates a second.
+/// Who grants less than this would rather have memory back soon than save a fifth of the processor time.
 const LITTLE_MEMORY: usize = 1 << 30;
 
 /// Runs until a signal or a poisoned log.
