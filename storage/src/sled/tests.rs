@@ -491,9 +491,13 @@ async fn a_flipped_byte_of_a_small_log_is_found_or_harmless() {
                 log.append(batch).await.unwrap();
             }
         }
-        while runs[0].len() == 2 && log.stats().unmoved_bytes > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let moved = async {
+            while runs[0].len() == 2 && log.stats().unmoved_bytes > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let moved = tokio::time::timeout(Duration::from_secs(30), moved).await;
+        moved.expect("the mover moves");
         log.close().await;
     }
     let good = files(&folder);
